@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from mobilevit_tools.rewrites._base import Rewritten
 
-ARTIFACT_STEM = "model"
-
 
 @dataclass(frozen=True)
 class ExportedArtifact:
@@ -346,7 +344,7 @@ def _export_one(
         return preflights[-1].names
 
     with staged_folder(final, overwrite=overwrite) as stage:
-        path = stage.folder / f"{ARTIFACT_STEM}{find_target(spec.target).suffix}"
+        path = stage.folder / spec.file_name
         with clock.step("convert", f"Converting to {spec.variant}"):
             lowering = exporter.lower(rewritten.module, spec, contract, path, quantization, preflight=preflight)
         clock.seconds["convert"] = round(clock.seconds["convert"] - clock.seconds.get("preflight", 0.0), 3)

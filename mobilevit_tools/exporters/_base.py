@@ -123,6 +123,11 @@ class ExportSpec:
         return f"{self.target}-{self.backend}" if self.backend else self.target
 
     @property
+    def file_name(self) -> str:
+        """The artifact's own name, such as ``model.onnx``."""
+        return f"model{find_target(self.target).suffix}"
+
+    @property
     def variant(self) -> str:
         """A folder name that tells this artifact from the model's others, such as ``executorch-xnnpack-fp32``."""
         return f"{self.deployment}-{self.precision}"

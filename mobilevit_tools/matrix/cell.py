@@ -1,0 +1,192 @@
+"""One cell of a matrix and what came of it; both are data that go to JSON and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.exporters._base import ExportSpec
+from mobilevit_tools.exporters.manifest import tool_versions
+from mobilevit_tools.models.own import folder_name, is_file_reference
+from mobilevit_tools.quantization.precisions import PRECISIONS
+
+Status = Literal["passed", "failed", "error"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One artifact to export and verify and, where that is asked for, to measure and evaluate.
+
+    Attributes:
+        model: A model, as ``mvt export`` takes it.
+        target: The export target.
+        precision: The precision.
+        backend: The target's backend; None takes its default.
+        device: Where the artifact runs after the export, as ``mvt devices`` lists them; None exports and verifies only.
+        checkpoint: The model's weights; None takes the bundled ones.
+        random_weights: Whether the weights may be random.
+        input_size: ``224`` or ``192x256``; None takes the model's own.
+        options: Options of the model's builder, each ``name=value``.
+        calibration: A folder of photos for precisions that are calibrated.
+        calibration_size: How many of them to use.
+        eval_data: Labelled photos on which the artifact is evaluated.
+        threads: Threads of one inference.
+        rigor: The latency protocol's preset.
+
+    Raises:
+        UsageError: A value would be taken for an option of ``mvt``, or a number is below 1.
+    """
+
+    model: str
+    target: str
+    precision: str = "fp32"
+    backend: str | None = None
+    device: str | None = None
+    checkpoint: str | None = None
+    random_weights: bool = False
+    input_size: str | None = None
+    options: tuple[str, ...] = ()
+    calibration: str | None = None
+    calibration_size: int = 200
+    eval_data: str | None = None
+    threads: int = 1
+    rigor: str = "quick"
+
+    def __post_init__(self) -> None:
+        """Refuse what ``mvt`` would read as something else."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            for text in value if isinstance(value, tuple) else (value,):
+                if isinstance(text, str) and (not text or text.startswith("-") or "\0" in text):
+                    raise UsageError(f"{text!r} is no {field.name.replace('_', ' ')}.", code="bad_cell")
+        if min(self.threads, self.calibration_size) < 1:
+            raise UsageError("A cell has at least one thread and one photo for its calibration.", code="bad_cell")
+
+    @property
+    def name(self) -> str:
+        """A name for people, such as ``care_s0/onnx/int8@count``."""
+        target = f"{self.target}-{self.backend}" if self.backend else self.target
+        return f"{self.model}/{target}/{self.precision}" + (f"@{self.device}" if self.device else "")
+
+    def commands(self, folder: Path) -> tuple[tuple[str, ...], ...]:
+        """Return the arguments of ``mvt``, a call each: export, then profile (device), then eval (eval_data).
+
+        Args:
+            folder: What ``mvt export`` is given as ``--output``.
+
+        Raises:
+            UsageError: The target does not exist, or has no such backend or precision.
+        """
+        spec = ExportSpec(target=self.target, backend=self.backend, precision=self.precision)
+        artifact = str(folder / folder_name(self.model) / spec.variant / spec.file_name)
+        threads = ("--threads", str(self.threads))
+        commands = [("export", self.model, *self._export_options(), "--output", str(folder))]
+        if self.device is not None:
+            commands.append(("profile", artifact, "--device", self.device, *threads, "--rigor", self.rigor))
+        if self.eval_data is not None:
+            own = ("--model", self.model) if is_file_reference(self.model) else ()
+            commands.append(("eval", artifact, self.eval_data, *own, *threads))
+        return tuple(commands)
+
+    def _export_options(self) -> Iterator[str]:
+        yield from ("--target", self.target, "--precision", self.precision)
+        for option, value in (
+            ("--backend", self.backend),
+            ("--checkpoint", self.checkpoint),
+            ("--input-size", self.input_size),
+        ):
+            if value is not None:
+                yield from (option, value)
+        if self.random_weights:
+            yield "--random-weights"
+        for choice in self.options:
+            yield from ("--option", choice)
+        if self.calibration is not None and PRECISIONS[self.precision].calibrated:
+            yield from ("--calibration", self.calibration, "--calibration-size", str(self.calibration_size))
+
+    def digest(self) -> str:
+        """Return a SHA-256 that changes with whatever the result depends on.
+
+        These are the cell's fields, the versions of the tools, the content of the checkpoint and of the model's own
+        file (not of what that imports), and the names and sizes of the photos.
+        """
+        own = self.model.rpartition(":")[0] if is_file_reference(self.model) else None
+        read = {name: _content(path) for name, path in (("checkpoint", self.checkpoint), ("model", own)) if path}
+        seen = {
+            name: _content(path) for name, path in (("calibration", self.calibration), ("eval", self.eval_data)) if path
+        }
+        known = {"cell": asdict(self), "tools": tool_versions(), "read": read, "seen": seen}
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def _content(name: str) -> str | None:
+    """Digest a file, or the names and sizes of a folder's files; None where there is neither (a URL)."""
+    path = Path(name)
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    if not path.is_dir():
+        return None
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    lines = (f"{file.stat().st_size}  {file.relative_to(path).as_posix()}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What came of a cell.
+
+    Attributes:
+        cell: The cell.
+        digest: Its digest when it ran.
+        status: ``passed``; ``failed`` where a numeric gate failed; ``error`` for anything else.
+        exit_code: That of the command that ended the cell, negative where a signal killed it; None where it hung.
+        code: The error's identifier; ``crashed`` or ``timed_out`` where the command could not say one; None if passed.
+        message: The error in one sentence; None if passed.
+        hint: What to do next.
+        command: The commands up to the one that failed, to be typed again; None if passed.
+        artifact: The artifact as ``mvt export --json`` tells of it; None where there is none.
+        profile: The result of ``mvt profile --json``; None where it was not asked for or not reached.
+        evaluation: The result of ``mvt eval --json``, likewise.
+        seconds: How long the cell took.
+    """
+
+    cell: Cell
+    digest: str
+    status: Status
+    exit_code: int | None
+    code: str | None
+    message: str | None
+    hint: str | None
+    command: str | None
+    artifact: Mapping[str, object] | None
+    profile: Mapping[str, object] | None
+    evaluation: Mapping[str, object] | None
+    seconds: float
+
+
+def read_cell_result(raw: object, source: str) -> CellResult:
+    """Read a result back from its JSON value.
+
+    Args:
+        raw: The JSON value.
+        source: Where it comes from, for the message.
+
+    Raises:
+        BadInputError: It is no such result.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(CellResult).validate_python(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BadInputError(f"{source} is no result of a cell: {where}: {first['msg']}.", code="bad_results") from error
+    except UsageError as error:
+        raise BadInputError(f"{source} is no result of a cell: {error.message}", code="bad_results") from error
