@@ -1,4 +1,4 @@
-"""Measure what the deployment rewrites are worth: each model with and without them, in turns, on this machine."""
+"""Measure what the deployment rewrites are worth: each model with and without them, in turns."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mobilevit_tools.api.profile import compare
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import ExportSpec, load_exporter
 from mobilevit_tools.exporters.registry import find_target
 from mobilevit_tools.models.factory import LoadedModel, load_model
-from mobilevit_tools.profiling.host import compare_on_host, latency_spec
+from mobilevit_tools.profiling.host import DEVICE, latency_spec
 from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 
 MEASURABLE = ("onnx", "executorch")
+DEVICES = (DEVICE, "count")
 EVERYTHING = "all rewrites"
 
 
@@ -28,6 +30,7 @@ class RewriteGain:
     Attributes:
         model: The model.
         deployment: The target, and its backend where it has several.
+        device: Where both were measured: ``host`` in milliseconds, ``count`` in instructions.
         threads: Threads of one inference.
         rewrite: The rewrite that only ``b`` has; ``all rewrites`` where ``a`` has none.
         measured: Both measurements and the verdict on ``b``.
@@ -35,6 +38,7 @@ class RewriteGain:
 
     model: str
     deployment: str
+    device: str
     threads: int
     rewrite: str
     measured: ComparisonResult
@@ -55,7 +59,9 @@ def bench_rewrites(
     models: Sequence[str],
     *,
     targets: Sequence[str] = MEASURABLE,
+    devices: Sequence[str] = (DEVICE,),
     threads: Sequence[int] = (1,),
+    input_size: tuple[int, int] | None = None,
     rigor: str = "default",
     each: bool = False,
     progress: Progress = silent,
@@ -67,16 +73,22 @@ def bench_rewrites(
     Args:
         models: Models, as ``mvt models`` lists them.
         targets: ``onnx``, ``executorch`` or both.
-        threads: Thread counts; each is measured.
+        devices: ``host``, ``count`` or both.
+        threads: Thread counts; each is measured. ``count`` has a single thread.
+        input_size: Height and width; by default the model's own.
         rigor: A preset of the latency protocol.
         each: Also measure the default set against itself less one rewrite, for every rewrite that found something.
         progress: Told of every step.
 
     Raises:
-        UsageError: A target has no latency to be had on this machine, or there is no such rigor.
+        UsageError: A target cannot be measured on this machine, or there is no such rigor or device.
         BadInputError: There is no such model.
+        DeviceError: A device is not ready.
     """
     latency_spec(rigor)
+    for device in devices:
+        if device not in DEVICES:
+            raise UsageError(f"Rewrites are not measured on {device!r}.", hint=f"Give {' or '.join(DEVICES)}.")
     for target in targets:
         find_target(target)
         if target not in MEASURABLE:
@@ -84,14 +96,17 @@ def bench_rewrites(
     gains = []
     for name in models:
         with progress(f"Loading {name}"):
-            loaded = load_model(name, random_weights="." not in name)
+            loaded = load_model(name, random_weights="." not in name, input_size=input_size)
         for target in targets:
             spec = ExportSpec(target)
             with TemporaryDirectory() as folder:
                 for rewrite, without, full in _artifacts(loaded, spec, Path(folder), each=each, progress=progress):
-                    for count in threads:
-                        measured = compare_on_host(without, full, threads=count, rigor=rigor, progress=progress)
-                        gains.append(RewriteGain(name, spec.deployment, count, rewrite, measured))
+                    for device in devices:
+                        for count in threads if device == DEVICE else (1,):
+                            measured = compare(
+                                without, full, device=device, threads=count, rigor=rigor, progress=progress
+                            )
+                            gains.append(RewriteGain(name, spec.deployment, device, count, rewrite, measured))
     return BenchResult(tuple(gains))
 
 

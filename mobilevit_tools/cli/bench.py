@@ -8,11 +8,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mobilevit_tools.cli.arguments import AsJson, Verbosity
+from mobilevit_tools.cli.arguments import AsJson, InputSize, Verbosity, parse_size
 from mobilevit_tools.cli.output import command_output
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.bench import BenchResult
+    from mobilevit_tools.profiling.result import ProfileResult
 
 bench = typer.Typer(
     name="bench",
@@ -36,6 +37,11 @@ def rewrites(
     threads: Annotated[
         list[int] | None, typer.Option("--threads", min=1, help="Threads of one inference. Repeatable. Default: 1.")
     ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option("--device", help="host: latency; count: instructions. Default: host."),
+    ] = None,
+    input_size: InputSize = None,
     rigor: Annotated[str, typer.Option("--rigor", help="quick, default or mlperf: how many runs.")] = "default",
     each: Annotated[bool, typer.Option("--each", help="Also leave out each rewrite on its own.")] = False,
     as_json: AsJson = False,
@@ -48,7 +54,9 @@ def rewrites(
         result = bench_rewrites(
             models,
             targets=target or MEASURABLE,
+            devices=device or ("host",),
             threads=threads or (1,),
+            input_size=parse_size(input_size),
             rigor=rigor,
             each=each,
             progress=output.progress,
@@ -71,10 +79,16 @@ def _render(console: Console, result: BenchResult) -> None:
             gain.deployment,
             gain.rewrite,
             str(gain.threads),
-            "" if a.latency_ms is None else f"{a.latency_ms.p50:.2f} ms",
-            "" if b.latency_ms is None else f"{b.latency_ms.p50:.2f} ms",
+            _amount(a),
+            _amount(b),
             f"{1 / comparison.ratio:.3f}x",
             "too few runs" if interval is None else f"{1 / interval[1]:.3f} to {1 / interval[0]:.3f}",
             ", ".join(sorted({*a.flags, *b.flags})),
         )
     console.print(table)
+
+
+def _amount(measured: ProfileResult) -> str:
+    if measured.latency_ms is not None:
+        return f"{measured.latency_ms.p50:.2f} ms"
+    return "" if measured.instructions is None else f"{measured.instructions / 1e6:,.1f} M instr."

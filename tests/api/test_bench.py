@@ -11,18 +11,18 @@ from tests.conftest import SMALL
 
 def test_each_rewrite_is_left_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     lowered: dict[str, tuple[str, ...] | None] = {}
-    compared: list[tuple[str, str, int]] = []
+    compared: list[tuple[str, str, str, int]] = []
 
     def lower(loaded, spec, names, path: Path):
         lowered[path.name] = None if names is None else tuple(names)
         return tuple(AppliedRewrite(name, "", 1, 0) for name in ("split_slices", "token_means"))
 
-    def compare(a: Path, b: Path, *, threads, rigor, progress):
-        compared.append((a.stem, b.stem, threads))
+    def compare(a: Path, b: Path, *, device, threads, rigor, progress):
+        compared.append((a.stem, b.stem, device, threads))
 
     monkeypatch.setattr(bench, "_lower", lower)
-    monkeypatch.setattr(bench, "compare_on_host", compare)
-    result = bench.bench_rewrites([SMALL], targets=["executorch"], threads=(1, 2), each=True)
+    monkeypatch.setattr(bench, "compare", compare)
+    result = bench.bench_rewrites([SMALL], targets=["executorch"], devices=("host", "count"), threads=(1, 2), each=True)
     assert lowered == {
         "rewritten.pte": None,
         "plain.pte": (),
@@ -30,8 +30,8 @@ def test_each_rewrite_is_left_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
         "without-token_means.pte": ("split_slices",),
     }
     assert compared == [
-        (without, "rewritten", threads)
+        (without, "rewritten", device, threads)
         for without in ("plain", "without-split_slices", "without-token_means")
-        for threads in (1, 2)
+        for device, threads in (("host", 1), ("host", 2), ("count", 1))
     ]
-    assert [gain.rewrite for gain in result.gains][::2] == ["all rewrites", "split_slices", "token_means"]
+    assert [gain.rewrite for gain in result.gains][::3] == ["all rewrites", "split_slices", "token_means"]

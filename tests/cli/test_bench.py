@@ -21,8 +21,26 @@ def test_a_model_with_its_rewrites_and_without(mvt: Mvt) -> None:
     assert gain["measured"]["a"]["latency_ms"]["n"] == gain["measured"]["b"]["latency_ms"]["n"] >= 30
 
 
+def test_rewrites_counted_in_instructions(mvt: Mvt) -> None:
+    ran = mvt("bench", "rewrites", SMALL, "-t", "executorch", "--device", "count", "--json")
+    assert ran.code == 0
+    (gain,) = ran.envelope["result"]["gains"]
+    assert gain["device"] == "count"
+    assert 0 < gain["measured"]["b"]["instructions"] < gain["measured"]["a"]["instructions"]
+    assert gain["measured"]["b"]["latency_ms"] is None
+
+
 @pytest.mark.parametrize(
-    "arguments", [("-t", "coreml"), ("-t", "onxn"), ("--rigor", "sloppy"), ("--threads", "0"), ("--nonsense",)]
+    "arguments",
+    [
+        ("-t", "coreml"),
+        ("-t", "onxn"),
+        ("--rigor", "sloppy"),
+        ("--threads", "0"),
+        ("--device", "adb"),
+        ("--input-size", "x"),
+        ("--nonsense",),
+    ],
 )
 def test_usage_is_checked_before_anything_is_measured(mvt: Mvt, arguments: tuple[str, ...]) -> None:
     assert mvt("bench", "rewrites", SMALL, *arguments).code == 2
