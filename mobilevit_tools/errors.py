@@ -26,16 +26,20 @@ class MvtError(Exception):
         message: One sentence for people; names the thing that was wrong.
         hint: What to do or type next.
         code: A stable snake_case identifier; defaults to the class's own.
+        result: What was found before it failed, as the call would have returned it.
     """
 
     code: ClassVar[str] = "internal"
     exit_code: ClassVar[ExitCode] = ExitCode.INTERNAL
 
-    def __init__(self, message: str, *, hint: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, code: str | None = None, result: object = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.error_code = code or self.code
+        self.result = result
 
 
 class UsageError(MvtError):
@@ -53,18 +57,10 @@ class BadInputError(MvtError):
 
 
 class GateError(MvtError):
-    """A numeric gate failed: the artifact does not compute the model.
-
-    Attributes:
-        result: What was measured, as the call would have returned it.
-    """
+    """A numeric gate failed: the artifact does not compute the model."""
 
     code = "gate_failed"
     exit_code = ExitCode.GATE_FAILED
-
-    def __init__(self, message: str, *, hint: str | None = None, result: object = None) -> None:
-        super().__init__(message, hint=hint)
-        self.result = result
 
 
 class MissingDependencyError(MvtError):

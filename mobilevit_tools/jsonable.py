@@ -1,4 +1,4 @@
-"""Results as JSON values."""
+"""Results as JSON values, and the envelope that every verb's ``--json`` prints."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import PurePath
+
+from mobilevit_tools.errors import MvtError
+
+SCHEMA = 1
+"""The version of the envelope."""
 
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
@@ -30,3 +35,13 @@ def jsonable(value: object) -> JsonValue:
     if isinstance(value, list | tuple | set | frozenset):
         return [jsonable(entry) for entry in value]
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def envelope(command: str, result: object, error: MvtError | None = None) -> JsonValue:
+    """Return what a command ended with: ``result``, or ``error`` with what was found before it, if anything."""
+    body: dict[str, object] = {"schema": SCHEMA, "command": command, "status": "ok" if error is None else "error"}
+    if error is not None:
+        body["error"] = {"code": error.error_code, "message": error.message, "hint": error.hint}
+    if error is None or result is not None:
+        body["result"] = result
+    return jsonable(body)

@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from mobilevit_tools.cli.streams import Streams, private_streams
-from mobilevit_tools.errors import ExitCode, GateError, MvtError, UsageError
+from mobilevit_tools.errors import ExitCode, MvtError, UsageError
+from mobilevit_tools.jsonable import JsonValue, envelope
 
 Result = TypeVar("Result")
 Renderer = Callable[[Console, Result], None]
 
-SCHEMA = 1
 LIBRARIES_TOO = 2
 """From this verbosity on, what the libraries print is shown too."""
 
@@ -50,19 +50,17 @@ class Output:
     def show(self, result: Result, render: Renderer[Result]) -> None:
         """Print a result."""
         if self._as_json:
-            self._envelope(status="ok", result=result)
+            self._print(envelope(self.command, result))
         else:
             render(self.console, result)
 
     def fail(self, error: MvtError, render: Renderer[Result] | None) -> None:
-        """Print an error: one sentence and what to do next; a failed gate shows its figures first."""
-        partial = error.result if isinstance(error, GateError) else None
+        """Print an error: one sentence and what to do next; the figures that it carries come first."""
         if self._as_json:
-            body = {"code": error.error_code, "message": error.message, "hint": error.hint}
-            self._envelope(status="error", error=body, **({"result": partial} if partial is not None else {}))
+            self._print(envelope(self.command, error.result, error))
             return
-        if partial is not None and render is not None:
-            render(self.console, partial)  # type: ignore[arg-type]
+        if error.result is not None and render is not None:
+            render(self.console, error.result)  # type: ignore[arg-type]
         self.log.print(f"[bold red]error:[/] {escape(error.message)}", highlight=False)
         if error.hint:
             self.log.print(f"[cyan]hint:[/] {escape(error.hint)}", highlight=False)
@@ -92,11 +90,8 @@ class Output:
             task = bar.add_task(escape(step), total=parts)
             yield lambda: bar.advance(task)
 
-    def _envelope(self, **body: object) -> None:
-        from mobilevit_tools.jsonable import jsonable
-
-        envelope = {"schema": SCHEMA, "command": self.command, **body}
-        print(json.dumps(jsonable(envelope), allow_nan=False), file=self._streams.out)
+    def _print(self, enveloped: JsonValue) -> None:
+        print(json.dumps(enveloped, allow_nan=False), file=self._streams.out)
 
 
 @contextmanager
@@ -109,7 +104,7 @@ def command_output(
         command: The verb.
         as_json: Print the envelope in place of tables.
         verbosity: How often ``-v`` was given.
-        on_failure: Renders the figures that a failed gate carries.
+        on_failure: Renders the figures that an error carries.
     """
     with private_streams(pass_through=verbosity >= LIBRARIES_TOO) as streams:
         output = Output(command, as_json=as_json, verbosity=verbosity, streams=streams)
@@ -139,7 +134,10 @@ def command_output(
 
 @contextmanager
 def _noticing_ctrl_c(output: Output) -> Iterator[None]:
-    """Remember Ctrl-C beside raising it: converters catch more than they should, and carry on or raise their own."""
+    """Remember Ctrl-C beside raising it: converters catch more than they should, and carry on or raise their own.
+
+    SIGTERM, which CI sends where people press Ctrl-C, is taken for it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -148,11 +146,12 @@ def _noticing_ctrl_c(output: Output) -> Iterator[None]:
         output.interrupted = True
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, notice)
+    before = {number: signal.signal(number, notice) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stopped(output: Output) -> typer.Exit:

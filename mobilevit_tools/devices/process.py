@@ -43,8 +43,12 @@ def run(
     env: Mapping[str, str] | None = None,
     stdin: IO[bytes] | None = None,
     stdout: IO[bytes] | None = None,
+    grace_s: float = 0.0,
 ) -> Finished:
     """Run ``command`` in a process group of its own and wait for at most ``timeout_s`` seconds.
+
+    Where that is too long, or this process is interrupted, the whole group is killed. A program that starts groups of
+    its own is first told to end (SIGTERM) and given ``grace_s`` seconds for that.
 
     Raises:
         OSError: The program cannot be started.
@@ -64,12 +68,22 @@ def run(
             out, err = process.communicate(timeout=timeout_s)
             code = process.returncode
         except subprocess.TimeoutExpired:
-            kill_group(process)
+            _end(process, grace_s)
             out, err = _what_was_printed(process)
         except BaseException:
-            kill_group(process)
+            _end(process, grace_s)
             raise
     return Finished(code, (out or b"").decode(errors="replace"), err.decode(errors="replace"))
+
+
+def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    try:
+        if grace_s:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=grace_s)
+    finally:
+        kill_group(process)
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:

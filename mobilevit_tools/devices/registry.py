@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,28 +22,52 @@ class DeviceKind:
         module: Dotted path of a module with ``open_device(argument) -> Device`` and ``probe() -> tuple[Readiness]``.
         syntax: What to give to ``--device``.
         meaning: What its result means.
+        targets: The export targets whose artifacts it runs.
     """
 
     module: str
     syntax: str
     meaning: str
+    targets: tuple[str, ...] = ("onnx", "executorch")
 
+
+HOST_TARGETS = ("onnx", "executorch", *(("coreml",) if sys.platform == "darwin" else ()))
+"""What this machine has a runtime with times for; the Core ML reference has none."""
 
 DEVICES: Mapping[str, DeviceKind] = MappingProxyType(
     {
-        "host": DeviceKind("mobilevit_tools.devices.host", "host", "latency on this machine"),
+        "host": DeviceKind("mobilevit_tools.devices.host", "host", "latency on this machine", HOST_TARGETS),
         "count": DeviceKind("mobilevit_tools.devices.count", "count", "exact instruction count; never a latency"),
         "arm64": DeviceKind(
             "mobilevit_tools.devices.arm64", "arm64[:CPU]", "numerics of the phone's code path; never a latency"
         ),
         "adb": DeviceKind("mobilevit_tools.devices.adb", "adb[:SERIAL]", "CPU latency on an Android phone"),
         "ssh": DeviceKind("mobilevit_tools.devices.ssh", "ssh:USER@HOST[:PORT]", "latency on a Linux board"),
-        "browser": DeviceKind("mobilevit_tools.devices.browser", "browser", "latency in the browser (WebAssembly)"),
+        "browser": DeviceKind(
+            "mobilevit_tools.devices.browser", "browser", "latency in the browser (WebAssembly)", ("onnx",)
+        ),
         "iphone": DeviceKind(
-            "mobilevit_tools.devices.iphone", "iphone[:UDID]", "latency and compute units on an iPhone"
+            "mobilevit_tools.devices.iphone", "iphone[:UDID]", "latency and compute units on an iPhone", ("coreml",)
         ),
     }
 )
+
+
+def find_kind(spec: str) -> DeviceKind:
+    """Return the kind of device that a ``--device`` value names.
+
+    Raises:
+        UsageError: There is no such kind.
+    """
+    kind = spec.partition(":")[0]
+    if kind not in DEVICES:
+        near = get_close_matches(kind, DEVICES, n=1)
+        raise UsageError(
+            f"There is no device {spec!r}.",
+            hint=f"Did you mean {near[0]}?" if near else f"Devices: {', '.join(d.syntax for d in DEVICES.values())}.",
+            code="unknown_device",
+        )
+    return DEVICES[kind]
 
 
 def open_device(spec: str) -> Device:
@@ -51,15 +76,7 @@ def open_device(spec: str) -> Device:
     Raises:
         UsageError: There is no such kind of device, or its argument is malformed.
     """
-    kind, _, argument = spec.partition(":")
-    if kind not in DEVICES:
-        near = get_close_matches(kind, DEVICES, n=1)
-        raise UsageError(
-            f"There is no device {spec!r}.",
-            hint=f"Did you mean {near[0]}?" if near else f"Devices: {', '.join(d.syntax for d in DEVICES.values())}.",
-            code="unknown_device",
-        )
-    return cast("Device", import_module(DEVICES[kind].module).open_device(argument or None))
+    return cast("Device", import_module(find_kind(spec).module).open_device(spec.partition(":")[2] or None))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from mobilevit_tools.matrix.cell import Cell, CellResult, Status
 
 TYPED_FOLDER = Path("out")
 """The folder in the commands that people are shown: the cell's own may be gone by then."""
+GRACE_S = 5.0
+"""How long a command that is told to stop has to end what it started."""
 
 
 @dataclass
@@ -101,7 +103,7 @@ def _run_commands(cell: Cell, folder: Path, deadline: float, timeout_s: float, h
 def _mvt(arguments: Sequence[str], scratch: Path, timeout_s: float) -> Finished:
     # -P: unlike the mvt command, -m would let files of the working folder stand in for modules.
     command = [sys.executable, "-P", "-m", "mobilevit_tools", *arguments, "--json"]
-    return run(command, timeout_s=timeout_s, env={**os.environ, "TMPDIR": str(scratch)})
+    return run(command, timeout_s=timeout_s, env={**os.environ, "TMPDIR": str(scratch)}, grace_s=GRACE_S)
 
 
 def _remove_unfinished(folder: Path) -> None:

@@ -1,0 +1,117 @@
+"""Which cells a matrix has: what was asked for by name must be possible, what was not is left out and said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+
+from mobilevit_tools.devices.registry import find_kind
+from mobilevit_tools.errors import UsageError
+from mobilevit_tools.exporters._base import ExportSpec
+from mobilevit_tools.exporters.registry import TARGETS, find_target
+from mobilevit_tools.matrix.cell import Cell
+from mobilevit_tools.models.names import is_registered
+from mobilevit_tools.quantization.precisions import PRECISIONS
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What to cross.
+
+    Attributes:
+        models: Models, as ``mvt export`` takes them.
+        targets: Export targets; None takes all that have the precision.
+        precisions: Precisions.
+        backends: ExecuTorch backends; empty takes the default one.
+        devices: Where to run the artifacts after the export; empty exports and verifies only.
+    """
+
+    models: tuple[str, ...]
+    targets: tuple[str, ...] | None = None
+    precisions: tuple[str, ...] = ("fp32",)
+    backends: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a matrix.
+
+    Attributes:
+        cells: The cells, in the order in which they run.
+        left_out: What nobody asked for by name and is not possible, a sentence each.
+    """
+
+    cells: tuple[Cell, ...]
+    left_out: tuple[str, ...]
+
+
+def plan_cells(axes: Axes, template: Cell) -> Plan:
+    """Cross the axes; everything else is taken from ``template``.
+
+    Raises:
+        UsageError: A target, precision, backend or device does not exist, or does not go with the others that were
+            asked for.
+    """
+    _check_precisions(axes.precisions)
+    for device in axes.devices:
+        find_kind(device)
+    targets = tuple(TARGETS) if axes.targets is None else tuple(dict.fromkeys(axes.targets))
+    unused = [name for name in axes.backends if not any(name in find_target(target).backends for target in targets)]
+    if unused:
+        raise UsageError(f"None of {', '.join(targets)} has a backend named {unused[0]!r}.")
+    cells: list[Cell] = []
+    left_out: list[str] = []
+    for model in dict.fromkeys(axes.models):
+        weightless = template.random_weights and not _has_bundled_weights(model)
+        base = replace(template, model=model, random_weights=weightless)
+        for target in targets:
+            for precision in dict.fromkeys(axes.precisions):
+                for backend in _backends(target, axes.backends):
+                    made = replace(base, target=target, precision=precision, backend=backend)
+                    cells += _on_devices(made, axes, left_out)
+    if not cells:
+        raise UsageError("Nothing of this matrix is possible.", hint=" ".join(dict.fromkeys(left_out)))
+    return Plan(tuple(cells), tuple(dict.fromkeys(left_out)))
+
+
+def _check_precisions(precisions: Sequence[str]) -> None:
+    for name in precisions:
+        if name not in PRECISIONS:
+            nearest = get_close_matches(name, PRECISIONS, n=1, cutoff=0.4)
+            raise UsageError(
+                f"There is no precision named {name!r}.",
+                hint=f"Did you mean {nearest[0]}?" if nearest else f"Precisions: {', '.join(PRECISIONS)}.",
+                code="unknown_precision",
+            )
+
+
+def _has_bundled_weights(model: str) -> bool:
+    return is_registered(model) and "." in model
+
+
+def _backends(target: str, wanted: Sequence[str]) -> tuple[str | None, ...]:
+    return tuple(name for name in dict.fromkeys(wanted) if name in find_target(target).backends) or (None,)
+
+
+def _on_devices(cell: Cell, axes: Axes, left_out: list[str]) -> Iterator[Cell]:
+    """Yield a cell for each device that runs the artifact; without a device where none does."""
+    try:
+        ExportSpec(target=cell.target, backend=cell.backend, precision=cell.precision)
+    except UsageError as error:
+        if axes.targets is not None or cell.backend is not None:
+            raise
+        left_out.append(error.message)
+        return
+    running = []
+    for device in dict.fromkeys(axes.devices):
+        if cell.target in find_kind(device).targets:
+            running.append(device)
+            continue
+        reason = f"{cell.target} artifacts do not run on {device}."
+        if axes.targets is not None:
+            raise UsageError(reason, hint="Leave --target out, or run the two in calls of their own.", code="no_runner")
+        left_out.append(reason)
+    for each in running or [None]:
+        yield replace(cell, device=each)
