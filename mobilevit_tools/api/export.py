@@ -48,6 +48,8 @@ class ExportedArtifact:
         path: Where it is; where a failed one would have been, if it was not kept.
         manifest: Where its manifest is.
         size_bytes: Its size.
+        params: Parameters of the model as its authors wrote it.
+        macs: Multiply-accumulates of one image.
         parity: How right it is.
         delegation: How much its backend took over; None where that does not apply.
         rewrites: The deployment rewrites that were applied, each proved, in order.
@@ -63,6 +65,8 @@ class ExportedArtifact:
     path: Path
     manifest: Path
     size_bytes: int
+    params: int
+    macs: int
     parity: Parity
     delegation: Delegation | None
     rewrites: tuple[AppliedRewrite, ...]
@@ -376,6 +380,8 @@ def _export_one(
         path=final / path.name,
         manifest=final / manifest_path.name,
         size_bytes=described.size_bytes,
+        params=record.params,
+        macs=record.macs,
         parity=parity,
         delegation=lowering.delegation,
         rewrites=rewritten.applied,

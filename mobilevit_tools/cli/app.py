@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from typer.main import get_command
 
-from mobilevit_tools.cli import devices, doctor, export, info, inspect, models, predict, profile, verify
+from mobilevit_tools.cli import devices, doctor, export, info, inspect, models, predict, profile, report, smoke, verify
 from mobilevit_tools.cli.bench import bench
 from mobilevit_tools.cli.eval import evaluate
 from mobilevit_tools.cli.output import usage_error
@@ -30,6 +30,8 @@ for verb in (
     verify.verify,
     predict.predict,
     profile.profile,
+    smoke.smoke,
+    report.report,
     devices.devices,
     inspect.inspect,
     doctor.doctor,

@@ -104,7 +104,7 @@ def _on_devices(cell: Cell, axes: Axes, left_out: list[str]) -> Iterator[Cell]:
             raise
         left_out.append(error.message)
         return
-    running = []
+    running: list[str | None] = []
     for device in dict.fromkeys(axes.devices):
         if cell.target in find_kind(device).targets:
             running.append(device)

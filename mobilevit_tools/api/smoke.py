@@ -1,0 +1,236 @@
+"""Export and verify a matrix of models, targets, precisions and devices, each cell in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mobilevit_tools.errors import BadInputError, MvtError, UsageError
+from mobilevit_tools.exporters.manifest import tool_versions
+from mobilevit_tools.exporters.registry import TARGETS
+from mobilevit_tools.exporters.staging import check_destination
+from mobilevit_tools.jsonable import envelope
+from mobilevit_tools.matrix.baseline import Margins, check_comparable, compare_with_baseline, read_baseline
+from mobilevit_tools.matrix.cell import Cell, CellResult
+from mobilevit_tools.matrix.junit import junit_xml
+from mobilevit_tools.matrix.outcome import SmokeResult, exit_code_of
+from mobilevit_tools.matrix.plan import Axes, plan_cells
+from mobilevit_tools.matrix.run import TYPED_FOLDER, run_cell
+from mobilevit_tools.matrix.summary import markdown_summary
+from mobilevit_tools.models.names import list_models
+from mobilevit_tools.progress import Progress, silent
+
+TIMEOUT_S = 600.0
+Finished = Callable[[CellResult, int, int], None]
+"""Told of every finished cell: its result, its number and how many there are."""
+
+
+def smoke(
+    models: Sequence[str] = (),
+    *,
+    targets: Sequence[str] | None = None,
+    precisions: Sequence[str] = ("fp32",),
+    backends: Sequence[str] = (),
+    devices: Sequence[str] = (),
+    checkpoint: str | Path | None = None,
+    random_weights: bool = False,
+    input_size: str | None = None,
+    options: Sequence[str] = (),
+    calibration: str | Path | None = None,
+    calibration_size: int = 200,
+    timeout_s: float = TIMEOUT_S,
+    baseline: Path | None = None,
+    margins: Margins | None = None,
+    output: Path | None = None,
+    junit: Path | None = None,
+    summary: Path | None = None,
+    keep: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+    finished: Finished | None = None,
+) -> SmokeResult:
+    """Run the matrix; a cell that crashes, hangs or fails its gate does not stop the others.
+
+    Args:
+        models: Models, as :func:`mobilevit_tools.export` takes them; by default those with bundled weights.
+        targets: Export targets; by default all that have the precision.
+        precisions: Precisions.
+        backends: ExecuTorch backends; by default its default.
+        devices: Where to run the artifacts after the export; by default they are exported and verified only.
+        checkpoint: Weights; for one model only.
+        random_weights: Allow random weights for models that have none.
+        input_size: ``224`` or ``192x256``; by default each model's own.
+        options: Options of the models' builders, each ``name=value``.
+        calibration: A folder of photos for precisions that are calibrated.
+        calibration_size: How many of them to use.
+        timeout_s: Time limit of each cell.
+        baseline: What an earlier run wrote to its ``output``.
+        margins: How much worse than the baseline is no regression.
+        output: Receives the result as JSON, also of a run that fails.
+        junit: Receives JUnit XML.
+        summary: A Markdown summary is appended to this file.
+        keep: A new folder for the artifacts, which are thrown away otherwise.
+        overwrite: Replace ``output`` and ``junit``.
+        progress: Told of every cell that starts.
+        finished: Told of every cell that ended.
+
+    Raises:
+        UsageError: The matrix is not possible.
+        BadInputError: The baseline cannot be used, or a file cannot be written.
+        MvtError: A cell failed or regressed; of the class of the worst exit code, with the result in ``result``.
+    """
+    started = time.perf_counter()
+    if not 0 < timeout_s < float("inf"):
+        raise UsageError(f"A cell needs a time limit above 0, not {timeout_s:g} s.")
+    chosen = _models(models, checkpoint, random_weights=random_weights)
+    axes = Axes(tuple(chosen), _targets(targets), tuple(precisions), tuple(backends), tuple(devices))
+    template = Cell(
+        model=chosen[0],
+        target=next(iter(TARGETS)),
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        random_weights=random_weights,
+        input_size=input_size,
+        options=tuple(options),
+        calibration=None if calibration is None else str(calibration),
+        calibration_size=calibration_size,
+    )
+    plan = plan_cells(axes, template)
+    for file in (output, junit):
+        if file is not None:
+            check_destination(file, overwrite=overwrite)
+    stored: Mapping[str, CellResult] = {}
+    if baseline is not None:
+        stored = read_baseline(baseline)
+        check_comparable(stored, plan.cells, baseline)
+    results = []
+    with _kept(keep) as folder:
+        for number, cell in enumerate(plan.cells, start=1):
+            with progress(f"[{number}/{len(plan.cells)}] {cell.name}"):
+                results.append(_run(cell, number, folder, timeout_s))
+            if finished is not None:
+                finished(results[-1], number, len(plan.cells))
+    report = None if baseline is None else compare_with_baseline(stored, results, margins or Margins(), baseline)
+    statuses = [each.status for each in results]
+    result = SmokeResult(
+        cells=tuple(results),
+        passed=statuses.count("passed"),
+        failed=statuses.count("failed"),
+        errors=statuses.count("error"),
+        left_out=plan.left_out,
+        baseline=report,
+        exit_code=exit_code_of(results, report),
+        tools=tool_versions(),
+        seconds=round(time.perf_counter() - started, 3),
+    )
+    error = _error(result)
+    if output is not None:
+        _write(output, json.dumps(envelope("smoke", result, error), allow_nan=False) + "\n")
+    if junit is not None:
+        _write(junit, junit_xml(result))
+    if summary is not None:
+        _append(summary, markdown_summary(result))
+    if error is not None:
+        raise error
+    return result
+
+
+def _models(models: Sequence[str], checkpoint: str | Path | None, *, random_weights: bool) -> list[str]:
+    chosen = list(dict.fromkeys(models))
+    if checkpoint is not None and len(chosen) != 1:
+        raise UsageError("A checkpoint is of one model.", hint="Name that model: mvt smoke MODEL --checkpoint PATH")
+    if not chosen and random_weights:
+        raise UsageError(
+            "The models that come with weights need no random ones.",
+            hint="Name others: mvt smoke MODEL --random-weights",
+        )
+    return chosen or [name for name in list_models() if "." in name]
+
+
+def _targets(targets: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if not targets or "all" in targets else tuple(targets)
+
+
+@contextmanager
+def _kept(keep: Path | None) -> Iterator[Path | None]:
+    """Make the folder that keeps the artifacts; one that was interrupted is removed."""
+    if keep is None:
+        yield None
+        return
+    try:
+        keep.mkdir(parents=True, exist_ok=True)
+        occupied = any(keep.iterdir())
+    except OSError as error:
+        raise BadInputError(f"{keep} cannot be written: {error.strerror}.", code="output") from error
+    if occupied:
+        raise UsageError(f"{keep} is not empty.", hint="Give --keep a new folder.", code="exists")
+    try:
+        yield keep
+    except BaseException:
+        shutil.rmtree(keep, ignore_errors=True)
+        raise
+
+
+def _run(cell: Cell, number: int, keep: Path | None, timeout_s: float) -> CellResult:
+    if keep is not None:
+        return run_cell(cell, keep / f"{number:02d}", timeout_s=timeout_s)
+    with TemporaryDirectory(prefix="mvt-smoke-", ignore_cleanup_errors=True) as folder:
+        return _without(Path(folder), run_cell(cell, Path(folder), timeout_s=timeout_s))
+
+
+def _without(folder: Path, result: CellResult) -> CellResult:
+    """Name the artifact as the shown commands would make it: ``folder`` is gone in a moment."""
+
+    def shown(value: object) -> object:
+        return value.replace(str(folder), str(TYPED_FOLDER)) if isinstance(value, str) else value
+
+    def moved(mapping: Mapping[str, object] | None) -> Mapping[str, object] | None:
+        return mapping and {key: shown(value) for key, value in mapping.items()}
+
+    artifact = moved(result.artifact)
+    return replace(
+        result,
+        message=result.message and result.message.replace(str(folder), str(TYPED_FOLDER)),
+        hint=result.hint and result.hint.replace(str(folder), str(TYPED_FOLDER)),
+        artifact=artifact and {**artifact, "kept": False},
+        profile=moved(result.profile),
+    )
+
+
+def _error(result: SmokeResult) -> MvtError | None:
+    if not result.exit_code:
+        return None
+    bad = [(cell, result.verdict(cell)) for cell in result.worst_first if result.complaints(cell.cell.name)]
+    named = "; ".join(f"{cell.cell.name} {verdict}" for cell, verdict in bad)
+    command = next((cell.command for cell, _ in bad if cell.command), None)
+    kind = next((each for each in MvtError.__subclasses__() if each.exit_code == result.exit_code), MvtError)
+    return kind(
+        f"{len(bad)} of {len(result.cells)} cells did not pass: {named}.",
+        hint=f"Run the first by itself: {command}" if command else None,
+        code="smoke_failed",
+        result=result,
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise BadInputError(f"{path} cannot be written: {error.strerror}.", code="output") from error
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise BadInputError(f"The summary cannot be added to {path}: {error.strerror}.", code="output") from error

@@ -1,0 +1,160 @@
+"""``mvt smoke``: does every export still work?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mobilevit_tools.cli.arguments import (
+    AsJson,
+    CheckpointOption,
+    InputSize,
+    RandomWeights,
+    Verbosity,
+    parse_share,
+    parse_size,
+)
+from mobilevit_tools.cli.output import command_output
+
+if TYPE_CHECKING:
+    from mobilevit_tools.matrix.cell import CellResult
+    from mobilevit_tools.matrix.outcome import SmokeResult
+
+STYLES = {"passed": "green", "failed": "bold red", "error": "bold red", "regressed": "red", "not comparable": "red"}
+SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
+
+
+def smoke(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Models, as `mvt export` takes them. Default: those with bundled weights.", show_default=False
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", "-t", help="onnx, coreml or executorch. Repeatable. Default: all with the precision."),
+    ] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option("--precision", help="A precision. Repeatable. Default: fp32.")
+    ] = None,
+    backend: Annotated[
+        list[str] | None, typer.Option("--backend", help="An ExecuTorch backend. Repeatable. Default: xnnpack.")
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option("--device", help="Measure there, too; `mvt devices` lists them. Repeatable. Default: nowhere."),
+    ] = None,
+    checkpoint: CheckpointOption = None,
+    random_weights: RandomWeights = False,
+    input_size: InputSize = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="An option of the models, as name=value. Repeatable.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="int8: a folder of photos to measure activations on.")
+    ] = None,
+    calibration_size: Annotated[int, typer.Option("--calibration-size", min=1, help="How many of them to use.")] = 200,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds that each cell may take.")] = 600.0,
+    baseline: Annotated[
+        Path | None, typer.Option("--baseline", help="What an earlier run wrote with -o; exit 4 on a regression.")
+    ] = None,
+    max_size_growth: Annotated[str, typer.Option("--max-size-growth", help="Allowed of an artifact's size.")] = "2%",
+    max_snr_loss: Annotated[float, typer.Option("--max-snr-loss", min=0, help="Allowed decibels of parity.")] = 6.0,
+    max_new_calls: Annotated[
+        int, typer.Option("--max-new-calls", min=0, help="Allowed calls into the backend, more than before.")
+    ] = 0,
+    max_new_outside: Annotated[
+        int, typer.Option("--max-new-outside", min=0, help="Allowed operators outside it, more than before.")
+    ] = 0,
+    max_instruction_growth: Annotated[
+        str, typer.Option("--max-instruction-growth", help="Allowed of an instruction count.")
+    ] = "2%",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the result there as JSON, whether it passes or not.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML there.")] = None,
+    keep: Annotated[Path | None, typer.Option("--keep", help="Keep the artifacts in this new folder.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what --output and --junit name.")] = False,
+    as_json: AsJson = False,
+    verbose: Verbosity = 0,
+) -> None:
+    """Export and verify a matrix of models, targets, precisions and devices, each cell in a process of its own.
+
+    The exit code is the worst of all cells': 1 (crashed or hung), then 2, 3, 5, 6, and 4 (a gate or a regression). A
+    Markdown summary is appended to the file that $GITHUB_STEP_SUMMARY names.
+    """
+    with command_output("smoke", as_json=as_json, verbosity=verbose, on_failure=_render) as out:
+        parse_size(input_size)
+        from mobilevit_tools.api.smoke import smoke as run
+        from mobilevit_tools.matrix.baseline import Margins
+
+        summary = os.environ.get(SUMMARY_VARIABLE)
+
+        def finished(result: CellResult, number: int, total: int) -> None:
+            style = STYLES[result.status]
+            out.log.print(
+                f"\\[{number}/{total}] {escape(result.cell.name)}: [{style}]{result.status}[/], {result.seconds:.1f} s",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+        result = run(
+            models or (),
+            targets=target,
+            precisions=precision or ("fp32",),
+            backends=backend or (),
+            devices=device or (),
+            checkpoint=checkpoint,
+            random_weights=random_weights,
+            input_size=input_size,
+            options=option or (),
+            calibration=calibration,
+            calibration_size=calibration_size,
+            timeout_s=timeout,
+            baseline=baseline,
+            margins=Margins(
+                size=parse_share(max_size_growth),
+                snr_db=max_snr_loss,
+                calls=max_new_calls,
+                outside=max_new_outside,
+                instructions=parse_share(max_instruction_growth),
+            ),
+            output=output,
+            junit=junit,
+            summary=Path(summary) if summary else None,
+            keep=keep,
+            overwrite=overwrite,
+            progress=out.progress,
+            finished=finished,
+        )
+        out.show(result, _render)
+
+
+def _render(console: Console, result: SmokeResult) -> None:
+    from mobilevit_tools.matrix.figures import HEADINGS, Figures
+
+    table = Table(box=None, header_style="bold")
+    table.add_column("cell", overflow="fold")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right", min_width=len(heading))
+    table.add_column("", no_wrap=True, min_width=max(map(len, STYLES)))
+    for cell in result.cells:
+        verdict = result.verdict(cell)
+        shown = Figures.of(cell).texts(cell.seconds)
+        table.add_row(escape(cell.cell.name), *shown, f"[{STYLES[verdict]}]{verdict}[/]")
+    console.print(table)
+    for cell in result.cells:
+        complaints = result.complaints(cell.cell.name)
+        for line in (*complaints, *([cell.hint] if cell.hint else [])):
+            console.print(f"{escape(cell.cell.name)}: {escape(line)}", highlight=False, soft_wrap=True)
+        if cell.command:
+            console.print(f"  {escape(cell.command)}", style="cyan", highlight=False, soft_wrap=True)
+    for line in result.notes:
+        console.print(escape(line), style="dim", highlight=False, soft_wrap=True)
