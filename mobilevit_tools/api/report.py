@@ -1,0 +1,122 @@
+"""Write a report: one HTML file from manifests, JSON envelopes and sweeps, and its plots as files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.exporters.staging import check_destination, staged_folder
+from mobilevit_tools.progress import Progress, silent
+from mobilevit_tools.reporting.figures import FORMATS, save_figure, styled
+from mobilevit_tools.reporting.intake import read_runs
+
+if TYPE_CHECKING:
+    from mobilevit_tools.reporting.contents import Contents
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """What was written, and of what.
+
+    Attributes:
+        path: The report.
+        plots: The plots that were written as files.
+        artifacts: How many artifacts it shows.
+        measurements: How many measurements.
+        evaluations: How many evaluations.
+        failures: How many failures.
+    """
+
+    path: Path
+    plots: tuple[Path, ...]
+    artifacts: int
+    measurements: int
+    evaluations: int
+    failures: int
+
+
+def report(
+    runs: Sequence[str | Path],
+    *,
+    output: str | Path = "report.html",
+    plots: str | Path | None = None,
+    plot_format: str = "svg",
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> ReportResult:
+    """Bring together what was exported, verified, measured and evaluated, as one self-contained HTML file.
+
+    Args:
+        runs: Folders of artifacts, files that ``mvt export``, ``verify``, ``profile``, ``eval`` or ``smoke`` printed
+            with ``--json``, and the results of sweeps.
+        output: The report.
+        plots: A folder that receives every plot as a file of its own; None writes none.
+        plot_format: ``svg`` or ``png``.
+        overwrite: Replace what is there.
+        progress: Told of every step.
+
+    Raises:
+        UsageError: No run was given, the format is unknown, or something is there already.
+        BadInputError: A run cannot be read or holds nothing that a report shows, or the output cannot be written.
+    """
+    page, folder = Path(output), None if plots is None else Path(plots)
+    if not runs:
+        raise UsageError("A report needs at least one run.", hint="Give a folder that `mvt export` wrote.")
+    if plot_format not in FORMATS:
+        raise UsageError(f"There is no plot format named {plot_format!r}.", hint=f"It is {' or '.join(FORMATS)}.")
+    if page.is_dir():
+        raise UsageError(f"{page} is a folder.", hint=f"Give a file, such as -o {page / 'report.html'}.")
+    for wanted in (page, folder):
+        if wanted is not None:
+            check_destination(wanted, overwrite=overwrite)
+    with progress("Reading the runs"):
+        evidence = read_runs([Path(run) for run in runs])
+    from mobilevit_tools.reporting.contents import contents
+    from mobilevit_tools.reporting.page import render
+
+    with styled():
+        with progress("Drawing the plots"):
+            shown = contents(evidence)
+        files = () if folder is None else _write_plots(shown, folder, plot_format, overwrite=overwrite)
+        with progress(f"Writing {page}"):
+            _write(page, render(shown))
+    return ReportResult(
+        path=page,
+        plots=files,
+        artifacts=len(evidence.artifacts),
+        measurements=sum(len(each.profiles) for each in evidence.artifacts),
+        evaluations=sum(len(each.evaluations) for each in evidence.artifacts),
+        failures=len(evidence.failures),
+    )
+
+
+def _write_plots(shown: Contents, folder: Path, suffix: str, *, overwrite: bool) -> tuple[Path, ...]:
+    names = [f"{plot.name}.{suffix}" for plot in shown.all_plots]
+    with staged_folder(folder, overwrite=overwrite) as stage:
+        for name, plot in zip(names, shown.all_plots, strict=True):
+            save_figure(plot.figure, stage.folder / name)
+    return tuple(folder / name for name in names)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write beside the final name and move, so that what has that name is whole."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    except OSError as error:
+        raise BadInputError(f"{path.parent} cannot be written: {error.strerror}.", code="output") from error
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        beside.chmod(0o644)
+        beside.replace(path)
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be written: {error.strerror}.", code="output") from error
+    finally:
+        beside.unlink(missing_ok=True)

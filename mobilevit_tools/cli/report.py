@@ -1,0 +1,50 @@
+"""``mvt report``: everything that was found out, on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from mobilevit_tools.cli.arguments import AsJson, Verbosity
+from mobilevit_tools.cli.output import command_output
+
+if TYPE_CHECKING:
+    from mobilevit_tools.api.report import ReportResult
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of artifacts, JSON that mvt printed, and a sweep's results.jsonl.", show_default=False
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file.")] = Path("report.html"),
+    plots: Annotated[Path | None, typer.Option("--plots", help="A folder that receives the plots as files.")] = None,
+    plot_format: Annotated[str, typer.Option("--plot-format", help="Of these files: svg or png.")] = "svg",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    as_json: AsJson = False,
+    verbose: Verbosity = 0,
+) -> None:
+    """Write one self-contained HTML page from exports, measurements, evaluations and sweeps."""
+    with command_output("report", as_json=as_json, verbosity=verbose) as out:
+        from mobilevit_tools.api.report import report as make
+
+        result = make(
+            runs, output=output, plots=plots, plot_format=plot_format, overwrite=overwrite, progress=out.progress
+        )
+        out.show(result, _render)
+
+
+def _render(console: Console, result: ReportResult) -> None:
+    console.print(
+        f"{result.artifacts} artifacts, {result.measurements} measurements, {result.evaluations} evaluations, "
+        f"{result.failures} failures",
+        highlight=False,
+    )
+    for path in (result.path, *result.plots):
+        console.print(f"wrote {escape(str(path))}", highlight=False, soft_wrap=True)

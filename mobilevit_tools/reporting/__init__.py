@@ -1,0 +1,1 @@
+"""Reports: one HTML file from manifests, measurements, evaluations and sweeps."""

@@ -1,0 +1,225 @@
+"""The report before it becomes a page: groups, shares and plots, drawn from the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mobilevit_tools.reporting import plots, trade_plots
+from mobilevit_tools.reporting.evidence import Artifact, Evidence
+from mobilevit_tools.reporting.groups import (
+    Measurement,
+    PlaceGroup,
+    PublishedTrade,
+    Trade,
+    group_by_place,
+    published_trades,
+    trades,
+)
+from mobilevit_tools.reporting.stages import Share, by_kind, by_stage
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot and its words.
+
+    Attributes:
+        name: What no other plot of the report is called; its file's name, too.
+        title: What it shows.
+        caption: How to read it.
+        figure: The figure.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A place with its plots."""
+
+    group: PlaceGroup
+    plots: tuple[Plot, ...]
+
+
+@dataclass(frozen=True)
+class Traded:
+    """A trade with its plot."""
+
+    trade: Trade
+    plot: Plot
+
+
+@dataclass(frozen=True)
+class PublishedElsewhere:
+    """Published figures with their plot."""
+
+    trade: PublishedTrade
+    plot: Plot
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Where the time of one measurement goes.
+
+    Attributes:
+        measurement: The measurement.
+        place: Where it was taken.
+        kinds: Time by operator type.
+        stages: Time by stage; None where the runtime's names do not tell.
+        plots: Their plots.
+    """
+
+    measurement: Measurement
+    place: str
+    kinds: tuple[Share, ...]
+    stages: tuple[Share, ...] | None
+    plots: tuple[Plot, ...]
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Tools of one set of versions, and the artifacts that they made."""
+
+    tools: Mapping[str, str]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that a page shows."""
+
+    evidence: Evidence
+    parity_plot: Plot | None
+    size_plot: Plot | None
+    measured: tuple[Measured, ...]
+    traded: tuple[Traded, ...]
+    published: tuple[PublishedElsewhere, ...]
+    timed: tuple[Timed, ...]
+    delegated: tuple[Artifact, ...]
+    delegation_plot: Plot | None
+    versions: tuple[Versions, ...]
+
+    @property
+    def all_plots(self) -> tuple[Plot, ...]:
+        """Every plot, in the order of the page."""
+        single = (self.parity_plot, self.size_plot, self.delegation_plot)
+        return (
+            *(plot for plot in single if plot is not None),
+            *(plot for each in self.measured for plot in each.plots),
+            *(each.plot for each in self.traded),
+            *(each.plot for each in self.published),
+            *(plot for each in self.timed for plot in each.plots),
+        )
+
+
+def contents(evidence: Evidence) -> Contents:
+    """Group the evidence and draw its plots; call it inside :func:`mobilevit_tools.reporting.figures.styled`."""
+    artifacts = evidence.artifacts
+    groups = group_by_place(artifacts)
+    timed = tuple(_timed(number, each, group) for number, (each, group) in enumerate(_with_operators(groups), 1))
+    return Contents(
+        evidence=evidence,
+        parity_plot=_parity(artifacts),
+        size_plot=_size(artifacts),
+        measured=tuple(Measured(group, _measured_plots(number, group)) for number, group in enumerate(groups, 1)),
+        traded=tuple(Traded(trade, _trade(number, trade)) for number, trade in enumerate(trades(groups), 1)),
+        published=tuple(
+            PublishedElsewhere(trade, _published(number, trade))
+            for number, trade in enumerate(published_trades(each.model for each in artifacts), 1)
+        ),
+        timed=timed,
+        delegated=tuple(each for each in artifacts if each.delegation is not None),
+        delegation_plot=_delegation(timed),
+        versions=_versions(artifacts),
+    )
+
+
+def _with_operators(groups: Iterable[PlaceGroup]) -> list[tuple[Measurement, PlaceGroup]]:
+    return [(each, group) for group in groups for each in group.measurements if each.profile.per_op]
+
+
+def _parity(artifacts: Iterable[Artifact]) -> Plot | None:
+    shown = [each for each in artifacts if each.parity is not None and each.parity.results]
+    if not shown:
+        return None
+    caption = (
+        "Every verified input (circles photos, squares noise, triangles stress); further right is nearer to PyTorch. "
+        "The red bar is the gate of the precision."
+    )
+    return Plot("parity", "How near each artifact is to PyTorch float32", caption, plots.parity_plot(shown))
+
+
+def _size(artifacts: Iterable[Artifact]) -> Plot | None:
+    shown = [each for each in artifacts if each.size_bytes is not None]
+    if not shown:
+        return None
+    return Plot("size", "Size of each artifact", "The whole file or package.", plots.size_plot(shown))
+
+
+def _measured_plots(number: int, group: PlaceGroup) -> tuple[Plot, ...]:
+    found = []
+    if any(each.profile.samples_ms for each in group.measurements):
+        caption = "Every run is a tick under its histogram; none is left out. Black: the median and its 95 % interval."
+        figure = plots.latency_plot(group.measurements)
+        found.append(Plot(f"latency-{number}", f"Latency on {group.place.title}", caption, figure))
+    if any(each.profile.instructions is not None for each in group.measurements):
+        caption = "An exact count, which noise cannot touch. It is not a latency."
+        figure = plots.instruction_plot(group.measurements)
+        found.append(Plot(f"instructions-{number}", f"Instructions on {group.place.title}", caption, figure))
+    return tuple(found)
+
+
+def _trade(number: int, trade: Trade) -> Plot:
+    caption = (
+        "Area: size of the artifact. Filled: nothing measured here is at least as accurate, fast and small. Bars: "
+        "95 % intervals; where they overlap, the order is not certain."
+    )
+    what = "instructions" if trade.place.emulated else "latency"
+    title = f"Accuracy, {what} and size on {trade.place.title}"
+    return Plot(f"tradeoff-{number}", title, caption, trade_plots.trade_plot(trade))
+
+
+def _published(number: int, trade: PublishedTrade) -> Plot:
+    caption = (
+        "Published by others, on a device and on photos that are not those of this report: the numbers cannot be "
+        f"compared with the measured ones. Area: parameters. Source: {trade.source}."
+    )
+    title = f"Published, another device: {trade.device}"
+    return Plot(f"published-{number}", title, caption, trade_plots.published_plot(trade))
+
+
+def _timed(number: int, measurement: Measurement, group: PlaceGroup) -> Timed:
+    artifact, profile = measurement.artifact, measurement.profile
+    kinds = by_kind(profile.per_op or ())
+    stages = by_stage(profile, artifact.path, artifact.size_bytes)
+    caption = "Operators are timed in runs of their own: their sum is more than an undisturbed inference takes."
+    figure = plots.share_plot(kinds[: plots.MAX_SHARES], artifact.deployment)
+    found = [Plot(f"operators-{number}", f"Time by operator type: {measurement.label}", caption, figure)]
+    if stages is not None:
+        caption = "In order of execution. An operator without weights counts to the stage of the one before it."
+        figure = plots.share_plot(stages[: plots.MAX_ROWS], artifact.deployment)
+        found.append(Plot(f"stages-{number}", f"Time by stage: {measurement.label}", caption, figure))
+    return Timed(measurement, group.place.title, kinds, stages, tuple(found))
+
+
+def _delegation(timed: Iterable[Timed]) -> Plot | None:
+    shown = [each.measurement for each in timed if each.measurement.artifact.delegation is not None]
+    if not shown:
+        return None
+    caption = "One inference from left to right, by measured time: filled inside the backend, hatched outside."
+    return Plot("delegation", "What the backend took over", caption, plots.delegation_plot(shown))
+
+
+def _versions(artifacts: Iterable[Artifact]) -> tuple[Versions, ...]:
+    found: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for each in artifacts:
+        if each.manifest is not None:
+            found.setdefault(tuple(sorted(each.manifest.tools.items())), []).append(each.label)
+    return tuple(Versions(dict(tools), tuple(labels)) for tools, labels in found.items())

@@ -1,0 +1,147 @@
+"""What a report is made of: artifacts, and everything that was measured, checked or evaluated of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mobilevit_tools.exporters._base import Delegation
+from mobilevit_tools.exporters.manifest import Manifest
+from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
+from mobilevit_tools.rewrites.applied import AppliedRewrite
+from mobilevit_tools.verification.parity import Parity
+
+
+@dataclass(frozen=True)
+class ExportedEntry:
+    """One artifact, as ``mvt export --json`` tells of it; the fields are those of its result."""
+
+    target: str
+    backend: str | None
+    precision: str
+    path: Path
+    size_bytes: int
+    parity: Parity
+    delegation: Delegation | None
+    rewrites: tuple[AppliedRewrite, ...]
+    seconds: Mapping[str, float]
+    kept: bool = True
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """The result of ``mvt export --json``, as far as a report shows it."""
+
+    model: str
+    random_weights: bool
+    artifacts: tuple[ExportedEntry, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of ``mvt eval --json``, as far as a report shows it; shares are fractions from 0 to 1."""
+
+    artifact: Path
+    data: Path
+    images: int
+    top1: float
+    interval: tuple[float, float]
+    top5: float
+    agreement: float | None
+    reference_top1: float | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result of ``mvt verify --json``, as far as a report shows it."""
+
+    artifact: Path
+    model: str
+    precision: str
+    parity: Parity
+    native: Parity | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that was asked for and did not come about.
+
+    Attributes:
+        what: The cell or the command.
+        code: The error's identifier.
+        message: What happened, in a sentence.
+        hint: What to do next.
+        command: The command that failed, to be typed again.
+        gate: Whether it was a numeric gate.
+    """
+
+    what: str
+    code: str
+    message: str
+    hint: str | None = None
+    command: str | None = None
+    gate: bool = False
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One artifact and all that is known of it.
+
+    Attributes:
+        label: A name that no other artifact of the report has.
+        model: Its model; empty where nothing says.
+        target: Its target.
+        backend: Its backend; None where the target has no choice.
+        precision: Its precision; empty where nothing says.
+        path: Where it is.
+        aliases: Other paths by which it was measured, before it was copied to where it is.
+        size_bytes: Its size; None where nothing says.
+        parity: How right it is; None where nothing says.
+        delegation: How much its backend took over; None where that does not apply.
+        rewrites: The deployment rewrites that were applied.
+        random_weights: Whether its weights are random; None where nothing says.
+        manifest: Its manifest; None where there was none to read.
+        seconds: How long its export took, by step; empty where nothing says.
+        verifications: Later verifications of it.
+        profiles: Measurements of it.
+        evaluations: Evaluations of it.
+    """
+
+    label: str
+    model: str
+    target: str
+    backend: str | None
+    precision: str
+    path: Path
+    size_bytes: int | None
+    parity: Parity | None
+    delegation: Delegation | None
+    rewrites: tuple[AppliedRewrite, ...]
+    random_weights: bool | None
+    manifest: Manifest | None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    aliases: tuple[Path, ...] = ()
+    verifications: tuple[Verification, ...] = ()
+    profiles: tuple[ProfileResult, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
+
+    @property
+    def deployment(self) -> str:
+        """The target with its backend, where it has one."""
+        return f"{self.target}-{self.backend}" if self.backend else self.target
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that the runs of a report hold.
+
+    Attributes:
+        artifacts: The artifacts, by model, target, precision and path.
+        comparisons: Pairs that were measured in turns.
+        failures: What failed.
+    """
+
+    artifacts: tuple[Artifact, ...]
+    comparisons: tuple[ComparisonResult, ...]
+    failures: tuple[Failure, ...]

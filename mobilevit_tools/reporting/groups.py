@@ -1,0 +1,208 @@
+"""What may stand beside what: measurements of one place, accuracies on the same photos, published figures alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from mobilevit_tools.models.cards import ModelCard
+from mobilevit_tools.models.names import all_cards
+from mobilevit_tools.profiling.result import ProfileResult
+from mobilevit_tools.reporting.evidence import Artifact, Evaluation
+
+EMULATED = ("count", "arm64")
+"""The kinds of devices that only imitate the hardware: they have no latency, whatever a file says."""
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where measurements can be compared with each other, and with no others.
+
+    Attributes:
+        device: The device in its own words.
+        cpu: The CPU of the measuring machine; empty where the device is another one.
+        system: Its operating system; likewise.
+        cores: Its logical cores; 0 likewise.
+        threads: Threads of one inference.
+    """
+
+    device: str
+    cpu: str
+    system: str
+    cores: int
+    threads: int
+
+    @property
+    def emulated(self) -> bool:
+        """Whether it has no latency."""
+        return self.device.partition(":")[0] in EMULATED
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return ", ".join(
+            part for part in (self.device, self.cpu, f"{self.threads} thread{'s' * (self.threads != 1)}") if part
+        )
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measurement of one artifact.
+
+    Attributes:
+        artifact: The artifact.
+        profile: What was measured; without times where the place is emulated.
+        label: The artifact's label; numbered where the place measured it more than once.
+        other_bytes: Whether the artifact has another size now than when it was measured.
+    """
+
+    artifact: Artifact
+    profile: ProfileResult
+    label: str
+    other_bytes: bool
+
+    @property
+    def cost(self) -> tuple[float, tuple[float, float] | None] | None:
+        """The median latency in milliseconds and its interval, or millions of instructions; None without either."""
+        if self.profile.latency_ms is not None:
+            return self.profile.latency_ms.p50, self.profile.latency_ms.interval
+        if self.profile.instructions is not None:
+            return self.profile.instructions / 1e6, None
+        return None
+
+
+@dataclass(frozen=True)
+class PlaceGroup:
+    """All measurements of one place."""
+
+    place: Place
+    measurements: tuple[Measurement, ...]
+
+
+@dataclass(frozen=True)
+class TradePoint:
+    """An artifact that was measured and evaluated.
+
+    Attributes:
+        artifact: The artifact.
+        label: Its label.
+        cost: See :attr:`Measurement.cost`.
+        cost_interval: The 95 % interval of ``cost``; None where there is none.
+        evaluation: Its accuracy.
+        size_bytes: Its size.
+        optimal: Whether no other point is at least as good in accuracy, cost and size, and better in one.
+    """
+
+    artifact: Artifact
+    label: str
+    cost: float
+    cost_interval: tuple[float, float] | None
+    evaluation: Evaluation
+    size_bytes: int
+    optimal: bool = False
+
+
+@dataclass(frozen=True)
+class Trade:
+    """Accuracy, cost and size of what one place measured and the same photos judged."""
+
+    place: Place
+    data: str
+    images: int
+    points: tuple[TradePoint, ...]
+
+
+@dataclass(frozen=True)
+class PublishedTrade:
+    """What others published of a family, on a device of theirs.
+
+    Attributes:
+        device: Their device.
+        source: Where it is stated, on which photos.
+        cards: The architectures with a latency on this device and an accuracy.
+        ours: Architectures of the report.
+    """
+
+    device: str
+    source: str
+    cards: tuple[ModelCard, ...]
+    ours: frozenset[str]
+
+
+def group_by_place(artifacts: Iterable[Artifact]) -> tuple[PlaceGroup, ...]:
+    """Put together what was measured in one place."""
+    found: dict[Place, list[Measurement]] = {}
+    for artifact in artifacts:
+        for profile in artifact.profiles:
+            there = found.setdefault(_place(profile), [])
+            before = sum(each.artifact is artifact for each in there)
+            label = f"{artifact.label}, run {before + 1}" if before else artifact.label
+            there.append(
+                Measurement(artifact, _honest(profile), label, profile.size_bytes != (artifact.size_bytes or 0))
+            )
+    return tuple(PlaceGroup(place, tuple(found[place])) for place in sorted(found))
+
+
+def _place(profile: ProfileResult) -> Place:
+    host = profile.host
+    if host is None:
+        return Place(profile.device, "", "", 0, profile.threads)
+    return Place(profile.device, host.cpu, host.system, host.cores, profile.threads)
+
+
+def _honest(profile: ProfileResult) -> ProfileResult:
+    if not _place(profile).emulated:
+        return profile
+    return replace(profile, latency_ms=None, samples_ms=(), load_ms=None, first_ms=None, per_op=None)
+
+
+def trades(groups: Iterable[PlaceGroup]) -> tuple[Trade, ...]:
+    """Return every place's measurements with accuracies on the same photos."""
+    found = []
+    for group in groups:
+        points = [
+            (evaluation, TradePoint(each.artifact, each.label, *each.cost, evaluation, each.profile.size_bytes))
+            for each in group.measurements
+            if each.cost is not None
+            for evaluation in each.artifact.evaluations
+        ]
+        for (data, images), same in groupby(sorted(points, key=_photos), key=_photos):
+            found.append(Trade(group.place, data, images, mark_optimal([point for _, point in same])))
+    return tuple(found)
+
+
+def _photos(entry: tuple[Evaluation, TradePoint]) -> tuple[str, int]:
+    return str(entry[0].data), entry[0].images
+
+
+def mark_optimal(points: Sequence[TradePoint]) -> tuple[TradePoint, ...]:
+    """Mark the points that no other one dominates."""
+
+    def beats(one: TradePoint, other: TradePoint) -> bool:
+        pairs = [
+            (one.cost, other.cost),
+            (one.size_bytes, other.size_bytes),
+            (other.evaluation.top1, one.evaluation.top1),
+        ]
+        return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+    return tuple(replace(point, optimal=not any(beats(other, point) for other in points)) for point in points)
+
+
+def published_trades(models: Iterable[str]) -> tuple[PublishedTrade, ...]:
+    """Return what others published of the families of ``models``, a device each."""
+    ours = frozenset(name.partition(".")[0] for name in models)
+    families = {card.family for card in all_cards() if card.name in ours}
+    known: Callable[[ModelCard], bool] = lambda card: card.family in families and card.published.top1 is not None  # noqa: E731
+    cards = [card for card in all_cards() if known(card)]
+    devices = dict.fromkeys((card.published.source, device) for card in cards for device in card.published.latency_ms)
+    return tuple(
+        PublishedTrade(
+            device,
+            source,
+            tuple(card for card in cards if card.published.source == source and device in card.published.latency_ms),
+            ours,
+        )
+        for source, device in devices
+    )

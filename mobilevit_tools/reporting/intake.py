@@ -1,0 +1,149 @@
+"""Find and read what people give to a report: folders of artifacts, JSON envelopes, and results of sweeps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.exporters.manifest import MANIFEST_NAME, Manifest
+from mobilevit_tools.matrix.cell import CellResult
+from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
+from mobilevit_tools.reporting.collection import Collection
+from mobilevit_tools.reporting.documents import parse, parse_lines, read_text, typed
+from mobilevit_tools.reporting.evidence import Evaluation, Evidence, ExportedEntry, ExportedModel, Failure, Verification
+from mobilevit_tools.runtimes.registry import RUNTIMES
+
+RESULTS_NAME = "results.jsonl"
+SHOWN = ("export", "verify", "profile", "eval", "smoke", "sweep")
+"""The verbs whose JSON a report shows."""
+
+MAX_FILES = 10_000
+_HINT = (
+    f"Give a folder that `mvt export` wrote, what one of mvt {', '.join(SHOWN)} printed with --json, or a sweep's "
+    f"{RESULTS_NAME}."
+)
+
+
+@dataclass(frozen=True)
+class _StatedError:
+    """The error of an envelope."""
+
+    code: str
+    message: str
+    hint: str | None
+
+
+def read_runs(runs: Sequence[Path]) -> Evidence:
+    """Read every run and bring together what belongs to one artifact.
+
+    Raises:
+        BadInputError: A run is missing, holds nothing that a report shows, or is damaged.
+    """
+    collection = Collection()
+    files = [file for run in runs for file in (_files_in(run) if run.is_dir() else [run])]
+    if len(files) > MAX_FILES:
+        raise BadInputError(f"A report holds up to {MAX_FILES} files, and there are {len(files)}.", code="bad_run")
+    # Manifests first: they know most of an artifact, and all else is joined to them.
+    for file in sorted(dict.fromkeys(files), key=lambda file: (file.name != MANIFEST_NAME, str(file))):
+        _read_file(file, collection)
+    return collection.evidence()
+
+
+def _files_in(folder: Path) -> list[Path]:
+    found = []
+    for place, folders, names in os.walk(folder):
+        # Core ML packages have a manifest of their own; hidden folders are unfinished exports.
+        folders[:] = [name for name in folders if not name.startswith(".") and Path(name).suffix not in RUNTIMES]
+        found += [Path(place, name) for name in names if name in (MANIFEST_NAME, RESULTS_NAME)]
+    if not found:
+        raise BadInputError(f"There is no manifest and no {RESULTS_NAME} in {folder}.", hint=_HINT, code="empty_run")
+    return found
+
+
+def _read_file(file: Path, collection: Collection) -> None:
+    text = read_text(file)
+    if file.suffix == ".jsonl":
+        for source, raw in parse_lines(text, str(file)):
+            _add_cell(raw, source, collection)
+        return
+    raw = parse(text, str(file))
+    if not isinstance(raw, dict):
+        raise _not_a_run(file)
+    if file.name == MANIFEST_NAME:
+        collection.add_manifest(file.parent, typed(Manifest, raw, str(file)))
+    elif "command" in raw and "status" in raw:
+        _add_envelope(raw, str(file), collection)
+    else:
+        raise _not_a_run(file)
+
+
+def _not_a_run(file: Path) -> BadInputError:
+    return BadInputError(f"{file} holds nothing that a report shows.", hint=_HINT, code="bad_run")
+
+
+def _add_envelope(raw: dict[str, object], source: str, collection: Collection) -> None:
+    command, result = raw["command"], raw.get("result")
+    if command not in SHOWN:
+        raise BadInputError(
+            f"{source} is what `mvt {command}` printed, which a report does not show.", hint=_HINT, code="bad_run"
+        )
+    error = raw.get("error")
+    if isinstance(error, dict):
+        stated = typed(_StatedError, error, source)
+        collection.add_failure(
+            Failure(f"mvt {command}", stated.code, stated.message, stated.hint, gate=stated.code == "gate_failed")
+        )
+    if result is None:
+        if error is None:
+            raise BadInputError(f"{source} has neither a result nor an error.", hint=_HINT, code="bad_run")
+        return
+    if command == "export":
+        collection.add_export(typed(ExportedModel, result, source))
+    elif command == "verify":
+        collection.add_verification(typed(Verification, result, source))
+    elif command == "eval":
+        collection.add_evaluation(typed(Evaluation, result, source))
+    elif command == "profile":
+        _add_measurement(result, source, collection)
+    else:
+        for cell in _cells(result, source):
+            _add_cell(cell, source, collection)
+
+
+def _add_measurement(result: object, source: str, collection: Collection) -> None:
+    if isinstance(result, dict) and "comparison" in result:
+        collection.add_comparison(typed(ComparisonResult, result, source))
+    else:
+        collection.add_profile(typed(ProfileResult, result, source))
+
+
+def _cells(result: object, source: str) -> Iterator[object]:
+    cells = result.get("cells") if isinstance(result, dict) else None
+    if not isinstance(cells, list):
+        raise BadInputError(f"{source} lists no cells.", hint=_HINT, code="bad_run")
+    yield from cells
+
+
+def _add_cell(raw: object, source: str, collection: Collection) -> None:
+    result = typed(CellResult, raw, source)
+    if result.status != "passed":
+        collection.add_failure(
+            Failure(
+                result.cell.name,
+                result.code or "error",
+                result.message or "It failed and did not say why.",
+                result.hint,
+                result.command,
+                gate=result.status == "failed",
+            )
+        )
+    if result.artifact is not None:
+        entry = typed(ExportedEntry, dict(result.artifact), source)
+        collection.add_export(ExportedModel(result.cell.model, result.cell.random_weights, (entry,)))
+    if result.profile is not None:
+        _add_measurement(dict(result.profile), source, collection)
+    if result.evaluation is not None:
+        collection.add_evaluation(typed(Evaluation, dict(result.evaluation), source))
