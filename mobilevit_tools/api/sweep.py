@@ -1,0 +1,229 @@
+"""Run a matrix of cells from a file, here or on a Ray cluster, and go on where an earlier run stopped."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mobilevit_tools.errors import ExitCode, MvtError, UsageError
+from mobilevit_tools.matrix.cell import Cell, CellResult
+from mobilevit_tools.models.own import folder_name
+from mobilevit_tools.sweep.expand import expand
+from mobilevit_tools.sweep.job import RUN_CELL, Job
+from mobilevit_tools.sweep.ledger import open_ledger
+from mobilevit_tools.sweep.local import LocalWorkers, default_jobs
+from mobilevit_tools.sweep.plan import read_plan
+from mobilevit_tools.sweep.schedule import Event, Watch, Workers, run_jobs
+from mobilevit_tools.sweep.table import PARQUET, Row, row_of, write_parquet
+
+ENGINES = ("local", "ray")
+OUTPUT = Path("sweep")
+AUTO = "auto"
+ARTIFACTS = "artifacts"
+_DIGITS = 12
+_WORST_FIRST = (
+    ExitCode.GATE_FAILED,
+    ExitCode.DEVICE_FAILED,
+    ExitCode.MISSING_DEPENDENCY,
+    ExitCode.BAD_INPUT,
+    ExitCode.USAGE,
+    ExitCode.INTERNAL,
+)
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A whole sweep.
+
+    Attributes:
+        plan: Its file.
+        output: Its folder.
+        results: One JSON line a finished cell, this sweep's and earlier ones'.
+        parquet: The rows as a Parquet file.
+        rows: What came of every cell of the plan, in its order.
+        passed: How many cells passed.
+        failed: How many failed a numeric gate.
+        errors: How many came to nothing.
+        reused: How many were finished before.
+        torn: What was found of a line that a kill had cut off; None where nothing was.
+        exit_code: The worst of the cells'; see :func:`sweep`.
+        seconds: How long this run took.
+    """
+
+    plan: Path
+    output: Path
+    results: Path
+    parquet: Path
+    rows: tuple[Row, ...]
+    passed: int
+    failed: int
+    errors: int
+    reused: int
+    torn: str | None
+    exit_code: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is to be done, known before the first cell starts.
+
+    Attributes:
+        cells: How many cells the plan has.
+        reused: How many of them are finished already.
+        torn: See :class:`SweepResult`.
+    """
+
+    cells: int
+    reused: int
+    torn: str | None
+
+
+Spectator = Callable[[Outlook], AbstractContextManager[Watch]]
+"""Takes what is to be done; its context gives a function that is told of everything that happens to a cell."""
+
+
+@contextmanager
+def unwatched(outlook: Outlook) -> Iterator[Watch]:
+    """Tell nobody."""
+    del outlook
+    yield _ignore
+
+
+def _ignore(event: Event) -> None:
+    del event
+
+
+def sweep(
+    plan: str | Path,
+    *,
+    output: str | Path = OUTPUT,
+    engine: str = "local",
+    address: str = AUTO,
+    jobs: int | None = None,
+    allow_contention: bool = False,
+    retry_failed: bool = False,
+    keep_artifacts: bool = False,
+    runner: str = RUN_CELL,
+    spectator: Spectator = unwatched,
+) -> SweepResult:
+    """Run the cells of a plan that are not finished yet.
+
+    A cell is finished when it passed or failed its gate, and neither its settings nor its checkpoint, photos or the
+    versions of the tools have changed since. A crash, a hang or a fault of a device gets one more attempt.
+
+    Args:
+        plan: The plan, a TOML file; see :mod:`mobilevit_tools.sweep.plan`.
+        output: The sweep's folder; what an earlier sweep finished there is not run again.
+        engine: ``local`` or ``ray``.
+        address: The Ray cluster: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``.
+        jobs: Local: how many cells run side by side; by default half as many as there are CPUs.
+        allow_contention: Let cells that measure time on their machine share it with others.
+        retry_failed: Run cells again that failed their gate.
+        keep_artifacts: Keep every artifact below ``output``; with Ray, a folder that all machines share.
+        runner: The function that runs a cell, as ``module:name``; see :data:`mobilevit_tools.sweep.job.RUN_CELL`.
+        spectator: Told of what happens.
+
+    Raises:
+        BadInputError: The plan cannot be read, or has cells that could not be.
+        UsageError: The options contradict each other, or another sweep is writing to ``output``.
+        MissingDependencyError: Ray is not installed.
+        DeviceError: No cluster answers at ``address``.
+        MvtError: A cell failed, and ``result`` holds the :class:`SweepResult`. The class is that of exit code 4 where a
+            gate failed, else of the first of 6, 5, 3, 2 and 1 that a cell ended with; a crash or a hang is a 1.
+    """
+    started = time.perf_counter()
+    path, folder = Path(plan), Path(output)
+    described = read_plan(path)
+    cells = expand(described, path.parent)
+    open_workers = _engine(engine, address, jobs)
+    with open_ledger(folder) as ledger:
+        queue = [_job(cell, described.timeout, folder if keep_artifacts else None, runner) for cell in cells]
+        waiting = [job for job in queue if not _is_finished(ledger.results, job, retry_failed=retry_failed)]
+        reused = len(queue) - len(waiting)
+        with spectator(Outlook(len(queue), reused, ledger.torn)) as watch:
+            if waiting:
+                if keep_artifacts:
+                    (folder / ARTIFACTS).mkdir(exist_ok=True)
+                with closing(open_workers()) as workers:
+                    for finished in run_jobs(waiting, workers, allow_contention=allow_contention, watch=watch):
+                        ledger.append(finished)
+        results = [ledger.results[job.digest] for job in queue]
+        rows = tuple(row_of(each) for each in results)
+        write_parquet(rows, folder / PARQUET)
+        statuses = [each.status for each in results]
+        result = SweepResult(
+            plan=path,
+            output=folder,
+            results=ledger.path,
+            parquet=folder / PARQUET,
+            rows=rows,
+            passed=statuses.count("passed"),
+            failed=statuses.count("failed"),
+            errors=statuses.count("error"),
+            reused=reused,
+            torn=ledger.torn,
+            exit_code=_exit_code(results),
+            seconds=round(time.perf_counter() - started, 3),
+        )
+    if result.exit_code:
+        raise _error(result)
+    return result
+
+
+def _engine(engine: str, address: str, jobs: int | None) -> Callable[[], Workers]:
+    if engine == "local":
+        if address != AUTO:
+            raise UsageError("An address is a Ray cluster's.", hint="Give --engine ray.")
+        return lambda: LocalWorkers(jobs or default_jobs())
+    if engine != "ray":
+        raise UsageError(f"There is no engine {engine!r}.", hint=f"Engines: {', '.join(ENGINES)}.")
+    if jobs is not None:
+        raise UsageError(
+            "On a cluster, the number of jobs follows from its CPUs.",
+            hint="Start its nodes with `ray start --num-cpus`.",
+        )
+    from mobilevit_tools.sweep.cluster import RayWorkers
+
+    return lambda: RayWorkers(address)
+
+
+def _job(cell: Cell, timeout_s: float, keep: Path | None, runner: str) -> Job:
+    digest = cell.digest()
+    name = re.sub(r"[^\w.@-]+", "-", replace(cell, model=folder_name(cell.model)).name)
+    folder = None if keep is None else keep.absolute() / ARTIFACTS / f"{name}-{digest[:_DIGITS]}"
+    return Job(cell, digest, folder, timeout_s, runner)
+
+
+def _is_finished(results: Mapping[str, CellResult], job: Job, *, retry_failed: bool) -> bool:
+    result = results.get(job.digest)
+    if result is None or result.status == "error":
+        return False
+    if result.status == "failed":
+        return not retry_failed
+    return job.folder is None or job.folder.is_dir()
+
+
+def _exit_code(results: Sequence[CellResult]) -> int:
+    codes = {
+        ExitCode(each.exit_code) if each.exit_code in _WORST_FIRST else ExitCode.INTERNAL
+        for each in results
+        if each.status != "passed"
+    }
+    return next((code for code in _WORST_FIRST if code in codes), ExitCode.OK)
+
+
+def _error(result: SweepResult) -> MvtError:
+    kind = next((each for each in MvtError.__subclasses__() if each.exit_code == result.exit_code), MvtError)
+    gates = f"{result.failed} of {len(result.rows)} cells failed their gate" if result.failed else ""
+    errors = f"{result.errors} of {len(result.rows)} cells came to nothing" if result.errors else ""
+    return kind(
+        f"{' and '.join(part for part in (gates, errors) if part)}.",
+        hint=f"{result.results} says of each which command to run by itself.",
+        code="sweep_failed",
+        result=result,
+    )

@@ -1,0 +1,95 @@
+"""What can be judged of a plan's models and paths without building or reading anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from mobilevit_tools.errors import BadInputError, MvtError
+from mobilevit_tools.exporters.registry import TARGETS
+from mobilevit_tools.matrix.cell import Cell
+from mobilevit_tools.models.names import is_registered, resolve
+from mobilevit_tools.models.options import parse_options
+from mobilevit_tools.models.own import ENTRY_POINT_GROUP, is_file_reference
+from mobilevit_tools.sweep.plan import ModelEntry
+
+_HUB = "hf://"
+
+
+def template_of(entry: ModelEntry, key: str, base: Path) -> Cell:
+    """Return a cell with all that a model's table says; its target is to be replaced.
+
+    Args:
+        entry: The table.
+        key: How the file spells it, such as ``models[0]``.
+        base: The folder to which its paths are relative.
+
+    Raises:
+        BadInputError: There is no such model, option or file, or not exactly one source of weights.
+    """
+    options = tuple(f"{name}={_typed(value)}" for name, value in entry.options.items())
+    with keyed(f"{key}.options"):
+        parse_options(options)
+    with keyed(f"{key}.name"):
+        model, tagged = _resolved(entry.name, base)
+    if sum((tagged, entry.checkpoint is not None, entry.random_weights)) != 1:
+        raise BadInputError(
+            f"{key}: {entry.name} needs exactly one source of weights.",
+            hint="Give a tag in its name, a checkpoint, or random_weights = true.",
+            code="no_weights",
+        )
+    with keyed(f"{key}.checkpoint"):
+        checkpoint = None if entry.checkpoint is None else existing(entry.checkpoint, base)
+    return Cell(
+        model=model,
+        target=next(iter(TARGETS)),
+        checkpoint=checkpoint,
+        random_weights=entry.random_weights,
+        input_size=None if entry.input_size is None else str(entry.input_size),
+        options=options,
+    )
+
+
+@contextmanager
+def keyed(key: str) -> Iterator[None]:
+    """Say of every error in the body which key of the plan it is about.
+
+    Raises:
+        BadInputError: In place of any error of ours.
+    """
+    try:
+        yield
+    except MvtError as error:
+        raise BadInputError(f"{key}: {error.message}", hint=error.hint, code=error.error_code) from error
+
+
+def existing(path: str, base: Path) -> str:
+    """Return a path made absolute; an address of the hub as it is.
+
+    Raises:
+        BadInputError: There is nothing there.
+    """
+    if path.startswith(_HUB):
+        return path
+    full = base.absolute() / path
+    if not full.exists():
+        raise BadInputError(
+            f"there is nothing at {full}.", hint="Paths are relative to the plan's file.", code="no_such_file"
+        )
+    return str(full)
+
+
+def _resolved(name: str, base: Path) -> tuple[str, bool]:
+    """Return the model's name, with an absolute path where it has one, and whether a tag says its weights."""
+    if is_file_reference(name):
+        file, _, function = name.rpartition(":")
+        return f"{existing(file, base)}:{function}", False
+    if not is_registered(name) and entry_points(group=ENTRY_POINT_GROUP, name=name):
+        return name, False
+    return name, resolve(name)[1] is not None
+
+
+def _typed(value: str | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,143 @@
+"""The file that describes a sweep: models x targets x precisions x devices, and what to leave out."""
+
+from __future__ import annotations
+
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from mobilevit_tools.errors import BadInputError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+MAX_PLAN_BYTES = 1 << 20
+NO_DEVICE = "none"
+"""Among the devices: export and verify only."""
+
+
+def _argument(text: str) -> str:
+    if not text or text.startswith("-") or "\0" in text:
+        raise ValueError(f"{text!r} cannot be given to a command")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_argument)]
+"""A value that ends up among the arguments of a command: never empty, never to be taken for an option."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ModelEntry(_Table):
+    """A ``[[models]]`` table.
+
+    Attributes:
+        name: A model, as ``mvt export`` takes it.
+        checkpoint: Its weights: a file, or ``hf://owner/repo/file``.
+        random_weights: Whether its weights may be random.
+        input_size: ``224`` or ``"192x256"``.
+        options: Options of its builder.
+    """
+
+    name: Text
+    checkpoint: Text | None = None
+    random_weights: bool = False
+    input_size: int | Text | None = None
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+
+
+class ExcludeRule(_Table):
+    """An ``[[exclude]]`` table: leaves out the cells that match every pattern in it, written as for a shell.
+
+    Attributes:
+        model: Matches the model's name.
+        target: Matches the target, with or without its backend.
+        precision: Matches the precision.
+        device: Matches the device; ``none`` for cells without one.
+    """
+
+    model: Text | None = None
+    target: Text | None = None
+    precision: Text | None = None
+    device: Text | None = None
+
+
+class Plan(_Table):
+    """A whole file.
+
+    Attributes:
+        models: The models.
+        targets: Targets, such as ``onnx`` or ``executorch``, or with a backend: ``executorch-portable``.
+        precisions: Precisions, as ``mvt export`` takes them.
+        devices: Devices, as ``mvt profile`` takes them; ``none`` exports and verifies only.
+        exclude: What to leave out.
+        calibration: A folder of photos for the precisions that are calibrated.
+        calibration_size: How many of them to use.
+        eval: Labelled photos on which every artifact is evaluated.
+        rigor: The latency protocol's preset.
+        threads: Threads of one inference.
+        timeout: Seconds that a cell may take.
+    """
+
+    models: list[ModelEntry] = Field(min_length=1)
+    targets: list[Text] = Field(min_length=1)
+    precisions: list[Text] = Field(default=["fp32"], min_length=1)
+    devices: list[Text] = Field(default=[NO_DEVICE], min_length=1)
+    exclude: list[ExcludeRule] = Field(default_factory=list)
+    calibration: Text | None = None
+    calibration_size: int = Field(default=200, ge=1)
+    eval: Text | None = None
+    rigor: Text = "quick"
+    threads: int = Field(default=1, ge=1)
+    timeout: float = Field(default=1800.0, gt=0, strict=False, allow_inf_nan=False)
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a sweep's file.
+
+    Raises:
+        BadInputError: It cannot be read, is not TOML, or a key is missing, unknown or of the wrong type.
+    """
+    try:
+        if path.stat().st_size > MAX_PLAN_BYTES:
+            raise BadInputError(f"{path} is larger than {MAX_PLAN_BYTES >> 20} MB: it is no plan.", code="bad_plan")
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read: {error.strerror}.", code="bad_plan") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadInputError(f"{path} is not TOML: {error}.", code="bad_plan") from error
+    except RecursionError as error:
+        raise BadInputError(f"{path} is nested too deeply.", code="bad_plan") from error
+    try:
+        return Plan.model_validate(raw)
+    except ValidationError as error:
+        raise _named(path, error.errors()) from error
+
+
+def _named(path: Path, errors: list[ErrorDetails]) -> BadInputError:
+    """Say what is wrong with the first key, the way the file spells it: ``models[1].checkpoint``."""
+    first = errors[0]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
+    others = f" ({len(errors) - 1} more like it)" if len(errors) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _keys(first["loc"])
+        near = get_close_matches(str(first["loc"][-1]), known, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Keys: {', '.join(known)}."
+        return BadInputError(f"{path}: there is no key {key}{others}.", hint=hint, code="bad_plan")
+    if first["type"] == "missing":
+        return BadInputError(f"{path}: {key} is missing{others}.", code="bad_plan")
+    said = first["msg"].removeprefix("Value error, ")
+    reason = said[0].lower() + said[1:]
+    return BadInputError(f"{path}: {key}: {reason}{others}.", code="bad_plan")
+
+
+def _keys(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the table in which a key was not known."""
+    tables: dict[object, type[BaseModel]] = {"models": ModelEntry, "exclude": ExcludeRule}
+    table = tables.get(location[0], Plan) if len(location) > 1 else Plan
+    return list(table.model_fields)
