@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mobilevit_tools.data.contract import METADATA_KEY, Contract
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.exporters.coreml_half import compute_precision, mark_kept
+from mobilevit_tools.exporters.coreml_package import save_package
 from mobilevit_tools.exporters.io_names import INPUT_NAME, example_input, output_names
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def lower(
     package.short_description = f"{contract.model}, exported by mobilevit-tools"
     package.user_defined_metadata[METADATA_KEY] = contract.to_json()
     mark_kept(package, keep)
-    package.save(str(path))
+    save_package(package, path)
     return Lowering()
 
 

@@ -55,7 +55,7 @@ def run_cell(cell: Cell, folder: Path, *, timeout_s: float) -> CellResult:
 
     Args:
         cell: The cell.
-        folder: Receives the artifact. What a killed command leaves unfinished there is removed.
+        folder: Receives the artifact; the cell's own, as what a killed command leaves unfinished there is removed.
         timeout_s: Time limit for all of the cell's commands together.
 
     Raises:
