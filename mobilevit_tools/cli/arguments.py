@@ -32,6 +32,7 @@ Images = Annotated[
     Path | None, typer.Option("--images", help="A folder of photos to verify with. Default: the few that come along.")
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of one inference.")]
+Rigor = Annotated[str, typer.Option("--rigor", help="quick, default or mlperf: how many runs.")]
 
 MAX_SIDE = 8192
 

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
-from mobilevit_tools.cli.arguments import AsJson, InputSize, Verbosity, parse_size
+from mobilevit_tools.cli.arguments import (
+    AsJson,
+    CheckpointOption,
+    InputSize,
+    Model,
+    Rigor,
+    Threads,
+    Verbosity,
+    parse_size,
+)
 from mobilevit_tools.cli.output import command_output
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.bench import BenchResult
+    from mobilevit_tools.api.precision_bench import PrecisionBench
     from mobilevit_tools.profiling.result import ProfileResult
+    from mobilevit_tools.profiling.statistics import Comparison
+
+COLUMNS = 200
+"""A table in Markdown cannot break its lines."""
 
 bench = typer.Typer(
     name="bench",
@@ -21,11 +38,6 @@ bench = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
 )
-
-
-@bench.callback()
-def _group() -> None:
-    """Keep the verb below a group of its own, although it is the only one."""
 
 
 @bench.command()
@@ -42,7 +54,7 @@ def rewrites(
         typer.Option("--device", help="host: latency; count: instructions. Default: host."),
     ] = None,
     input_size: InputSize = None,
-    rigor: Annotated[str, typer.Option("--rigor", help="quick, default or mlperf: how many runs.")] = "default",
+    rigor: Rigor = "default",
     each: Annotated[bool, typer.Option("--each", help="Also leave out each rewrite on its own.")] = False,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
@@ -61,19 +73,54 @@ def rewrites(
             each=each,
             progress=output.progress,
         )
-        output.show(result, _render)
+        output.show(result, _render_rewrites)
 
 
-def _render(console: Console, result: BenchResult) -> None:
-    table = Table(box=None, header_style="bold")
-    for title in ("model", "target", "rewrite"):
-        table.add_column(title)
-    for title in ("threads", "without", "with", "speed-up", "95 % interval"):
-        table.add_column(title, justify="right")
-    table.add_column("flags")
+@bench.command()
+def precisions(
+    model: Model,
+    calibration: Annotated[Path, typer.Option("--calibration", help="A folder of photos to measure activations on.")],
+    eval_data: Annotated[Path, typer.Option("--eval", help="Other photos, labelled: an ImageFolder, or a CSV.")],
+    checkpoint: CheckpointOption = None,
+    calibration_size: Annotated[int, typer.Option("--calibration-size", help="How many of them to use.")] = 200,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", "-t", help="onnx, coreml or executorch. Repeatable. Default: all.")
+    ] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option("--precision", help="Besides fp32. Repeatable. Default: all of the target.")
+    ] = None,
+    threads: Threads = 1,
+    rigor: Rigor = "default",
+    count: Annotated[bool, typer.Option("--count", help="Also count instructions, on the count device.")] = False,
+    as_json: AsJson = False,
+    verbose: Verbosity = 0,
+) -> None:
+    """Measure a model in every precision: size, top-1, agreement, latency against fp32 in turns, instructions."""
+    with command_output("bench precisions", as_json=as_json, verbosity=verbose) as output:
+        from mobilevit_tools.api.precision_bench import bench_precisions
+        from mobilevit_tools.exporters.registry import TARGETS
+
+        result = bench_precisions(
+            model,
+            calibration=calibration,
+            eval_data=eval_data,
+            checkpoint=checkpoint,
+            calibration_size=calibration_size,
+            targets=target or tuple(TARGETS),
+            precisions=precision,
+            threads=threads,
+            rigor=rigor,
+            count=count,
+            progress=output.progress,
+            counter=output.counter,
+        )
+        output.show(result, _render_precisions)
+
+
+def _render_rewrites(console: Console, result: BenchResult) -> None:
+    table = _table(("model", "target", "rewrite"), ("threads", "without", "with", "speed-up (95 %)"), remark="flags")
     for gain in result.gains:
-        a, b, comparison = gain.measured.a, gain.measured.b, gain.measured.comparison
-        interval = comparison.interval
+        a, b = gain.measured.a, gain.measured.b
         table.add_row(
             gain.model,
             gain.deployment,
@@ -81,14 +128,65 @@ def _render(console: Console, result: BenchResult) -> None:
             str(gain.threads),
             _amount(a),
             _amount(b),
-            f"{1 / comparison.ratio:.3f}x",
-            "too few runs" if interval is None else f"{1 / interval[1]:.3f} to {1 / interval[0]:.3f}",
+            _speed_up(gain.measured.comparison),
             ", ".join(sorted({*a.flags, *b.flags})),
         )
-    console.print(table)
+    _print(console, table)
+
+
+def _render_precisions(console: Console, result: PrecisionBench) -> None:
+    from mobilevit_tools.cli.tables import number, size
+
+    table = _table(
+        ("target", "precision"),
+        ("size", "of fp32", "top-1 (95 %)", "agreement", "latency", "speed-up (95 %)", "instructions"),
+        remark="gate",
+    )
+    for row in result.rows:
+        low, high = row.accuracy.interval
+        table.add_row(
+            row.artifact.target,
+            row.artifact.precision,
+            size(row.artifact.size_bytes),
+            f"{row.size_ratio:.1%}",
+            f"{row.accuracy.top1:.2%} ({low:.1%} to {high:.1%})",
+            number(row.accuracy.agreement, ".2%"),
+            "-" if row.speed is None else _amount(row.speed.b),
+            "-" if row.speed is None else _speed_up(row.speed.comparison),
+            "-" if row.instructions is None else _instructions(row.instructions),
+            row.artifact.parity.status.replace("_", " "),
+        )
+    _print(console, table)
+
+
+def _table(texts: Sequence[str], numbers: Sequence[str], *, remark: str) -> Table:
+    """Return an empty table in Markdown, to be pasted."""
+    table = Table(box=MARKDOWN)
+    for title in texts:
+        table.add_column(title, no_wrap=True)
+    for title in numbers:
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column(remark, no_wrap=True)
+    return table
+
+
+def _print(console: Console, table: Table) -> None:
+    Console(file=console.file, width=COLUMNS).print(table, highlight=False)
 
 
 def _amount(measured: ProfileResult) -> str:
     if measured.latency_ms is not None:
         return f"{measured.latency_ms.p50:.2f} ms"
-    return "" if measured.instructions is None else f"{measured.instructions / 1e6:,.1f} M instr."
+    return "-" if measured.instructions is None else _instructions(measured.instructions)
+
+
+def _instructions(count: int) -> str:
+    return f"{count / 1e6:,.1f} M"
+
+
+def _speed_up(comparison: Comparison) -> str:
+    text = f"{1 / comparison.ratio:.3f}x"
+    if comparison.interval is None:
+        return f"{text} (too few runs)"
+    low, high = 1 / comparison.interval[1], 1 / comparison.interval[0]
+    return text if low == high else f"{text} ({low:.3f} to {high:.3f})"

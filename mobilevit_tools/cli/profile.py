@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mobilevit_tools.cli.arguments import Artifact, AsJson, Threads, Verbosity, parse_share
+from mobilevit_tools.cli.arguments import Artifact, AsJson, Rigor, Threads, Verbosity, parse_share
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import GateError, UsageError
 
@@ -25,7 +25,7 @@ def profile(
     artifact: Artifact,
     device: Annotated[str, typer.Option("--device", help="Where to run it; `mvt devices` lists them.")] = "host",
     threads: Threads = 1,
-    rigor: Annotated[str, typer.Option("--rigor", help="quick, default or mlperf: how many runs.")] = "default",
+    rigor: Rigor = "default",
     per_op: Annotated[bool, typer.Option("--per-op", help="Time every operator, too.")] = False,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write operator times for Chrome's trace viewer or Perfetto.")

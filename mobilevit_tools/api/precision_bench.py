@@ -1,0 +1,159 @@
+"""Measure what every precision of every target costs and saves: size, accuracy, latency, instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mobilevit_tools.api.bench import MEASURABLE
+from mobilevit_tools.api.evaluate import EvalResult, evaluate
+from mobilevit_tools.api.export import ExportedArtifact, ExportResult, export
+from mobilevit_tools.api.profile import compare, profile
+from mobilevit_tools.errors import GateError, UsageError
+from mobilevit_tools.exporters._base import DEPLOYMENT_TARGETS
+from mobilevit_tools.exporters.registry import TARGETS, find_target
+from mobilevit_tools.profiling.host import latency_spec
+from mobilevit_tools.profiling.result import ComparisonResult
+from mobilevit_tools.progress import Counter, Progress, silent, uncounted
+from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
+from mobilevit_tools.quantization.precisions import PRECISIONS
+
+BASELINE = "fp32"
+
+
+@dataclass(frozen=True)
+class PrecisionRow:
+    """One artifact, measured.
+
+    Attributes:
+        artifact: The artifact: its size and how far it is from the model.
+        accuracy: What it recognises of the labelled photos.
+        size_ratio: Its size over that of the target's fp32 artifact.
+        speed: The target's fp32 artifact (``a``) against this one (``b``), in turns on this machine; None where the
+            target does not run here. Of fp32 it shows how well this machine repeats itself.
+        instructions: Instructions of one inference; None where they were not counted.
+    """
+
+    artifact: ExportedArtifact
+    accuracy: EvalResult
+    size_ratio: float
+    speed: ComparisonResult | None
+    instructions: int | None
+
+
+@dataclass(frozen=True)
+class PrecisionBench:
+    """All precisions of all targets that were asked for.
+
+    Attributes:
+        model: The model.
+        rows: The artifacts, by target, fp32 first.
+    """
+
+    model: str
+    rows: tuple[PrecisionRow, ...]
+
+
+def bench_precisions(
+    model: str,
+    *,
+    calibration: str | Path,
+    eval_data: str | Path,
+    checkpoint: str | Path | None = None,
+    calibration_size: int = DEFAULT_SIZE,
+    targets: Sequence[str] = tuple(TARGETS),
+    precisions: Sequence[str] | None = None,
+    threads: int = 1,
+    rigor: str = "default",
+    count: bool = False,
+    progress: Progress = silent,
+    counter: Counter = uncounted,
+) -> PrecisionBench:
+    """Export a model in each precision of each target, and measure every artifact. A failed gate is a result, too.
+
+    Args:
+        model: The model.
+        calibration: Photos to measure activations on.
+        eval_data: Labelled photos, others than those.
+        checkpoint: The model's weights; by default the bundled ones.
+        calibration_size: How many photos to calibrate on.
+        targets: The targets.
+        precisions: The precisions, fp32 beside them always; those that a target lacks are left out. By default all.
+        threads: Threads of one inference.
+        rigor: A preset of the latency protocol.
+        count: Also count instructions with the native runner.
+        progress: Told of every step.
+        counter: Told of every batch of an evaluation.
+
+    Raises:
+        UsageError: There is no such target, precision or rigor.
+        BadInputError: The model's weights or the photos cannot be used.
+        DeviceError: ``count`` is asked for and not ready.
+    """
+    latency_spec(rigor)
+    wanted = tuple(PRECISIONS) if precisions is None else (BASELINE, *precisions)
+    if unknown := set(wanted) - set(PRECISIONS):
+        raise UsageError(
+            f"There is no precision named {', '.join(sorted(unknown))}.", hint=f"There are {', '.join(PRECISIONS)}."
+        )
+    for name in targets:
+        find_target(name)
+    rows: list[PrecisionRow] = []
+    with TemporaryDirectory(prefix="mvt-bench-") as folder:
+        for target in targets:
+            fp32: ExportedArtifact | None = None
+            for precision in (each for each in find_target(target).precisions if each in wanted):
+                artifact = _export(
+                    model,
+                    target=target,
+                    precision=precision,
+                    output=Path(folder),
+                    checkpoint=checkpoint,
+                    calibration=calibration if PRECISIONS[precision].calibrated else None,
+                    calibration_size=calibration_size,
+                    progress=progress,
+                )
+                fp32 = fp32 or artifact
+                accuracy = evaluate(artifact.path, eval_data, checkpoint=checkpoint, threads=threads, counter=counter)
+                speed = instructions = None
+                if target in MEASURABLE:
+                    speed = compare(fp32.path, artifact.path, threads=threads, rigor=rigor, progress=progress)
+                    if count:
+                        instructions = profile(artifact.path, device="count", progress=progress).instructions
+                rows.append(
+                    PrecisionRow(artifact, accuracy, artifact.size_bytes / fp32.size_bytes, speed, instructions)
+                )
+    return PrecisionBench(model, tuple(rows))
+
+
+def _export(
+    model: str,
+    *,
+    target: str,
+    precision: str,
+    output: Path,
+    checkpoint: str | Path | None,
+    calibration: str | Path | None,
+    calibration_size: int,
+    progress: Progress,
+) -> ExportedArtifact:
+    try:
+        result = export(
+            model,
+            targets=target,
+            precision=precision,
+            output=output,
+            checkpoint=checkpoint,
+            calibration=calibration,
+            calibration_size=calibration_size,
+            deployment_target=DEPLOYMENT_TARGETS[-1],
+            keep_failed=True,
+            progress=progress,
+        )
+    except GateError as error:
+        if not isinstance(error.result, ExportResult):
+            raise
+        result = error.result
+    return result.artifacts[0]
