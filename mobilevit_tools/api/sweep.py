@@ -12,6 +12,7 @@ from pathlib import Path
 from mobilevit_tools.errors import ExitCode, MvtError, UsageError
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.models.own import folder_name
+from mobilevit_tools.sweep.cluster import AUTO, RayWorkers
 from mobilevit_tools.sweep.expand import expand
 from mobilevit_tools.sweep.job import RUN_CELL, Job
 from mobilevit_tools.sweep.ledger import open_ledger
@@ -22,7 +23,6 @@ from mobilevit_tools.sweep.table import PARQUET, Row, row_of, write_parquet
 
 ENGINES = ("local", "ray")
 OUTPUT = Path("sweep")
-AUTO = "auto"
 ARTIFACTS = "artifacts"
 _DIGITS = 12
 _WORST_FIRST = (
@@ -187,8 +187,6 @@ def _engine(engine: str, address: str, jobs: int | None) -> Callable[[], Workers
             "On a cluster, the number of jobs follows from its CPUs.",
             hint="Start its nodes with `ray start --num-cpus`.",
         )
-    from mobilevit_tools.sweep.cluster import RayWorkers
-
     return lambda: RayWorkers(address)
 
 

@@ -8,7 +8,20 @@ from collections.abc import Sequence
 import typer
 from typer.main import get_command
 
-from mobilevit_tools.cli import devices, doctor, export, info, inspect, models, predict, profile, report, smoke, verify
+from mobilevit_tools.cli import (
+    devices,
+    doctor,
+    export,
+    info,
+    inspect,
+    models,
+    predict,
+    profile,
+    report,
+    smoke,
+    sweep,
+    verify,
+)
 from mobilevit_tools.cli.bench import bench
 from mobilevit_tools.cli.eval import evaluate
 from mobilevit_tools.cli.output import usage_error
@@ -31,6 +44,7 @@ for verb in (
     predict.predict,
     profile.profile,
     smoke.smoke,
+    sweep.sweep,
     report.report,
     devices.devices,
     inspect.inspect,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -19,6 +19,7 @@ class Row:
     """One cell's result; None wherever the cell has nothing to say.
 
     Attributes:
+        cell: A name for people, which no other cell of the sweep has.
         model: The model; ``net.py:build`` for one of your own.
         variant: What else tells it from other entries of the same model: checkpoint, input size, options.
         target: The export target.
@@ -51,6 +52,7 @@ class Row:
         digest: The cell's digest.
     """
 
+    cell: str
     model: str
     variant: str
     target: str
@@ -90,8 +92,9 @@ def row_of(result: CellResult) -> Row:
     low, high = interval if isinstance(interval, tuple) else (None, None)
     flags = _at(profile, "flags")
     return Row(
+        cell=label_of(cell),
         model=short_name(cell.model),
-        variant=variant_of(cell),
+        variant=_variant(cell),
         target=cell.target,
         backend=cell.backend,
         precision=cell.precision,
@@ -123,10 +126,10 @@ def row_of(result: CellResult) -> Row:
     )
 
 
-def variant_of(cell: Cell) -> str:
-    """Return what tells a cell from another of the same model, target, precision and device."""
-    checkpoint = None if cell.checkpoint is None else Path(cell.checkpoint).name
-    return ", ".join(part for part in (checkpoint, cell.input_size, *cell.options) if part)
+def label_of(cell: Cell) -> str:
+    """Return a name for people that tells a cell from every other of its sweep."""
+    variant = _variant(cell)
+    return replace(cell, model=short_name(cell.model) + (f" ({variant})" if variant else "")).name
 
 
 def write_parquet(rows: Sequence[Row], path: Path) -> None:
@@ -151,6 +154,11 @@ def write_parquet(rows: Sequence[Row], path: Path) -> None:
         partial.replace(path)
     except OSError as error:
         raise BadInputError(f"{path} cannot be written: {error.strerror}.", code="bad_output") from error
+
+
+def _variant(cell: Cell) -> str:
+    checkpoint = None if cell.checkpoint is None else Path(cell.checkpoint).name
+    return ", ".join(part for part in (checkpoint, cell.input_size, *cell.options) if part)
 
 
 def _at(value: object, *keys: str) -> object:

@@ -1,0 +1,140 @@
+"""``mvt sweep``: a whole matrix from one file, resumed where it stopped, here or on a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mobilevit_tools.cli.arguments import AsJson, Verbosity
+from mobilevit_tools.cli.output import Output, command_output
+
+if TYPE_CHECKING:
+    from mobilevit_tools.api.sweep import Outlook, SweepResult
+    from mobilevit_tools.sweep.schedule import Event, Watch
+
+STYLES = {"passed": "green", "failed": "bold red", "error": "bold red"}
+
+
+def sweep(
+    plan: Annotated[
+        Path, typer.Argument(help="A TOML file: models, targets, precisions, devices.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", help="The sweep's folder. What is finished there is not run again.")
+    ] = Path("sweep"),
+    engine: Annotated[str, typer.Option("--engine", help="local or ray.")] = "local",
+    address: Annotated[
+        str, typer.Option("--address", help="The Ray cluster: auto, HOST:PORT or ray://HOST:PORT.")
+    ] = "auto",
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, help="Local: cells side by side. Default: half as many as there are CPUs."),
+    ] = None,
+    allow_contention: Annotated[
+        bool, typer.Option("--allow-contention", help="Let cells that measure time on a machine share it with others.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run cells again that failed their gate.")
+    ] = False,
+    keep_artifacts: Annotated[
+        bool, typer.Option("--keep-artifacts", help="Keep every artifact in the sweep's folder.")
+    ] = False,
+    as_json: AsJson = False,
+    verbose: Verbosity = 0,
+) -> None:
+    """Run a matrix of models, targets, precisions and devices; one that was stopped goes on where it was.
+
+    The exit code is 4 where a gate failed, else the first of 6, 5, 3, 2 and 1 that a cell ended with; a crash or a hang
+    is a 1.
+    """
+    with command_output("sweep", as_json=as_json, verbosity=verbose, on_failure=_render) as out:
+        from mobilevit_tools.api.sweep import sweep as run
+
+        result = run(
+            plan,
+            output=output,
+            engine=engine,
+            address=address,
+            jobs=jobs,
+            allow_contention=allow_contention,
+            retry_failed=retry_failed,
+            keep_artifacts=keep_artifacts,
+            spectator=_spectator(out),
+        )
+        out.show(result, _render)
+
+
+def _spectator(out: Output) -> Callable[[Outlook], AbstractContextManager[Watch]]:
+    """Tell on stderr what runs: a line for each finished cell, and on a terminal what runs at the moment."""
+
+    @contextmanager
+    def watched(outlook: Outlook) -> Iterator[Watch]:
+        from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+        from mobilevit_tools.sweep.table import label_of
+
+        def say(line: str) -> None:
+            out.log.print(line, highlight=False, soft_wrap=True)
+
+        if outlook.torn is not None:
+            say(f"[yellow]{escape(outlook.torn)}[/]")
+        if outlook.reused:
+            say(f"{outlook.reused} of {outlook.cells} cells are finished already.")
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        done = outlook.reused
+        with Progress(*columns, console=out.log, disable=not out.log.is_terminal, transient=True) as display:
+            running: dict[str, TaskID] = {}
+
+            def tell(event: Event) -> None:
+                nonlocal done
+                digest, name = event.job.digest, escape(label_of(event.job.cell))
+                if event.result is None:
+                    running[digest] = display.add_task(name, total=None)
+                    return
+                if digest in running:
+                    display.remove_task(running.pop(digest))
+                done += event.kind == "finished"
+                status, seconds = event.result.status, event.result.seconds
+                again = "" if event.kind == "finished" else f", once more: {escape(event.result.message or '')}"
+                say(f"\\[{done}/{outlook.cells}] {name}: [{STYLES[status]}]{status}[/], {seconds:.1f} s{again}")
+
+            yield tell
+
+    return watched
+
+
+def _render(console: Console, result: SweepResult) -> None:
+    from mobilevit_tools.cli.tables import number, size
+
+    columns = {
+        "SNR dB": [number(row.snr_db, ".1f") for row in result.rows],
+        "size": ["-" if row.size_bytes is None else size(row.size_bytes) for row in result.rows],
+        "median ms": [number(row.p50_ms, ".2f") for row in result.rows],
+        "instructions": [number(row.instructions, ",d") for row in result.rows],
+        "top-1": [number(row.top1, ".2%") for row in result.rows],
+        "time": [f"{row.seconds:.0f} s" for row in result.rows],
+    }
+    shown = {heading: cells for heading, cells in columns.items() if set(cells) != {"-"}}
+    table = Table(box=None, header_style="bold")
+    table.add_column("cell", overflow="fold")
+    for heading in shown:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for row, *cells in zip(result.rows, *shown.values(), strict=True):
+        table.add_row(escape(row.cell), *cells, f"[{STYLES[row.status]}]{row.status}[/]")
+    console.print(table)
+    for row in result.rows:
+        if row.message:
+            console.print(f"{escape(row.cell)}: {escape(row.message)}", highlight=False, soft_wrap=True)
+    counts = f"{result.passed} passed, {result.failed} failed, {result.errors} errors"
+    console.print(f"{counts}; {result.reused} finished before", highlight=False)
+    console.print(
+        f"wrote {escape(str(result.results))} and {escape(str(result.parquet))}", highlight=False, soft_wrap=True
+    )
