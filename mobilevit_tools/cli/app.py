@@ -10,6 +10,7 @@ from typer.main import get_command
 
 from mobilevit_tools.cli import (
     devices,
+    diff,
     doctor,
     export,
     info,
@@ -46,6 +47,7 @@ for verb in (
     smoke.smoke,
     sweep.sweep,
     report.report,
+    diff.diff,
     devices.devices,
     inspect.inspect,
     doctor.doctor,

@@ -8,42 +8,9 @@ from itertools import groupby
 
 from mobilevit_tools.models.cards import ModelCard
 from mobilevit_tools.models.names import all_cards
+from mobilevit_tools.profiling.place import Place, place_of
 from mobilevit_tools.profiling.result import ProfileResult
 from mobilevit_tools.reporting.evidence import Artifact, Evaluation
-
-EMULATED = ("count", "arm64")
-"""The kinds of devices that only imitate the hardware: they have no latency, whatever a file says."""
-
-
-@dataclass(frozen=True, order=True)
-class Place:
-    """Where measurements can be compared with each other, and with no others.
-
-    Attributes:
-        device: The device in its own words.
-        cpu: The CPU of the measuring machine; empty where the device is another one.
-        system: Its operating system; likewise.
-        cores: Its logical cores; 0 likewise.
-        threads: Threads of one inference.
-    """
-
-    device: str
-    cpu: str
-    system: str
-    cores: int
-    threads: int
-
-    @property
-    def emulated(self) -> bool:
-        """Whether it has no latency."""
-        return self.device.partition(":")[0] in EMULATED
-
-    @property
-    def title(self) -> str:
-        """Its name for people."""
-        return ", ".join(
-            part for part in (self.device, self.cpu, f"{self.threads} thread{'s' * (self.threads != 1)}") if part
-        )
 
 
 @dataclass(frozen=True)
@@ -135,7 +102,7 @@ def group_by_place(artifacts: Iterable[Artifact]) -> tuple[PlaceGroup, ...]:
     found: dict[Place, list[Measurement]] = {}
     for artifact in artifacts:
         for profile in artifact.profiles:
-            there = found.setdefault(_place(profile), [])
+            there = found.setdefault(place_of(profile), [])
             before = sum(each.artifact is artifact for each in there)
             label = f"{artifact.label}, run {before + 1}" if before else artifact.label
             there.append(
@@ -144,15 +111,8 @@ def group_by_place(artifacts: Iterable[Artifact]) -> tuple[PlaceGroup, ...]:
     return tuple(PlaceGroup(place, tuple(found[place])) for place in sorted(found))
 
 
-def _place(profile: ProfileResult) -> Place:
-    host = profile.host
-    if host is None:
-        return Place(profile.device, "", "", 0, profile.threads)
-    return Place(profile.device, host.cpu, host.system, host.cores, profile.threads)
-
-
 def _honest(profile: ProfileResult) -> ProfileResult:
-    if not _place(profile).emulated:
+    if not place_of(profile).emulated:
         return profile
     return replace(profile, latency_ms=None, samples_ms=(), load_ms=None, first_ms=None, per_op=None)
 

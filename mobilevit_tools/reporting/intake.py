@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobilevit_tools.documents import parse, parse_lines, read_text, typed
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.exporters.manifest import MANIFEST_NAME, Manifest
 from mobilevit_tools.matrix.cell import CellResult
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
 from mobilevit_tools.reporting.collection import Collection
-from mobilevit_tools.reporting.documents import parse, parse_lines, read_text, typed
 from mobilevit_tools.reporting.evidence import Evaluation, Evidence, ExportedEntry, ExportedModel, Failure, Verification
 from mobilevit_tools.runtimes.registry import RUNTIMES
 

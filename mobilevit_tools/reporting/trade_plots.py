@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import sqrt
 from typing import TYPE_CHECKING
 
@@ -17,13 +16,14 @@ if TYPE_CHECKING:
 _HEIGHT = 3.6
 _LARGEST = 17.0
 _SMALLEST = 5.0
-_OFFSETS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
+_KEY_HEIGHT = 0.19
+_CORNERS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
 
 
 def trade_plot(trade: Trade) -> Figure:
     """Draw accuracy against latency (or instructions), sizes as areas, the best ones joined by a line."""
-    figure, axes = _axes()
-    largest = max(point.size_bytes for point in trade.points)
+    figure, axes = _axes(len(trade.points))
+    largest = max(point.size_bytes for point in trade.points) or 1
     best = sorted((point for point in trade.points if point.optimal), key=lambda point: point.cost)
     axes.plot(
         [point.cost for point in best],
@@ -39,12 +39,29 @@ def trade_plot(trade: Trade) -> Figure:
     unit = "million instructions" if trade.place.emulated else "median ms"
     axes.set_xlabel(f"{unit} for one inference, {short(trade.place.title)}")
     axes.set_ylabel("top-1 in %")
-    _name(
-        axes,
-        [(point.cost, 100 * point.evaluation.top1) for point in trade.points],
-        [point.label for point in trade.points],
-    )
+    _write_key(figure, axes, trade)
     return figure
+
+
+def _write_key(figure: Figure, axes: Axes, trade: Trade) -> None:
+    """Number the points, each number in another direction than the one before, and say below what they are."""
+    height = figure.get_figheight()
+    unit = "M" if trade.place.emulated else "ms"
+    for number, point in enumerate(trade.points, start=1):
+        right, up = _CORNERS[number % len(_CORNERS)]
+        axes.annotate(
+            str(number),
+            (point.cost, 100 * point.evaluation.top1),
+            xytext=(right * _LARGEST / 1.7, up * _LARGEST / 1.7),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontweight="bold",
+            zorder=4,
+        )
+        line = (_KEY_HEIGHT * (len(trade.points) - number) + 0.08) / height
+        figure.text(0.02, line, f"{number}  {short(point.label)}")
+        figure.text(0.98, line, f"{point.cost:.2f} {unit}", ha="right", color=PALETTE["muted"])
 
 
 def _draw(axes: Axes, point: TradePoint, diameter: float) -> None:
@@ -101,59 +118,38 @@ def published_plot(trade: PublishedTrade) -> Figure:
             markeredgewidth=2 if card.name in trade.ours else 1.2,
         )
     axes.margins(0.2, 0.24)
-    axes.text(
-        0.02, 0.97, "PUBLISHED, not measured here", transform=axes.transAxes, va="top", weight="bold", fontsize=9.5
-    )
+    axes.text(0.02, 0.97, "PUBLISHED, not measured here", transform=axes.transAxes, va="top", weight="bold")
     axes.set_xlabel(f"published ms on {short(trade.device)}")
     axes.set_ylabel("published top-1 in %, ImageNet-1K")
-    _name(axes, places, [card.name for card in trade.cards])
+    middle = (max(latency for latency, _ in places) + min(latency for latency, _ in places)) / 2
+    for card, place in zip(trade.cards, places, strict=True):
+        right = 1 if place[0] <= middle else -1
+        axes.annotate(
+            card.name,
+            place,
+            xytext=(right * _LARGEST / 1.4, 0),
+            textcoords="offset points",
+            ha="left" if right > 0 else "right",
+            va="center",
+        )
     return figure
 
 
-def _axes() -> tuple[Figure, Axes]:
+def _axes(keys: int = 0) -> tuple[Figure, Axes]:
+    """Return axes with room for as many lines below them."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(WIDTH, _HEIGHT))
-    axes = figure.add_axes((0.11, 0.14, 0.87, 0.83))
+    inches = _HEIGHT + _KEY_HEIGHT * keys
+    figure = Figure(figsize=(WIDTH, inches))
+    below = (0.55 + _KEY_HEIGHT * keys) / inches
+    axes = figure.add_axes((0.11, below, 0.87, 1 - below - 0.1 / inches))
     axes.grid()
     axes.tick_params(length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     return figure, axes
 
 
 def _diameter(amount: float, largest: float) -> float:
     """Return a marker's diameter whose area follows the amount."""
     return max(_SMALLEST, _LARGEST * sqrt(amount / largest))
-
-
-def _name(axes: Axes, places: Sequence[tuple[float, float]], labels: Sequence[str]) -> None:
-    """Write each label beside its point, where it covers no other label and no other point if there is such a place."""
-    from matplotlib.transforms import Bbox
-
-    frame = axes.get_window_extent()
-    points = [axes.transData.transform(place) for place in places]
-    gap = axes.figure.dpi * _LARGEST / 2 / 72
-    taken = [Bbox.from_bounds(x - gap / 2, y - gap / 2, gap, gap) for x, y in points]
-    for place, label in zip(places, labels, strict=True):
-        best = None
-        for right, up in _OFFSETS:
-            text = axes.annotate(
-                short(label),
-                place,
-                xytext=(right * (_LARGEST / 2 + 2), up * (_LARGEST / 2 + 2)),
-                textcoords="offset points",
-                ha={1: "left", 0: "center", -1: "right"}[right],
-                va={1: "bottom", 0: "center", -1: "top"}[up],
-                fontsize=9,
-                zorder=4,
-            )
-            box = text.get_window_extent()
-            outside = not (frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1)
-            clashes = sum(box.overlaps(other) for other in taken) + 4 * outside
-            if best is None or clashes < best[0]:
-                if best is not None:
-                    best[1].remove()
-                best = (clashes, text, box)
-            else:
-                text.remove()
-        if best is not None:
-            taken.append(best[2])

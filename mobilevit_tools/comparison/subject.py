@@ -1,0 +1,60 @@
+"""One side of a comparison: an artifact, its folder or its manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.exporters.manifest import MANIFEST_NAME, Manifest, describe_artifact, find_manifest, read_manifest
+from mobilevit_tools.runtimes.registry import RUNTIMES, runtime_of
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is compared.
+
+    Attributes:
+        path: What was given.
+        artifact: The artifact; None where only its manifest is here.
+        manifest: Its manifest; None where there is none.
+        target: What it was exported to.
+        sha256: Digest of the artifact as it is now, or as the manifest has it.
+        size_bytes: Its size, likewise.
+    """
+
+    path: Path
+    artifact: Path | None
+    manifest: Manifest | None
+    target: str
+    sha256: str
+    size_bytes: int
+
+
+def find_subject(path: Path) -> Subject:
+    """Find the artifact and the manifest that a path stands for.
+
+    Args:
+        path: An artifact, the folder that `mvt export` made for one, or a ``manifest.json``.
+
+    Raises:
+        BadInputError: It is none of these, or the manifest is of another file than the one beside it.
+    """
+    if path.name == MANIFEST_NAME or (path.is_dir() and path.suffix.lower() not in RUNTIMES):
+        return _of_manifest(path, path.parent if path.name == MANIFEST_NAME else path)
+    runtime = runtime_of(path)
+    described, manifest = describe_artifact(path), find_manifest(path)
+    return Subject(path, path, manifest, runtime.target, described.sha256, described.size_bytes)
+
+
+def _of_manifest(path: Path, folder: Path) -> Subject:
+    manifest = read_manifest(folder / MANIFEST_NAME)
+    stated = manifest.artifact
+    artifact = folder / stated.file
+    if artifact.parent != folder or stated.file in ("", "..", MANIFEST_NAME):
+        raise BadInputError(f"{folder / MANIFEST_NAME} names an artifact outside of its folder.", code="bad_manifest")
+    if not artifact.exists():
+        return Subject(path, None, manifest, manifest.spec.target, stated.sha256, stated.size_bytes)
+    runtime_of(artifact)
+    described = describe_artifact(artifact)
+    return Subject(path, artifact, manifest, manifest.spec.target, described.sha256, described.size_bytes)
