@@ -77,7 +77,7 @@ class RayWorkers:
         """Return the error of a cell whose device no node offers, or None."""
         if any(self._suits(node, job) for node in self._nodes):
             return None
-        if not job.place.timed:
+        if not job.needs.timed:
             return job.error("no_cpus", "No machine of the cluster has a CPU left for cells.")
         resources = f'{{"{_RESOURCE}{job.cell.device}": 1}}'
         return job.error(
@@ -93,8 +93,8 @@ class RayWorkers:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         resources: dict[str, float] = {}
-        if job.place.timed:
-            shared = job.place.device is None and not alone
+        if job.needs.timed:
+            shared = job.needs.device is None and not alone
             resources[f"{_RESOURCE}{job.cell.device}"] = _PRESENCE if shared else 1
         task = ray.remote(_run).options(num_cpus=1, resources=resources, max_retries=0)
         node = None
@@ -138,7 +138,7 @@ class RayWorkers:
 
     @staticmethod
     def _suits(node: _Node, job: Job) -> bool:
-        return node.cpus > 0 and (not job.place.timed or job.cell.device in node.devices)
+        return node.cpus > 0 and (not job.needs.timed or job.cell.device in node.devices)
 
 
 def _run(job: Job) -> CellResult:

@@ -16,7 +16,7 @@ from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.profiling.protocol import RIGORS
 from mobilevit_tools.quantization.precisions import PRECISIONS
 from mobilevit_tools.sweep.entries import existing, keyed, template_of
-from mobilevit_tools.sweep.places import same_device
+from mobilevit_tools.sweep.needs import same_device
 from mobilevit_tools.sweep.plan import NO_DEVICE, ExcludeRule, Plan
 
 MAX_CELLS = 10_000

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mobilevit_tools.errors import ExitCode
 from mobilevit_tools.matrix.cell import Cell, CellResult
-from mobilevit_tools.sweep.places import Place, place_of
+from mobilevit_tools.sweep.needs import Needs, needs_of
 
 RUN_CELL = "mobilevit_tools.matrix.run:run_cell"
 """The function that runs a cell: ``(cell, folder, *, timeout_s) -> CellResult``, as ``module:name``."""
@@ -32,9 +32,9 @@ class Job:
     runner: str = RUN_CELL
 
     @property
-    def place(self) -> Place:
+    def needs(self) -> Needs:
         """What the cell occupies."""
-        return place_of(self.cell.device)
+        return needs_of(self.cell.device)
 
     def error(
         self, code: str, message: str, *, hint: str | None = None, exit_code: int | None = ExitCode.INTERNAL

@@ -63,7 +63,7 @@ def run_jobs(jobs: Sequence[Job], workers: Workers, *, allow_contention: bool, w
         watch: Told of everything that happens.
     """
     for alone in (False, True):
-        phase = [job for job in jobs if (job.place.alone and not allow_contention) == alone]
+        phase = [job for job in jobs if (job.needs.alone and not allow_contention) == alone]
         yield from _run_phase(phase, workers, alone=alone, watch=watch)
 
 
@@ -94,7 +94,7 @@ def _run_phase(jobs: Sequence[Job], workers: Workers, *, alone: bool, watch: Wat
 
 
 def _is_free(job: Job, running: Sequence[Job]) -> bool:
-    return job.place.device is None or all(job.place.device != other.place.device for other in running)
+    return job.needs.device is None or all(job.needs.device != other.needs.device for other in running)
 
 
 def _may_pass(result: CellResult) -> bool:

@@ -13,7 +13,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
-class Place:
+class Needs:
     """What a cell occupies.
 
     Attributes:
@@ -30,21 +30,21 @@ class Place:
         return self.alone or self.device is not None
 
 
-def place_of(device: str | None) -> Place:
+def needs_of(device: str | None) -> Needs:
     """Tell what a cell with this ``--device`` occupies.
 
     An emulator and a board that are reached over this machine's own loopback are this machine.
     """
     kind, _, argument = (device or "").partition(":")
     if device is None or kind in _UNTIMED:
-        return Place(None, alone=False)
+        return Needs(None, alone=False)
     if kind in _THIS_MACHINE:
-        return Place(None, alone=True)
+        return Needs(None, alone=True)
     if kind == "ssh":
         host = _ssh_host(argument)
-        return Place(f"ssh:{host}", alone=host in {*_LOOPBACK, socket.gethostname().lower()})
+        return Needs(f"ssh:{host}", alone=host in {*_LOOPBACK, socket.gethostname().lower()})
     on_loopback = argument.startswith(("emulator-", *(f"{name}:" for name in _LOOPBACK)))
-    return Place(device, alone=kind == "adb" and on_loopback)
+    return Needs(device, alone=kind == "adb" and on_loopback)
 
 
 def same_device(one: str, other: str) -> bool:
@@ -55,9 +55,9 @@ def same_device(one: str, other: str) -> bool:
     if one == other:
         return False
     if one.partition(":")[0] == other.partition(":")[0] and not (":" in one and ":" in other):
-        return place_of(one).timed
-    place = place_of(one)
-    return place.device is not None and place.device == place_of(other).device
+        return needs_of(one).timed
+    needs = needs_of(one)
+    return needs.device is not None and needs.device == needs_of(other).device
 
 
 def _ssh_host(argument: str) -> str:

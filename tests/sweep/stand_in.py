@@ -1,0 +1,111 @@
+"""What runs a cell in tests of the schedule: it writes down when and where, and ends the way the cell's options say.
+
+Options: ``log=FOLDER`` receives a line for everything that happens; ``seconds=S`` is how long it takes; ``end=WORD`` is
+how it ends (``passed``, ``failed``, ``bad_input``, ``device``, ``raise``, ``crash``, ``kill_parent``), every time, or,
+as ``end=WORD*N``, the first N times.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobilevit_tools.matrix.cell import Cell, CellResult
+
+RUNNER = f"{__name__}:run"
+EXIT_CODES = {"passed": 0, "failed": 4, "bad_input": 3, "device": 6}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a cell.
+
+    Attributes:
+        cell: The cell's name.
+        node: The process of the Ray node that it ran on; None without Ray.
+        pid: The cell's process.
+        start: When it started, on the clock that all processes share.
+        end: When it ended; None if it was killed.
+        interrupted: Whether it was told to stop.
+    """
+
+    cell: str
+    node: str | None
+    pid: int
+    start: float
+    end: float | None
+    interrupted: bool
+
+    def overlaps(self, other: Entry) -> bool:
+        assert self.end is not None
+        assert other.end is not None
+        return self.start < other.end and other.start < self.end
+
+
+def stand_in(
+    log: Path, device: str | None = None, *, seconds: float = 0.0, end: str = "passed", mark: str = ""
+) -> Cell:
+    """Return a cell for this runner; ``mark`` tells it from others."""
+    options = (f"log={log}", f"seconds={seconds}", f"end={end}", f"mark={mark}")
+    return Cell(model=f"model{mark}", target="onnx", device=device, random_weights=True, options=options)
+
+
+def entries(log: Path) -> list[Entry]:
+    """Return what was written down, in the order in which the runs started."""
+    started: dict[str, Entry] = {}
+    for line in (log / "log").read_text().splitlines() if (log / "log").exists() else ():
+        said = json.loads(line)
+        key = said.pop("key")
+        started[key] = Entry(**said)
+    return sorted(started.values(), key=lambda entry: entry.start)
+
+
+def run(cell: Cell, folder: Path, *, timeout_s: float) -> CellResult:
+    """Run a cell; see the module."""
+    options = dict(option.split("=", 1) for option in cell.options)
+    log = Path(options["log"])
+    node, pid, start = os.environ.get("RAY_RAYLET_PID"), os.getpid(), time.monotonic()
+
+    def note(end: float | None, *, interrupted: bool = False) -> None:
+        entry = Entry(cell.name, node, pid, start, end, interrupted)
+        with (log / "log").open("a") as file:
+            file.write(json.dumps({"key": f"{pid}-{start}", **vars(entry)}) + "\n")
+
+    before = sum(entry.cell == cell.name for entry in entries(log))
+    note(None)
+    word, _, times = options["end"].partition("*")
+    if times and before >= int(times):
+        word = "passed"
+    try:
+        if word == "kill_parent":
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
+        time.sleep(float(options["seconds"]))
+    except KeyboardInterrupt:
+        note(time.monotonic(), interrupted=True)
+        raise
+    if word == "raise":
+        raise OSError("there is no room left.")
+    if word == "crash":
+        os.kill(pid, signal.SIGKILL)
+    (folder / "made").write_text(cell.name)
+    note(time.monotonic())
+    code = EXIT_CODES[word]
+    return CellResult(
+        cell=cell,
+        digest=cell.digest(),
+        status={0: "passed", 4: "failed"}.get(code, "error"),  # type: ignore[arg-type]
+        exit_code=code,
+        code=None if code == 0 else word,
+        message=None if code == 0 else f"It ended as {word}.",
+        hint=None,
+        command=None,
+        artifact={"path": str(folder / "made"), "kept": True, "size_bytes": 7},
+        profile=None,
+        evaluation=None,
+        seconds=float(options["seconds"]),
+    )
