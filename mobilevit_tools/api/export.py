@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.api.decisions import count_flips
+from mobilevit_tools.api.description import contract_of, describe_model
 from mobilevit_tools.api.trade import AccuracyBound, keep_within
-from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.exporters._base import Delegation, ExportSpec, load_exporter
@@ -47,6 +47,7 @@ class ExportedArtifact:
         precision: Its precision.
         path: Where it is; where a failed one would have been, if it was not kept.
         manifest: Where its manifest is.
+        bundle: Where its golden bundle is; None where none was asked for.
         size_bytes: Its size.
         params: Parameters of the model as its authors wrote it.
         macs: Multiply-accumulates of one image.
@@ -64,6 +65,7 @@ class ExportedArtifact:
     precision: str
     path: Path
     manifest: Path
+    bundle: Path | None
     size_bytes: int
     params: int
     macs: int
@@ -137,6 +139,7 @@ def export(
     options: Mapping[str, OptionValue] | None = None,
     overwrite: bool = False,
     keep_failed: bool = False,
+    bundle: bool = False,
     command: str | None = None,
     progress: Progress = silent,
 ) -> ExportResult:
@@ -171,6 +174,7 @@ def export(
         options: Options of the model's builder.
         overwrite: Replace artifacts that are there.
         keep_failed: Keep an artifact that failed its gate, marked as failed in its manifest.
+        bundle: Write a golden bundle beside each artifact: an input, its expected output, and an app's code for both.
         command: Recorded in the manifest.
         progress: Told of every step.
 
@@ -229,7 +233,7 @@ def export(
             photos = load_calibration(Path(calibration), loaded.preprocessing, calibration_size)
     plans = [plan_quantization(spec.target, spec.precision, photos, calibration_method) for spec in specs]
     with progress("Counting MACs"):
-        record = _describe_model(loaded, options or {})
+        record = describe_model(loaded, options or {})
     artifacts = tuple(
         _export_one(
             loaded,
@@ -241,6 +245,7 @@ def export(
             images=images,
             overwrite=overwrite,
             keep_failed=keep_failed,
+            bundle=bundle,
             command=command,
             progress=progress,
         )
@@ -255,32 +260,6 @@ def export(
             result=result,
         )
     return result
-
-
-def _describe_model(loaded: LoadedModel, options: Mapping[str, OptionValue]) -> ModelRecord:
-    from mobilevit_tools.profiling.macs import count_macs
-
-    return ModelRecord(
-        name=loaded.name,
-        num_classes=loaded.num_classes,
-        options=dict(options),
-        params=sum(parameter.numel() for parameter in loaded.module.parameters()),
-        macs=count_macs(loaded.module, (1, 3, *loaded.preprocessing.input_size)).total,
-        weights=loaded.weights,
-        reconstruction=loaded.card.reconstruction,
-    )
-
-
-def _contract(loaded: LoadedModel, spec: ExportSpec) -> Contract:
-    image = spec.target == "coreml" and not spec.tensor_io
-    return Contract(
-        model=loaded.name,
-        preprocessing=loaded.preprocessing,
-        input="image" if image else "tensor",
-        output="features" if loaded.features_only else "probabilities" if image else "logits",
-        labels=loaded.labels,
-        license=loaded.license,
-    )
 
 
 def _rewrite(loaded: LoadedModel, spec: ExportSpec) -> Rewritten:
@@ -310,14 +289,16 @@ def _export_one(
     images: Sequence[Path] | None,
     overwrite: bool,
     keep_failed: bool,
+    bundle: bool,
     command: str | None,
     progress: Progress,
 ) -> ExportedArtifact:
+    from mobilevit_tools.bundle.golden import BUNDLE_FOLDER, write_bundle
     from mobilevit_tools.data.bundled import verification_photos
     from mobilevit_tools.verification.inputs import build_inputs
 
     clock = _Clock(progress)
-    contract = _contract(loaded, spec)
+    contract = contract_of(loaded, spec)
     with clock.step("import", f"Loading the {spec.target} converter"):
         exporter = load_exporter(spec.target)
     with clock.step("rewrite", f"Rewriting for {spec.deployment}, and proving it"):
@@ -371,6 +352,9 @@ def _export_one(
             command=command,
         )
         manifest_path = manifest.write(stage.folder)
+        if bundle:
+            with clock.step("bundle", f"Bundling {spec.variant}"), open_session(path) as session:
+                write_bundle(path, manifest, session, reference, inputs)
         stage.keep = parity.status != "failed" or keep_failed
     clock.seconds["total"] = round(sum(clock.seconds.values()), 3)
     return ExportedArtifact(
@@ -379,6 +363,7 @@ def _export_one(
         precision=spec.precision,
         path=final / path.name,
         manifest=final / manifest_path.name,
+        bundle=final / BUNDLE_FOLDER if bundle else None,
         size_bytes=described.size_bytes,
         params=record.params,
         macs=record.macs,

@@ -87,6 +87,9 @@ def export(
     images: Images = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace artifacts that are there.")] = False,
     keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Keep an artifact that fails its gate.")] = False,
+    bundle: Annotated[
+        bool, typer.Option("--bundle", help="Add a golden bundle: an input, its output, Swift and Kotlin code.")
+    ] = False,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
@@ -126,6 +129,7 @@ def export(
             options=parse_options(option or []),
             overwrite=overwrite,
             keep_failed=keep_failed,
+            bundle=bundle,
             command=shlex.join(["mvt", *sys.argv[1:]]),
             progress=out.progress,
         )
@@ -170,7 +174,9 @@ def _render(console: Console, result: ExportResult) -> None:
                 f"{artifact.target} was not verified: {escape(artifact.parity.reason or '')}", highlight=False
             )
     for artifact in kept:
-        console.print(f"wrote {escape(str(artifact.path))}", highlight=False, soft_wrap=True)
+        for path in (artifact.path, artifact.bundle):
+            if path is not None:
+                console.print(f"wrote {escape(str(path))}", highlight=False, soft_wrap=True)
     if kept:
         console.print(f"next: mvt profile {escape(str(kept[-1].path))}", style="cyan", highlight=False, soft_wrap=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +41,12 @@ def read_labels(path: Path) -> tuple[str, ...]:
     if not labels:
         raise _bad(path, "it is empty")
     return labels
+
+
+def unique_labels(labels: Sequence[str]) -> list[str]:
+    """Tell classes of one name apart by their index: a Core ML classifier's probabilities are a dictionary by name."""
+    counts = Counter(labels)
+    return [label if counts[label] == 1 else f"{label} ({index})" for index, label in enumerate(labels)]
 
 
 def check_label_count(labels: Sequence[str], num_classes: int) -> None:

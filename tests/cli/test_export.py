@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -11,8 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mobilevit_tools.runtimes.registry import open_session
 from tests.cli.conftest import Ran
 from tests.conftest import SMALL
 
@@ -113,3 +116,24 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     assert ran.returncode == 3, ran.stderr
     assert "No space is left" in ran.stderr
     assert ran.stdout == ""
+
+
+def test_a_bundle_for_the_app(mvt: Mvt, tmp_path: Path) -> None:
+    labels = [f"class {index}" for index in range(8)] + ["twice", "twice"]
+    (tmp_path / "labels.txt").write_text("\n".join(labels))
+    given = ("-t", "coreml", "--labels", tmp_path / "labels.txt", "--output", tmp_path / "out", "--bundle")
+    ran = mvt("export", SMALL, "--random-weights", *given, "--json")
+    assert ran.code == 0, ran.err
+    (artifact,) = ran.envelope["result"]["artifacts"]
+    bundle = Path(artifact["bundle"])
+    assert bundle == Path(artifact["path"]).parent / "bundle"
+    golden = json.loads((bundle / "golden.json").read_text())
+    (output,) = golden["outputs"]
+    with open_session(bundle / "model.mlpackage") as session:
+        assert output["name"] in {info.name for info in session.outputs}
+    assert output["by_label"] is True
+    assert golden["labels"][-2:] == ["twice (8)", "twice (9)"]
+    expected = np.fromfile(bundle / output["file"], "<f4")
+    assert expected.sum() == pytest.approx(1, abs=1e-6)
+    assert golden["parity"] == artifact["parity"]["status"] == "passed"
+    assert '"twice (9)",' in (bundle / "GoldenCheck.swift").read_text()

@@ -1,0 +1,42 @@
+"""What an export says of a model: its record in the manifest, and its contract with an app."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mobilevit_tools.data.contract import Contract
+from mobilevit_tools.exporters.manifest import ModelRecord
+
+if TYPE_CHECKING:
+    from mobilevit_tools.exporters._base import ExportSpec
+    from mobilevit_tools.models.factory import LoadedModel
+    from mobilevit_tools.models.options import OptionValue
+
+
+def describe_model(loaded: LoadedModel, options: Mapping[str, OptionValue]) -> ModelRecord:
+    """Return the record of a loaded model; its MACs are counted at its own input size."""
+    from mobilevit_tools.profiling.macs import count_macs
+
+    return ModelRecord(
+        name=loaded.name,
+        num_classes=loaded.num_classes,
+        options=dict(options),
+        params=sum(parameter.numel() for parameter in loaded.module.parameters()),
+        macs=count_macs(loaded.module, (1, 3, *loaded.preprocessing.input_size)).total,
+        weights=loaded.weights,
+        reconstruction=loaded.card.reconstruction,
+    )
+
+
+def contract_of(loaded: LoadedModel, spec: ExportSpec) -> Contract:
+    """Return what an app must know of the artifact that ``spec`` asks for."""
+    image = spec.target == "coreml" and not spec.tensor_io
+    return Contract(
+        model=loaded.name,
+        preprocessing=loaded.preprocessing,
+        input="image" if image else "tensor",
+        output="features" if loaded.features_only else "probabilities" if image else "logits",
+        labels=loaded.labels,
+        license=loaded.license,
+    )

@@ -1,0 +1,272 @@
+"""Write a golden bundle: an artifact with one input, what PyTorch answers to it, and how far an app may be from that.
+
+Everything numeric is raw and little-endian, so that an app needs no library to read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from mobilevit_tools.data.labels import unique_labels
+from mobilevit_tools.data.preprocessing import Preprocessing
+from mobilevit_tools.exporters.manifest import ArtifactFile, Manifest
+from mobilevit_tools.jsonable import jsonable
+from mobilevit_tools.verification.metrics import softmax
+from mobilevit_tools.verification.parity import Status
+from mobilevit_tools.verification.tolerances import GATES, Tolerance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mobilevit_tools.runtimes._base import Session
+    from mobilevit_tools.verification.inputs import VerificationInput
+    from mobilevit_tools.verification.parity import Reference
+
+BUNDLE_FOLDER = "bundle"
+GOLDEN_NAME = "golden.json"
+GOLDEN_SCHEMA = 1
+
+_SOFTMAX_GAIN = 0.5
+"""A softmax halves every difference of its logits at least, in the largest and in the Euclidean norm: the rows of its
+Jacobian, diag(p) - p p^T, sum to 2 p (1 - p) in absolute values, and it is symmetric."""
+
+
+@dataclass(frozen=True)
+class GoldenInput:
+    """The stored input.
+
+    Attributes:
+        name: Its name in the artifact; ExecuTorch knows inputs by their position only.
+        file: The raw values, little-endian.
+        dtype: ``float32`` for a normalised tensor, ``uint8`` where the artifact takes an image.
+        shape: Its sizes.
+        layout: ``NCHW`` for a tensor; ``HWC, BGRA`` for an image, which is what a 32BGRA pixel buffer holds.
+        sha256: Digest of ``file``.
+        image: The same input as a PNG to look at, already resized and cropped.
+        source: The photo that it was made of.
+    """
+
+    name: str
+    file: str
+    dtype: Literal["float32", "uint8"]
+    shape: tuple[int, ...]
+    layout: Literal["NCHW", "HWC, BGRA"]
+    sha256: str
+    image: str
+    source: str
+
+
+@dataclass(frozen=True)
+class GoldenOutput:
+    """What the PyTorch float32 model answers, and how far an app may be from it.
+
+    Attributes:
+        name: Its name in the artifact; ExecuTorch knows outputs by their position only.
+        file: The expected values, raw float32, little-endian.
+        shape: Their sizes.
+        holds: ``logits``, ``probabilities`` or ``features``.
+        by_label: Whether Core ML gives a dictionary from label to value; ``file`` is in the order of the labels.
+        max_abs: The largest difference allowed of any value.
+        l2: The largest Euclidean norm allowed of all differences together.
+        sha256: Digest of ``file``.
+    """
+
+    name: str
+    file: str
+    shape: tuple[int, ...]
+    holds: Literal["logits", "probabilities", "features"]
+    by_label: bool
+    max_abs: float
+    l2: float
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Everything that ``golden.json`` says.
+
+    Attributes:
+        artifact: The artifact beside it, and its digest.
+        model: The model's name.
+        target: Its target.
+        backend: Its backend; None where the target has no choice.
+        precision: Its precision.
+        parity: What the export's own verification said of the artifact.
+        preprocessing: How any other photo becomes an input.
+        input: The stored input.
+        outputs: The expected outputs, in the artifact's order.
+        labels: Class names in index order, as the artifact gives them; None where they are unknown.
+        top1: The index of the expected class; None where the outputs are features.
+        snippets: Code that runs the artifact and compares.
+        tools: Versions by package.
+        schema: The version of this layout.
+    """
+
+    artifact: ArtifactFile
+    model: str
+    target: str
+    backend: str | None
+    precision: str
+    parity: Status
+    preprocessing: Preprocessing
+    input: GoldenInput
+    outputs: tuple[GoldenOutput, ...]
+    labels: tuple[str, ...] | None
+    top1: int | None
+    snippets: tuple[str, ...]
+    tools: Mapping[str, str]
+    schema: int = GOLDEN_SCHEMA
+
+
+def write_bundle(
+    artifact: Path, manifest: Manifest, session: Session, reference: Reference, inputs: Sequence[VerificationInput]
+) -> Path:
+    """Write the bundle of one artifact into the folder ``bundle`` beside it and return that path.
+
+    Args:
+        artifact: The artifact; where the file system can, the bundle's copy is a second name of the same bytes.
+        manifest: What is known of it.
+        session: The artifact, loaded.
+        reference: Runs the PyTorch float32 model.
+        inputs: The inputs of the verification; the first one that has pixels, a photo if there is any, is stored.
+    """
+    from mobilevit_tools.bundle.snippets import render, snippets_of
+
+    spec, contract = manifest.spec, manifest.contract
+    bundle = artifact.parent / BUNDLE_FOLDER
+    bundle.mkdir()
+    _share(artifact, bundle / artifact.name)
+    photo = next(item for item in inputs if item.pixels is not None)
+    batch = session.inputs[0].shape[0] or 1
+    raw = [np.repeat(output, batch, axis=0) for output in reference(photo.tensor)]
+    answers = [info for info in session.outputs if info.kind != "label"]
+    golden = Golden(
+        artifact=manifest.artifact,
+        model=contract.model,
+        target=spec.target,
+        backend=spec.backend,
+        precision=spec.precision,
+        parity=manifest.parity.status,
+        preprocessing=contract.preprocessing,
+        input=_write_input(bundle, session, photo, batch),
+        outputs=tuple(
+            _write_output(
+                bundle / f"expected.{index}.bin",
+                info.name,
+                values,
+                holds=contract.output,
+                by_label=len(answers) < len(session.outputs),
+                gate=GATES[spec.precision],
+            )
+            for index, (info, values) in enumerate(zip(answers, raw, strict=True))
+        ),
+        labels=tuple(unique_labels(contract.labels)) if contract.labels else None,
+        top1=None if contract.output == "features" else int(raw[0][0].argmax()),
+        snippets=tuple(snippets_of(spec)),
+        tools=manifest.tools,
+    )
+    for name, template in snippets_of(spec).items():
+        bundle.joinpath(name).write_text(render(template, golden), encoding="utf-8")
+    text = json.dumps(jsonable(golden), indent=2, sort_keys=True)
+    bundle.joinpath(GOLDEN_NAME).write_text(text + "\n", encoding="utf-8")
+    return bundle
+
+
+def allowed(raw: NDArray[np.floating], gate: Tolerance, *, probabilities: bool) -> tuple[float, float]:
+    """Turn a gate into absolute bounds on one output: of the largest difference, and of the Euclidean norm of all.
+
+    An artifact that meets the gate on these logits or maps meets the bounds. Where an app sees probabilities only, they
+    are the gate's bounds on the logits through the softmax, which at least halves both.
+
+    Args:
+        raw: The reference's logits or maps, before any softmax.
+        gate: The gate of the artifact's precision.
+        probabilities: Whether the app sees the softmax of ``raw``.
+    """
+    values = raw.astype(np.float64).ravel()
+    gain = _SOFTMAX_GAIN if probabilities else 1.0
+    l2 = gain * float(np.linalg.norm(values)) * 10 ** (-gate.snr_db / 20)
+    if gate.max_abs_rel is None:
+        return l2, l2  # no value can differ by more than all together
+    return gain * float(np.abs(values).max()) * gate.max_abs_rel, l2
+
+
+def _write_output(
+    path: Path,
+    name: str,
+    raw: NDArray[np.floating],
+    *,
+    holds: Literal["logits", "probabilities", "features"],
+    by_label: bool,
+    gate: Tolerance,
+) -> GoldenOutput:
+    probabilities = holds == "probabilities"
+    expected = softmax(raw) if probabilities else raw
+    max_abs, l2 = allowed(raw, gate, probabilities=probabilities)
+    return GoldenOutput(
+        name=name,
+        file=path.name,
+        shape=expected.shape,
+        holds=holds,
+        by_label=by_label,
+        max_abs=max_abs,
+        l2=l2,
+        sha256=_write(path, expected.astype("<f4")),
+    )
+
+
+def _write_input(bundle: Path, session: Session, photo: VerificationInput, batch: int) -> GoldenInput:
+    from PIL import Image
+
+    if photo.pixels is None:
+        raise ValueError("a normalised input without pixels cannot be shown")
+    pixels = photo.pixels[0].transpose(1, 2, 0)
+    Image.fromarray(pixels).save(bundle / "input.png")
+    info = session.inputs[0]
+    image = info.kind == "image"
+    if image:
+        opaque = np.full((*pixels.shape[:2], 1), 255, dtype=np.uint8)
+        values: NDArray[np.float32] | NDArray[np.uint8] = np.concatenate([pixels[..., ::-1], opaque], axis=-1)
+    else:
+        values = np.repeat(photo.tensor, batch, axis=0).astype("<f4")
+    return GoldenInput(
+        name=info.name,
+        file="input.bin",
+        dtype="uint8" if image else "float32",
+        shape=values.shape,
+        layout="HWC, BGRA" if image else "NCHW",
+        sha256=_write(bundle / "input.bin", values),
+        image="input.png",
+        source=photo.name,
+    )
+
+
+def _write(path: Path, values: NDArray[np.float32] | NDArray[np.uint8]) -> str:
+    """Write values as they lie in memory and return their digest."""
+    raw = np.ascontiguousarray(values).tobytes()
+    path.write_bytes(raw)
+    return hashlib.sha256(raw).hexdigest()
+
+
+def _share(source: Path, target: Path) -> None:
+    """Give an artifact a second name; copy it where the file system has no hard links."""
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=_link)
+    else:
+        _link(source, target)
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

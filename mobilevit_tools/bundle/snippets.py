@@ -1,0 +1,71 @@
+"""Code of an app that runs the stored input and compares, in Kotlin and Swift."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+if TYPE_CHECKING:
+    from mobilevit_tools.bundle.golden import Golden
+    from mobilevit_tools.exporters._base import ExportSpec
+
+KOTLIN = "GoldenCheck.kt"
+SWIFT = "GoldenCheck.swift"
+_APPLE_ONLY = ("coreml", "executorch-coreml")
+_ANDROID_ONLY = ("executorch-vulkan",)
+
+
+def snippets_of(spec: ExportSpec) -> dict[str, str]:
+    """Return the files that go with an artifact, each with its template, where its runtime exists."""
+    files = {KOTLIN: f"{spec.target}.kt", SWIFT: f"{spec.target}.swift"}
+    if spec.deployment in _APPLE_ONLY:
+        del files[KOTLIN]
+    if spec.deployment in _ANDROID_ONLY:
+        del files[SWIFT]
+    return files
+
+
+def render(template: str, golden: Golden) -> str:
+    """Fill in one snippet; whatever a name contains, it ends up as text in a literal or in a comment."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=select_autoescape([]),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"kotlin": kotlin_literal, "swift": swift_literal, "one_line": one_line}
+    return environment.get_template(template).render(golden=golden)
+
+
+def kotlin_literal(text: str) -> str:
+    """Return ``text`` as a Kotlin string literal, in which ``$`` would begin an expression."""
+    return f'"{"".join(_kotlin_escape(character) for character in text)}"'
+
+
+def swift_literal(text: str) -> str:
+    r"""Return ``text`` as a Swift string literal, in which ``\(`` would begin an expression."""
+    return f'"{"".join(_swift_escape(character) for character in text)}"'
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` fit for a comment that ends with its line."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _kotlin_escape(character: str) -> str:
+    if character in '"\\$':
+        return f"\\{character}"
+    if character.isascii() and character.isprintable():
+        return character
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[index]:02x}{units[index + 1]:02x}" for index in range(0, len(units), 2))
+
+
+def _swift_escape(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    return character if character.isascii() and character.isprintable() else f"\\u{{{ord(character):x}}}"
