@@ -124,6 +124,7 @@ def test_the_picture_is_the_input(bundles: Mapping[str, Path], target: str) -> N
     bundle = bundles[target]
     golden = golden_of(bundle)
     picture = np.asarray(Image.open(bundle / "input.png"))
+    assert np.abs(picture[..., 0].astype(int) - picture[..., 2]).mean() > 10  # grey would hide swapped channels
     raw = (bundle / "input.bin").read_bytes()
     if target == "coreml":
         assert golden["input"]["layout"] == "HWC, BGRA"
