@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -38,11 +38,15 @@ class _Entry:
     evaluations: list[Evaluation] = field(default_factory=list)
 
     @property
-    def name(self) -> str:
+    def variant(self) -> str:
         deployment = self.target
         if (made := self.manifest.spec if self.manifest else self.exported) is not None and made.backend:
             deployment = f"{self.target}-{made.backend}"
-        return " ".join(part for part in (self.model, deployment, self.precision) if part)
+        return " ".join(part for part in (deployment, self.precision) if part)
+
+    @property
+    def name(self) -> str:
+        return f"{self.model} {self.variant}".strip()
 
     def artifact(self, label: str) -> Artifact:
         made, manifest = self.exported, self.manifest
@@ -126,13 +130,11 @@ class Collection:
     def evidence(self) -> Evidence:
         """Return everything, in an order that depends on the runs' contents alone."""
         entries = sorted(self._entries.values(), key=lambda each: (each.name, str(each.path)))
-        names = Counter(entry.name for entry in entries)
-        artifacts = []
-        for entry in entries:
-            alone = entry.name and names[entry.name] == 1
-            label = entry.name if alone else f"{entry.name} ({entry.path})" if entry.name else str(entry.path)
-            artifacts.append(entry.artifact(label))
-        return Evidence(tuple(artifacts), tuple(self._comparisons), tuple(self._failures))
+        models = {entry.model for entry in entries}
+        names = [entry.variant if len(models) == 1 else entry.name for entry in entries]
+        labels = _told_apart(names, [entry.path for entry in entries])
+        artifacts = tuple(entry.artifact(label) for entry, label in zip(entries, labels, strict=True))
+        return Evidence(artifacts, tuple(self._comparisons), tuple(self._failures))
 
     def _entry(self, path: Path, size_bytes: int | None = None) -> _Entry:
         key = os.path.abspath(path)  # noqa: PTH100 - links are left alone: the path may be another machine's
@@ -151,6 +153,32 @@ class Collection:
         entry = self._entries[key] = _Entry(path)
         self._by_tail.setdefault(tail, []).append(entry)
         return entry
+
+
+def _told_apart(names: Sequence[str], paths: Sequence[Path]) -> list[str]:
+    """Add to names that occur several times what their paths do not have in common."""
+    groups: dict[str, list[Path]] = {}
+    for name, path in zip(names, paths, strict=True):
+        groups.setdefault(name, []).append(path)
+    labels = []
+    for name, path in zip(names, paths, strict=True):
+        alike = groups[name]
+        if len(alike) == 1:
+            labels.append(name or str(path))
+            continue
+        first = _shared([each.parts for each in alike])
+        last = _shared([each.parts[first:][::-1] for each in alike])
+        own = "/".join(path.parts[first : len(path.parts) - last]) or str(path)
+        labels.append(f"{name} ({own})" if name else own)
+    return labels
+
+
+def _shared(parts: Sequence[tuple[str, ...]]) -> int:
+    """Return how many parts all begin with."""
+    count = 0
+    while all(count < len(each) for each in parts) and len({each[count] for each in parts}) == 1:
+        count += 1
+    return count
 
 
 def _exists(path: Path) -> bool:

@@ -17,7 +17,7 @@ from mobilevit_tools.reporting.groups import (
     published_trades,
     trades,
 )
-from mobilevit_tools.reporting.stages import Share, by_kind, by_stage
+from mobilevit_tools.reporting.stages import Share, by_kind, by_stage, largest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -200,7 +200,7 @@ def _timed(number: int, measurement: Measurement, group: PlaceGroup) -> Timed:
     kinds = by_kind(profile.per_op or ())
     stages = by_stage(profile, artifact.path, artifact.size_bytes)
     caption = "Operators are timed in runs of their own: their sum is more than an undisturbed inference takes."
-    figure = plots.share_plot(kinds[: plots.MAX_SHARES], artifact.deployment)
+    figure = plots.share_plot(largest(kinds), artifact.deployment)
     found = [Plot(f"operators-{number}", f"Time by operator type: {measurement.label}", caption, figure)]
     if stages is not None:
         caption = "In order of execution. An operator without weights counts to the stage of the one before it."

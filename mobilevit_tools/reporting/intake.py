@@ -115,9 +115,18 @@ def _add_envelope(raw: dict[str, object], source: str, collection: Collection) -
 
 def _add_measurement(result: object, source: str, collection: Collection) -> None:
     if isinstance(result, dict) and "comparison" in result:
-        collection.add_comparison(typed(ComparisonResult, result, source))
+        comparison = typed(ComparisonResult, result, source)
+        _check_samples((comparison.a, comparison.b), source)
+        collection.add_comparison(comparison)
     else:
-        collection.add_profile(typed(ProfileResult, result, source))
+        profile = typed(ProfileResult, result, source)
+        _check_samples((profile,), source)
+        collection.add_profile(profile)
+
+
+def _check_samples(profiles: Sequence[ProfileResult], source: str) -> None:
+    if any(sample <= 0 for profile in profiles for sample in profile.samples_ms):
+        raise BadInputError(f"{source} has an inference that took no time.", code="bad_run")
 
 
 def _cells(result: object, source: str) -> Iterator[object]:

@@ -24,9 +24,6 @@ WIDTH = 5.0
 MAX_ROWS = 40
 """A plot shows the first of its rows up to here; tables show all."""
 
-MAX_SHARES = 14
-"""Operator types in a plot of where the time goes."""
-
 _LABEL_CHARACTERS = 44
 _TICKS = 1500
 _LOGARITHMIC_FROM = 12.0
@@ -158,14 +155,14 @@ def share_plot(shares: Sequence[Share], deployment: str) -> Figure:
     return _bars(
         [
             f"{share.name}  \N{MULTIPLICATION SIGN} {share.operators}"
-            + ("" if share.delegate or not mixed else ", outside")
+            + (", outside" if mixed and share.delegate is False else "")
             for share in shares
         ],
         [share.ms for share in shares],
         [colour(deployment)] * len(shares),
         lambda value: f"{value:.2f} ms  {value / total:.0%}",
         unit="ms of one inference",
-        hatched=[mixed and not share.delegate for share in shares],
+        hatched=[mixed and share.delegate is False for share in shares],
     )
 
 
@@ -205,13 +202,13 @@ def _bars(
     unit: str,
     hatched: Sequence[bool] = (),
 ) -> Figure:
-    figure, axes = _rows(labels, 0.36)
+    figure, axes = _rows(labels, 0.38)
     for row, (value, paint) in enumerate(zip(values, colours, strict=True)):
         empty = bool(hatched) and hatched[row]
         axes.barh(
-            -row - 0.2,
+            -row,
             value,
-            height=0.28,
+            height=0.3,
             color="none" if empty else paint,
             edgecolor=paint,
             hatch="////" if empty else None,
@@ -224,12 +221,12 @@ def _bars(
 
 
 def _rows(labels: Sequence[str], height: float) -> tuple[Figure, Axes]:
-    """Return axes with a row for each label, the first on top: row r lies at -r, its label above."""
+    """Return axes with a row of so many inches for each label, the first on top: row r lies at -r, its label above."""
     from matplotlib.figure import Figure
 
     inches = height * len(labels) + 0.62
     figure = Figure(figsize=(WIDTH, inches))
-    axes = figure.add_axes((0.02, 0.46 / inches, 0.96, 1 - 0.54 / inches))
+    axes = figure.add_axes((0.02, 0.46 / inches, 0.94, 1 - 0.54 / inches))
     axes.set_ylim(-len(labels) + 0.45, 0.62)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)

@@ -12,6 +12,9 @@ from mobilevit_tools.profiling.result import ProfileResult
 _REORDERED = "_nchwc"
 """What ONNX Runtime appends to an output's name where it runs the operator in a layout of its own."""
 
+_SMALLEST_SHARE = 0.01
+_MOST_SHARES = 14
+
 
 @dataclass(frozen=True)
 class Share:
@@ -37,6 +40,19 @@ def by_kind(operators: Sequence[OperatorTime]) -> tuple[Share, ...]:
         groups.setdefault((operator.kind, operator.delegate), []).append(operator.ms)
     shares = [Share(kind, sum(times), len(times), delegate) for (kind, delegate), times in groups.items()]
     return tuple(sorted(shares, key=lambda share: (-share.ms, share.name)))
+
+
+def largest(shares: Sequence[Share]) -> tuple[Share, ...]:
+    """Return the shares that can be seen in a plot, and the others as one."""
+    total = sum(share.ms for share in shares)
+    shown = [share for share in shares if share.ms >= _SMALLEST_SHARE * total][:_MOST_SHARES]
+    rest = [share for share in shares if share not in shown]
+    if not rest:
+        return tuple(shown)
+    inside = {share.delegate for share in rest}
+    name = f"{len(rest)} other type{'s' * (len(rest) != 1)}"
+    operators, ms = sum(share.operators for share in rest), sum(share.ms for share in rest)
+    return (*shown, Share(name, ms, operators, inside.pop() if len(inside) == 1 else None))
 
 
 def by_stage(profile: ProfileResult, artifact: Path, size_bytes: int | None) -> tuple[Share, ...] | None:

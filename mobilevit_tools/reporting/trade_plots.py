@@ -143,7 +143,7 @@ def _axes(keys: int = 0) -> tuple[Figure, Axes]:
     inches = _HEIGHT + _KEY_HEIGHT * keys
     figure = Figure(figsize=(WIDTH, inches))
     below = (0.55 + _KEY_HEIGHT * keys) / inches
-    axes = figure.add_axes((0.11, below, 0.87, 1 - below - 0.1 / inches))
+    axes = figure.add_axes((0.11, below, 0.84, 1 - below - 0.1 / inches))
     axes.grid()
     axes.tick_params(length=0)
     axes.xaxis.set_major_locator(MaxNLocator(6))

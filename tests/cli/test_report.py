@@ -1,0 +1,97 @@
+"""``mvt report``, the way people call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Ran
+from tests.reporting.conftest import Desk, evaluation, manifest, profile
+
+Mvt = Callable[..., Ran]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    desk = Desk(tmp_path)
+    artifact = desk.export(manifest())
+    desk.envelope("profile", profile(artifact))
+    desk.envelope("eval", evaluation(artifact))
+    return desk
+
+
+def test_real_artifacts(mvt: Mvt, exported: Path) -> None:
+    ran = mvt("report", exported, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.envelope["result"] == {
+        "path": "report.html",
+        "plots": [],
+        "artifacts": 3,
+        "measurements": 0,
+        "evaluations": 0,
+        "failures": 0,
+    }
+    page = Path("report.html").read_text(encoding="utf-8")
+    assert all(f"{target} fp32" in page for target in ("onnx", "coreml", "executorch-xnnpack"))
+
+
+def test_the_page_and_its_plots(mvt: Mvt, desk: Desk) -> None:
+    ran = mvt("report", *desk.runs, "-o", "a/b.html", "--plots", "svg", "--json")
+    assert ran.code == 0, ran.err
+    result = ran.envelope["result"]
+    assert (result["artifacts"], result["measurements"], result["evaluations"]) == (1, 1, 1)
+    names = {Path(path).stem for path in result["plots"]}
+    assert {"parity", "size", "latency-1", "tradeoff-1", "published-1"} <= names
+    assert all(Path(path).read_text().startswith("<?xml") for path in result["plots"])
+    assert list(Path("a").iterdir()) == [Path("a/b.html")]
+    assert (Path("a/b.html").stat().st_mode & 0o777) == 0o644
+
+    again = mvt("report", *desk.runs, "-o", "again.html", "--plots", "png", "--plot-format", "png")
+    assert again.code == 0, again.err
+    assert "wrote again.html" in again.out
+    assert Path("again.html").read_bytes() == Path("a/b.html").read_bytes()
+    assert {path.stem for path in Path("png").iterdir()} == names
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in Path("png").iterdir())
+
+
+def test_nothing_is_overwritten_unasked(mvt: Mvt, desk: Desk) -> None:
+    Path("report.html").write_text("mine")
+    Path("plots").mkdir()
+    ran = mvt("report", *desk.runs, "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (2, "exists")
+    ran = mvt("report", *desk.runs, "-o", "other.html", "--plots", "plots", "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (2, "exists")
+    assert Path("report.html").read_text() == "mine"
+    assert not Path("other.html").exists()
+    assert mvt("report", *desk.runs, "--overwrite").code == 0
+    assert Path("report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "name"),
+    [
+        (["nowhere"], 3, "no_such_run"),
+        (["."], 3, "empty_run"),
+        ([], 2, "usage"),
+        (["{run}", "--plots", "p", "--plot-format", "gif"], 2, "usage"),
+        (["{run}", "-o", "."], 2, "usage"),
+        (["{run}", "-o", "file/report.html"], 3, "output"),
+    ],
+)
+def test_misuse(mvt: Mvt, desk: Desk, arguments: list[str], code: int, name: str) -> None:
+    Path("file").write_text("")
+    ran = mvt("report", *(argument.format(run=desk.runs[0]) for argument in arguments), "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (code, name)
+    assert list(Path().iterdir()) == [Path("file")]
+
+
+def test_a_full_disk_leaves_nothing(mvt: Mvt, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    ran = mvt("report", *desk.runs, "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (3, "output")
+    assert list(Path().iterdir()) == []

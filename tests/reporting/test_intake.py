@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.jsonable import jsonable
+from mobilevit_tools.matrix.cell import Cell, CellResult
+from mobilevit_tools.reporting import intake
+from mobilevit_tools.reporting.intake import read_runs
+from tests.reporting.conftest import Desk, evaluation, manifest, parity, profile
+
+ENTRY = {
+    "target": "onnx",
+    "backend": None,
+    "precision": "fp32",
+    "path": "out/m/onnx-fp32/model.onnx",
+    "manifest": "out/m/onnx-fp32/manifest.json",
+    "size_bytes": 1000,
+    "parity": jsonable(parity()),
+    "delegation": None,
+    "rewrites": [],
+    "seconds": {"total": 3.0},
+    "kept": True,
+}
+
+
+def cell(status: str = "passed", **more: object) -> CellResult:
+    fields: dict[str, object] = {
+        "exit_code": 0,
+        "code": None,
+        "message": None,
+        "hint": None,
+        "command": None,
+        "artifact": ENTRY,
+        "profile": jsonable(profile(str(ENTRY["path"]), device="count", host=None, samples=(), instructions=9)),
+        "evaluation": evaluation(str(ENTRY["path"])),
+        "seconds": 1.0,
+    }
+    return CellResult(Cell("care_s0", "onnx", device="count"), "d", status, **{**fields, **more})  # type: ignore[arg-type]
+
+
+def test_cells_of_a_sweep_and_of_a_smoke_test(desk: Desk) -> None:
+    failed = cell("error", exit_code=-11, code="crashed", message="It crashed.", command="mvt export x", artifact=None)
+    lines = [json.dumps(jsonable(each)) for each in (cell(), failed)]
+    folder = desk.folder / "sweep"
+    folder.mkdir()
+    (folder / "results.jsonl").write_text("\n".join(lines) + '\n{"cell": {"mod')  # killed while it wrote
+    evidence = read_runs([folder])
+    (artifact,) = evidence.artifacts
+    assert (artifact.model, artifact.random_weights, artifact.seconds) == ("care_s0", False, {"total": 3.0})
+    assert artifact.profiles[0].instructions == 9
+    assert artifact.evaluations[0].top1 == 0.8
+    (failure,) = evidence.failures
+    assert (failure.what, failure.code, failure.command) == ("care_s0/onnx/fp32@count", "crashed", "mvt export x")
+    desk.envelope("smoke", {"cells": [cell()], "passed": 1})
+    assert read_runs(desk.runs).artifacts == evidence.artifacts
+
+
+def test_a_failed_gate_is_a_failure_with_an_artifact(desk: Desk) -> None:
+    entry = {**ENTRY, "parity": jsonable(parity(10.0, "failed", "too far"))}
+    error = {"code": "gate_failed", "message": "too far.", "hint": None}
+    result = {"model": "care_s0", "random_weights": True, "ema": None, "artifacts": [entry]}
+    desk.envelope("export", result, status="error", error=error)
+    evidence = read_runs(desk.runs)
+    assert evidence.failures[0].gate
+    assert evidence.artifacts[0].parity is not None
+    assert evidence.artifacts[0].parity.status == "failed"
+    assert evidence.artifacts[0].random_weights
+
+
+def test_an_error_without_a_result_is_a_failure(desk: Desk) -> None:
+    path = desk.envelope("profile", None, status="error", error={"code": "device_hangs", "message": "x.", "hint": "y"})
+    assert read_runs([path]).failures[0].code == "device_hangs"
+
+
+def test_comparisons_and_verifications(desk: Desk) -> None:
+    a, b = profile("a.onnx"), profile("b.onnx")
+    comparison = {"verdict": "slower", "ratio": 1.5, "interval": [1.4, 1.6], "pairs": 20}
+    desk.envelope("profile", {"a": jsonable(a), "b": jsonable(b), "comparison": comparison})
+    verdict = {"artifact": "a.onnx", "model": "care_s0", "precision": "fp32", "parity": jsonable(parity())}
+    desk.envelope("verify", verdict)
+    evidence = read_runs(desk.runs)
+    assert evidence.comparisons[0].comparison.ratio == 1.5
+    assert [len(each.verifications) for each in evidence.artifacts] == [1, 0]
+
+
+def test_core_ml_packages_and_unfinished_exports_are_not_looked_into(desk: Desk) -> None:
+    artifact = desk.export(manifest(target="onnx"))
+    for inside in ("model.mlpackage", ".onnx-fp32.x.partial"):
+        (artifact.parent / inside).mkdir()
+        (artifact.parent / inside / "manifest.json").write_text("{}")
+    assert len(read_runs(desk.runs).artifacts) == 1
+
+
+def test_links_to_folders_are_not_followed(desk: Desk) -> None:
+    desk.export(manifest(), "outside")
+    folder = desk.folder / "run"
+    folder.mkdir()
+    (folder / "link").symlink_to(desk.folder / "outside")
+    with pytest.raises(BadInputError, match="no manifest"):
+        read_runs([folder])
+
+
+Broken = Callable[[Path], Path]
+
+
+def _file(name: str, text: str | bytes) -> Broken:
+    def write(folder: Path) -> Path:
+        path = folder / name
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    return write
+
+
+def _envelope(**body: object) -> str:
+    return json.dumps({"schema": 1, "status": "ok", **body})
+
+
+@pytest.mark.parametrize(
+    ("broken", "code"),
+    [
+        (lambda folder: folder / "nowhere", "no_such_run"),
+        (lambda folder: folder, "empty_run"),
+        (_file("x.json", ""), "bad_run"),
+        (_file("x.json", b"\xff\xfe"), "bad_run"),
+        (_file("x.json", "[1]"), "bad_run"),
+        (_file("x.json", '{"a": 1}'), "bad_run"),
+        (_file("x.json", "[" * 100_000), "bad_run"),
+        (_file("manifest.json", "{}"), "bad_run"),
+        (_file("x.json", _envelope(command="info", result={})), "bad_run"),
+        (_file("x.json", _envelope(command="export", result={"model": 1})), "bad_run"),
+        (_file("x.json", _envelope(command="profile", result=None)), "bad_run"),
+        (_file("x.json", _envelope(command="smoke", result={})), "bad_run"),
+        (_file("x.json", _envelope(command=["x"], result={})), "bad_run"),
+        (_file("results.jsonl", '{"cell": 1}\n{}\n'), "bad_run"),
+        (_file("results.jsonl", "nonsense\n{}\n"), "bad_run"),
+    ],
+)
+def test_what_is_no_run_is_bad_input(tmp_path: Path, broken: Broken, code: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        read_runs([broken(tmp_path)])
+    assert caught.value.error_code == code
+    assert caught.value.message.endswith(".")
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(("field", "value"), [("samples_ms", [1.0, 1e999]), ("samples_ms", [0.0]), ("threads", "two")])
+def test_numbers_that_no_measurement_has_are_refused(desk: Desk, field: str, value: object) -> None:
+    result = {**jsonable(profile("a.onnx")), field: value}  # type: ignore[dict-item]
+    path = desk.folder / "x.json"
+    path.write_text(_envelope(command="profile", result=result))
+    with pytest.raises(BadInputError):
+        read_runs([path])
+
+
+def test_a_report_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.export(manifest())
+    desk.export(manifest(precision="fp16"))
+    monkeypatch.setattr(intake, "MAX_FILES", 1)
+    with pytest.raises(BadInputError, match="up to 1 files"):
+        read_runs(desk.runs)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mobilevit_tools import documents
+from mobilevit_tools.documents import parse, parse_lines, printable, read_text, typed
+from mobilevit_tools.errors import BadInputError
+
+
+@pytest.mark.parametrize("bad", ["\0", "\x1b", "\ud800", "\u202e", "\u2066", "\x7f", "\x85", "\uffff", "\r"])
+def test_what_a_page_cannot_hold_is_replaced(bad: str) -> None:
+    assert printable(f"a{bad}b") == "a\ufffdb"
+
+
+@pytest.mark.parametrize("good", ["<b>", "é", "日本", "🐕", "a\tb\nc", "$x$"])
+def test_all_other_text_is_left_alone(good: str) -> None:
+    assert printable(good) == good
+
+
+def test_text_is_cleaned_wherever_it_is() -> None:
+    assert parse('{"\\u0000": ["\\ud800", {"x": "\\u202e"}]}', "x") == {"�": ["�", {"x": "�"}]}
+
+
+@pytest.mark.parametrize("text", ["", "{", "NaN", "[Infinity]", "1e999", "-1e999", str(1 << 63), "[" * 100_000])
+def test_what_is_no_document_is_refused(text: str) -> None:
+    with pytest.raises(BadInputError, match=r"^x is "):
+        parse(text, "x")
+
+
+def test_the_last_line_may_have_been_cut_off() -> None:
+    assert list(parse_lines('{"a": 1}\n\n[2]\n{"a":', "x")) == [("x:1", {"a": 1}), ("x:3", [2])]
+    with pytest.raises(BadInputError, match="x:1"):
+        list(parse_lines('{"a":\n[2]\n', "x"))
+
+
+def test_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.json"
+    path.write_text("12345")
+    assert read_text(path) == "12345"
+    with pytest.raises(BadInputError, match="cannot be read"):
+        read_text(tmp_path)
+    with pytest.raises(BadInputError, match="cannot be read"):
+        read_text(tmp_path / ("n" * 5000))
+    monkeypatch.setattr(documents, "MAX_DOCUMENT_BYTES", 4)
+    with pytest.raises(BadInputError, match="too large"):
+        read_text(path)
+
+
+@dataclass(frozen=True)
+class Pair:
+    first: int
+    second: str
+
+
+def test_types_are_checked_and_more_is_ignored() -> None:
+    assert typed(Pair, {"first": 1, "second": "x", "third": []}, "x") == Pair(1, "x")
+    with pytest.raises(BadInputError, match="x is not a result of mvt: second"):
+        typed(Pair, {"first": 1, "second": 2}, "x")
+    with pytest.raises(BadInputError, match="first"):
+        typed(Pair, {"second": "x"}, "x")
