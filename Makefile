@@ -5,7 +5,7 @@ READY := $(VENV)/.installed
 DEVICES := $(VENV)/.devices
 PYTEST := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-all lint reference clean
+.PHONY: demo test test-all lint docs reference clean
 
 # One environment for everything; made again only when what it is made from changes.
 $(READY): pyproject.toml constraints.txt
@@ -27,14 +27,17 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint $(DEVICES)
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict
+
+test: lint docs $(DEVICES)
 	$(PYTEST) -m "not slow"
 
-test-all: lint $(DEVICES)
+test-all: lint docs $(DEVICES)
 	$(PYTEST)
 
 reference: $(READY)
 	$(BIN)/python tools/generate_reference.py
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out site
