@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,35 +13,28 @@ import torch
 
 import mobilevit_tools
 from mobilevit_tools.data.bundled import verification_photos
+from tests.docs.pages import PAGES, Block, blocks, name
 
-ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-RUNNABLE = "```bash"
 RUN = "runpy.run_path({!r}, run_name='__main__')"
-PAGES = [
-    path
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-    if RUNNABLE in path.read_text(encoding="utf-8")
-]
 
 
-def commands(page: Path) -> list[list[str]]:
-    """Return what a page shows as argument lists: each line of a bash block, each python block.
+def commands(block: Block) -> list[list[str]]:
+    """Return what a block shows as argument lists: each line of a bash block, or a python block.
 
     A python block that starts with a file's name in a comment is that file: it is written, and run.
     """
-    found = []
-    for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
-        if language == "python" and block.startswith("# "):
-            name = block.splitlines()[0].removeprefix("# ")
-            found.append(
-                [sys.executable, "-c", f"open({name!r}, 'w').write({block!r}); import runpy; {RUN.format(name)}"]
-            )
-        elif language == "python":
-            found.append([sys.executable, "-c", block])
-        else:
-            found += [["bash", "-euc", line] for line in block.replace("\\\n", " ").splitlines() if line.strip()]
-    return found
+    if block.language == "bash":
+        return [["bash", "-euc", line] for line in block.lines]
+    if block.language != "python" or block.indented:
+        return []
+    if block.code.startswith("# "):
+        file = block.code.splitlines()[0].removeprefix("# ")
+        write = f"open({file!r}, 'w').write({block.code!r})"
+        return [[sys.executable, "-c", f"{write}; import runpy; {RUN.format(file)}"]]
+    return [[sys.executable, "-c", block.code]]
+
+
+RUNNABLE = {page: found for page in PAGES if (found := [each for block in blocks(page) for each in commands(block)])}
 
 
 @pytest.fixture
@@ -55,11 +47,9 @@ def desk(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", RUNNABLE, ids=name)
 def test_commands_of(page: Path, desk: Path) -> None:
-    found = commands(page)
-    assert found
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    for command in found:
+    for command in RUNNABLE[page]:
         ran = subprocess.run(command, cwd=desk, env=environment, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, f"{command[-1]}\n{ran.stdout}\n{ran.stderr}"
