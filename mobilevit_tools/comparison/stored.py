@@ -82,11 +82,10 @@ def executorch_weights(path: Path) -> Stored:
     from executorch.exir._serialize._program import deserialize_pte_binary
 
     try:
-        file = deserialize_pte_binary(path.read_bytes())
-    except (ValueError, RuntimeError, AssertionError) as error:
+        weights = tuple(_stored(deserialize_pte_binary(path.read_bytes())))
+    except Exception as error:  # its decoder raises whatever a damaged file leads it to
         raise BadInputError(f"{path} cannot be read as an ExecuTorch program.", code="unloadable_artifact") from error
-    notes = ("ExecuTorch's backends keep no names of weights: they are compared by content.",)
-    return tuple(_stored(file)), notes
+    return weights, ("ExecuTorch's backends keep no names of weights: they are compared by content.",)
 
 
 def _stored(file: PTEFile) -> Iterator[Weight]:
