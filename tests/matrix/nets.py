@@ -52,3 +52,20 @@ def crash() -> None:
 def hang() -> None:
     Path(__file__).with_name("pid").write_text(str(os.getpid()))
     time.sleep(600)
+
+
+class Patches(nn.Module):
+    """A patch embedding and a head, with weights that are worth quantizing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 32, 8, 8)
+        self.head = nn.Linear(32, 20)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(torch.relu(self.embed(x)).mean((2, 3)))
+        return logits
+
+
+def patches() -> tuple[nn.Module, dict[str, object]]:
+    return Patches(), CARD
