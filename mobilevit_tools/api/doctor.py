@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import platform
-import shutil
+import re
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Literal
+
+from mobilevit_tools.errors import MissingDependencyError
 
 Status = Literal["ok", "untested", "bad", "missing"]
 
@@ -20,13 +24,13 @@ class Package:
         name: Its distribution name.
         purpose: What needs it.
         tested: The release series that mvt is tested with, as prefixes of the version.
-        required: Whether ``pip install mobilevit-tools`` brings it.
+        extra: The extra that brings it; None where ``pip install mobilevit-tools`` does.
     """
 
     name: str
     purpose: str
     tested: tuple[str, ...]
-    required: bool = True
+    extra: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,10 @@ class Check:
     """One thing that was looked at.
 
     Attributes:
-        name: A package, a pair of packages, or a program.
+        name: A package, a pair of packages, or a device.
         purpose: What needs it.
-        status: ``ok``, ``untested`` (a version that mvt was not tested with), ``bad`` or ``missing``.
+        status: ``ok``, ``untested`` (a version that mvt was not tested with), ``bad`` (known not to work) or
+            ``missing``.
         version: The version found; None where there is none.
         detail: What is wrong; None where nothing is.
         remedy: What to type; None where nothing is wrong.
@@ -87,8 +92,19 @@ PACKAGES = (
     Package("executorch", "exporting to ExecuTorch, and running its programs", ("1.5.1",)),
     Package("torchao", "quantizing for ExecuTorch", ("0.18.",)),
     Package("safetensors", "reading weights", ("0.",)),
-    Package("huggingface_hub", "hf:// checkpoints", ("1.", "2."), required=False),
+    Package("huggingface_hub", "hf:// checkpoints", ("1.", "2."), extra="hub"),
+    Package("ray", "sweeps on many machines", ("2.",), extra="ray"),
 )
+
+PAIRS = (
+    ("torch", "onnxscript"),
+    ("onnx", "onnxruntime"),
+    ("torch", "coremltools"),
+    ("numpy", "coremltools"),
+    ("torch", "executorch"),
+    ("torch", "torchao"),
+)
+"""Packages that must go together: tested where both are of a tested series."""
 
 BAD_PAIRS = (
     BadPair(
@@ -106,29 +122,23 @@ BAD_PAIRS = (
     ),
 )
 
-PROGRAMS = (
-    ("g++", "building the native runner (devices `count` and `adb`)", "apt-get install g++"),
-    ("valgrind", "counting instructions (device `count`)", "apt-get install valgrind"),
-)
-
 
 def doctor() -> DoctorResult:
-    """Look at the installation; nothing is imported, so it takes well under a second."""
+    """Look at the installation; no backend is imported, so it takes well under a second."""
     found = {name: _version(name) for name in _names()}
     checks = [_check_package(package, found[package.name]) for package in PACKAGES]
+    states = {check.name: check.status for check in checks}
+    checks += [_check_pair(pair, states) for pair in PAIRS if "missing" not in (states[pair[0]], states[pair[1]])]
     checks += [
-        Check(f"{pair.first[0]} + {pair.second[0]}", "working together", "bad", None, pair.symptom, pair.remedy)
+        Check(f"{pair.first[0]} + {pair.second[0]}", _TOGETHER, "bad", None, pair.symptom, pair.remedy)
         for pair in BAD_PAIRS
         if all(
             (known := found[name]) is not None and known.startswith(prefix)
             for name, prefix in (pair.first, pair.second)
         )
     ]
-    checks += [
-        Check(name, purpose, "ok") if shutil.which(name) else Check(name, purpose, "missing", remedy=remedy)
-        for name, purpose, remedy in PROGRAMS
-    ]
-    required = {package.name for package in PACKAGES if package.required}
+    checks += [_check_device(f"--device {name}", purpose, finders) for name, (purpose, finders) in _devices().items()]
+    required = {package.name for package in PACKAGES if package.extra is None}
     broken = [
         check for check in checks if check.status == "bad" or (check.status == "missing" and check.name in required)
     ]
@@ -138,6 +148,9 @@ def doctor() -> DoctorResult:
         healthy=not broken,
         checks=tuple(checks),
     )
+
+
+_TOGETHER = "working together"
 
 
 def _names() -> set[str]:
@@ -154,10 +167,64 @@ def _version(name: str) -> str | None:
 
 
 def _check_package(package: Package, found: str | None) -> Check:
-    install = f"pip install '{package.name}'" if package.required else "pip install 'mobilevit-tools[hub]'"
+    install = f"pip install '{_requirement(package.name)}'"
     if found is None:
         return Check(package.name, package.purpose, "missing", remedy=install)
     if not found.startswith(package.tested):
         tested = " or ".join(f"{prefix}*" for prefix in package.tested)
         return Check(package.name, package.purpose, "untested", found, f"mvt is tested with {tested}")
     return Check(package.name, package.purpose, "ok", found)
+
+
+def _requirement(name: str) -> str:
+    """Return a package with the versions that mvt asks for, or else ExecuTorch, which brings the rest."""
+    for owner in ("mobilevit-tools", "executorch"):
+        for requirement in (requires(owner) if _version(owner) else None) or ():
+            wanted = requirement.partition(";")[0].strip()
+            if re.split(r"[^\w.-]", wanted, maxsplit=1)[0] == name:
+                return wanted
+    return name
+
+
+def _check_pair(pair: tuple[str, str], states: Mapping[str, Status]) -> Check:
+    name = " + ".join(pair)
+    if all(states[each] == "ok" for each in pair):
+        return Check(name, _TOGETHER, "ok")
+    strange = " and ".join(each for each in pair if states[each] != "ok")
+    return Check(name, _TOGETHER, "untested", None, f"{strange} is of another series than the one that is tested")
+
+
+def _devices() -> dict[str, tuple[str, tuple[Callable[[], object], ...]]]:
+    """Return what each device needs on this machine, as functions that find it; none of them starts a device."""
+    from mobilevit_tools.devices import toolchain
+    from mobilevit_tools.devices.adb import find_adb
+    from mobilevit_tools.devices.browser import find_chromium, find_library
+
+    def cross() -> object:
+        return toolchain.find_compiler("aarch64")
+
+    def libraries() -> object:
+        return [toolchain.library_folder(package, "aarch64") for package in ("executorch", "onnxruntime")]
+
+    def native() -> object:
+        return toolchain.find_compiler(toolchain.host_arch())
+
+    aarch64 = (toolchain.find_onnxruntime_headers, cross, libraries)
+    valgrind = partial(toolchain.find_program, "valgrind", "count")
+    ssh = partial(toolchain.find_program, "ssh", "ssh")
+    return {
+        "count": ("exact instruction counts", (valgrind, native, toolchain.find_onnxruntime_headers)),
+        "arm64": ("an emulated phone's numerics", (toolchain.find_qemu, *aarch64)),
+        "adb": ("Android phones", (find_adb, *aarch64)),
+        "ssh": ("Linux boards", (ssh, *aarch64)),
+        "browser": ("the browser", (find_chromium, find_library)),
+    }
+
+
+def _check_device(name: str, purpose: str, finders: tuple[Callable[[], object], ...]) -> Check:
+    try:
+        for find in finders:
+            find()
+    except MissingDependencyError as error:
+        return Check(name, purpose, "missing", None, error.message.rstrip("."), error.hint)
+    return Check(name, purpose, "ok")

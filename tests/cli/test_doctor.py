@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from mobilevit_tools.api import doctor
+from mobilevit_tools.devices.prepare import PARTS
 from tests.cli.conftest import Ran
 
 Mvt = Callable[..., Ran]
@@ -28,12 +32,78 @@ def test_this_installation_is_healthy(mvt: Mvt) -> None:
     assert ran.envelope["result"]["healthy"] is True
 
 
-def test_a_missing_backend_has_a_remedy_and_exit_code_5(mvt: Mvt, monkeypatch: pytest.MonkeyPatch) -> None:
-    versions(monkeypatch, {"executorch": None})
+BACKENDS = {
+    "torch": "2.13",
+    "onnx": "1.19",
+    "onnxscript": "0.5.6",
+    "onnxruntime": "1.23",
+    "coremltools": "9.0",
+    "executorch": "1.5.1",
+    "torchao": "",
+    "safetensors": "0.5",
+}
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_missing_backend_has_a_remedy_and_exit_code_5(mvt: Mvt, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    versions(monkeypatch, {name: None})
     ran = mvt("doctor", "--json")
     assert ran.code == 5
-    (check,) = [check for check in ran.envelope["result"]["checks"] if check["name"] == "executorch"]
-    assert (check["status"], check["remedy"]) == ("missing", "pip install 'executorch'")
+    result = ran.envelope["result"]
+    (check,) = [check for check in result["checks"] if check["name"] == name]
+    assert (check["status"], check["version"], result["healthy"]) == ("missing", None, False)
+    found = re.fullmatch(rf"pip install '{name}([^\w'][^']*)'", check["remedy"])
+    assert found
+    assert BACKENDS[name] in found[1]
+    assert not [check for check in result["checks"] if name in check["name"].split(" + ")[1:]]
+    assert check["remedy"] in mvt("doctor").out
+
+
+@pytest.mark.parametrize(("name", "remedy"), [("ray", "ray<3,>=2.50"), ("huggingface_hub", "huggingface_hub<3,>=1.0")])
+def test_an_optional_package_may_be_missing(mvt: Mvt, monkeypatch: pytest.MonkeyPatch, name: str, remedy: str) -> None:
+    versions(monkeypatch, {name: None})
+    ran = mvt("doctor", "--json")
+    assert (ran.code, ran.envelope["result"]["healthy"]) == (0, True)
+    (check,) = [check for check in ran.envelope["result"]["checks"] if check["name"] == name]
+    assert (check["status"], check["remedy"]) == ("missing", f"pip install '{remedy}'")
+
+
+def test_a_bare_machine_is_told_what_each_device_needs(
+    mvt: Mvt, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("ANDROID_HOME", raising=False)
+    ran = mvt("doctor", "--json")
+    assert ran.code == 0, "devices are no part of what must work"
+    devices = {check["name"]: check for check in ran.envelope["result"]["checks"] if check["name"].startswith("--")}
+    assert set(devices) == {f"--device {name}" for name in ("count", "arm64", "adb", "ssh", "browser")}
+    for check in devices.values():
+        assert check["status"] == "missing"
+        assert check["detail"]
+        *command, part = check["remedy"].rsplit(" ", 3)
+        assert command[1:] == ["-m", "mobilevit_tools.devices.prepare"]
+        assert part in PARTS
+
+
+def test_versions_known_to_go_together(mvt: Mvt, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = {check["name"]: check for check in mvt("doctor", "--json").envelope["result"]["checks"]}
+    assert pairs["torch + executorch"]["status"] == "ok"
+    versions(monkeypatch, {"torch": "2.99.0"})
+    ran = mvt("doctor", "--json")
+    pairs = {check["name"]: check for check in ran.envelope["result"]["checks"]}
+    assert pairs["torch + executorch"]["status"] == "untested"
+    assert pairs["torch + executorch"]["detail"].startswith("torch is of another series")
+    assert pairs["onnx + onnxruntime"]["status"] == "ok"
+    assert ran.code == 0
+
+
+def test_executorch_1_4_is_flagged(mvt: Mvt, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(monkeypatch, {"executorch": "1.4.1"})
+    ran = mvt("doctor")
+    assert ran.code == 5
+    assert "ETDump" in ran.out
+    assert "pip install 'executorch>=1.5.1,<1.6'" in ran.out
 
 
 def test_a_bad_pair_is_named(mvt: Mvt, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,10 +122,14 @@ def test_an_untested_version_is_said_so_and_does_not_fail(mvt: Mvt, monkeypatch:
     assert check["status"] == "untested"
 
 
-def test_it_imports_no_backend() -> None:
+def test_it_imports_no_backend_and_answers_within_a_second() -> None:
     program = (
         "import sys; from mobilevit_tools.cli import main; main(['doctor']); "
-        "print([n for n in ('torch', 'onnx', 'onnxruntime', 'coremltools', 'executorch', 'numpy') if n in sys.modules])"
+        "names = ('torch', 'onnx', 'onnxruntime', 'coremltools', 'executorch', 'numpy', 'ray'); "
+        "print([name for name in names if name in sys.modules])"
     )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert ran.stdout.splitlines()[-1] == "[]"
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
