@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilevit_tools.data.contract import METADATA_KEY, Contract
+from mobilevit_tools.data.labels import unique_labels
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.exporters.coreml_half import compute_precision, mark_kept
 from mobilevit_tools.exporters.coreml_package import save_package
@@ -65,7 +64,7 @@ def lower(
         else ct.TensorType(name=INPUT_NAME, shape=shape)
     ]
     classifier = (
-        ct.ClassifierConfig(_unique(contract.labels))
+        ct.ClassifierConfig(unique_labels(contract.labels))
         if contract.labels and contract.output == "probabilities"
         else None
     )
@@ -91,9 +90,3 @@ def lower(
     mark_kept(package, keep)
     save_package(package, path)
     return Lowering()
-
-
-def _unique(labels: Sequence[str]) -> list[str]:
-    """Tell classes of one name apart by their index: a classifier's probabilities are a dictionary by name."""
-    counts = Counter(labels)
-    return [label if counts[label] == 1 else f"{label} ({index})" for index, label in enumerate(labels)]
