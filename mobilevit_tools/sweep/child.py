@@ -18,6 +18,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import Protocol, cast
 
 from pydantic import TypeAdapter
@@ -26,9 +27,13 @@ from mobilevit_tools.errors import BadInputError, ExitCode
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.matrix.aside import without_artifact
 from mobilevit_tools.matrix.cell import Cell, CellResult, read_cell_result
+from mobilevit_tools.sweep import launch
 from mobilevit_tools.sweep.job import Job
 
+_LAUNCH = (sys.executable, "-I", "-S", launch.__file__)
 _STDIN = 0
+_AGAIN_S = 0.2
+_ENDINGS = (signal.SIGINT, signal.SIGTERM)
 _CHUNK = 1 << 16
 
 
@@ -49,7 +54,7 @@ class Child:
         self._lifeline = os.fdopen(lifeline, "wb")
         self._process = subprocess.Popen(
             # -P: unlike the mvt command, -m would let files of the working folder stand in for modules.
-            [sys.executable, "-P", "-m", "mobilevit_tools.sweep.child"],
+            [*_LAUNCH, sys.executable, "-P", "-m", "mobilevit_tools.sweep.child"],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -83,10 +88,18 @@ class Child:
 
 def main() -> None:
     """Read a job from standard input, run it, and print its result."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)  # whatever this process inherited
+    heard = threading.Event()
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        heard.set()
+        raise KeyboardInterrupt
+
+    # Whatever this process inherited: shells let jobs in the background ignore SIGINT, Ray's workers block it.
+    for number in _ENDINGS:
+        signal.signal(number, interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
     job = TypeAdapter(Job).validate_json(_read_line())
-    threading.Thread(target=_interrupt_when_let_go, daemon=True).start()
+    threading.Thread(target=_interrupt_when_let_go, args=(heard,), daemon=True).start()
     print(json.dumps(jsonable(_run(job))))  # noqa: T201
 
 
@@ -101,9 +114,13 @@ def _read_line() -> bytes:
     return line
 
 
-def _interrupt_when_let_go() -> None:
+def _interrupt_when_let_go(heard: threading.Event) -> None:
+    """Signal until it is heard: a signal that comes just before the main thread goes to sleep does not wake it."""
     os.read(_STDIN, 1)
-    os.kill(os.getpid(), signal.SIGINT)
+    while True:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        if heard.wait(_AGAIN_S):
+            return
 
 
 def _run(job: Job) -> CellResult:

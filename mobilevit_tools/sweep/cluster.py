@@ -96,17 +96,17 @@ class RayWorkers:
         if job.needs.timed:
             shared = job.needs.device is None and not alone
             resources[f"{_RESOURCE}{job.cell.device}"] = _PRESENCE if shared else 1
-        task = ray.remote(_run).options(num_cpus=1, resources=resources, max_retries=0)
-        node = None
+        node, cpus = None, 1
+        where: str | NodeAffinitySchedulingStrategy = "SPREAD"
         if alone:
             taken = [other for _, other in self._running.values()]
             node = next((each for each in self._nodes if self._suits(each, job) and each not in taken), None)
             if node is None:
                 return False
-            here = NodeAffinitySchedulingStrategy(node.id, soft=False)
-            task = task.options(num_cpus=node.cpus, scheduling_strategy=here)
+            cpus, where = node.cpus, NodeAffinitySchedulingStrategy(node.id, soft=False)
         elif len(self._running) >= sum(each.cpus for each in self._nodes):
             return False
+        task = ray.remote(_run).options(num_cpus=cpus, resources=resources, scheduling_strategy=where, max_retries=0)
         self._running[task.remote(job)] = (job, node)
         return True
 
@@ -134,6 +134,8 @@ class RayWorkers:
 
         for task in self._running:
             ray.cancel(task, force=True)
+        if self._running:
+            ray.wait(list(self._running), num_returns=len(self._running), timeout=_CONNECT_S)
         ray.shutdown()
 
     @staticmethod

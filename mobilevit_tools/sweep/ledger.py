@@ -6,15 +6,16 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.matrix.cell import CellResult, read_cell_result
 
 RESULTS = "results.jsonl"
+MAX_LINE_BYTES = 1 << 25
 _LOCK = ".lock"
 
 
@@ -27,7 +28,8 @@ class Ledger:
         torn: What was found of a line that a kill cut off, in one sentence; None where the file was whole.
     """
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: FileIO) -> None:
+        """Read ``path``; ``file`` appends to it."""
         self.path = path
         self.results: dict[str, CellResult] = {}
         self.torn: str | None = None
@@ -35,30 +37,42 @@ class Ledger:
         self._read()
 
     def append(self, result: CellResult) -> None:
-        """Add a result; when this returns, not even a power cut can take it away."""
-        line = json.dumps(jsonable(result), allow_nan=False).encode() + b"\n"
-        self._file.write(line)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Add a result; when this returns, not even a power cut can take it away.
+
+        Raises:
+            BadInputError: There is no room for it.
+        """
+        line = memoryview(json.dumps(jsonable(result), allow_nan=False).encode() + b"\n")
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
         self.results[result.digest] = result
 
     def _read(self) -> None:
-        start = 0
-        for number, line in enumerate(self._file, start=1):
-            if not line.endswith(b"\n"):
-                self.torn = f"Line {number} of {self.path} was cut off; its cell runs again."
-                self._file.truncate(start)
-                self._file.seek(0, os.SEEK_END)
-                return
-            start += len(line)
-            source = f"Line {number} of {self.path}"
-            try:
-                result = read_cell_result(json.loads(line), source)
-            except ValueError as error:
-                raise BadInputError(
-                    f"{source} is not JSON.", hint="Mend the line or remove it.", code="bad_results"
-                ) from error
-            self.results[result.digest] = result
+        start = number = 0
+        with self.path.open("rb") as file:
+            while line := file.readline(MAX_LINE_BYTES):
+                number += 1
+                source = f"Line {number} of {self.path}"
+                if len(line) == MAX_LINE_BYTES:
+                    raise BadInputError(f"{source} is longer than any result.", code="bad_results")
+                if not line.endswith(b"\n"):
+                    self.torn = f"{source} was cut off; its cell runs again."
+                    self._file.truncate(start)
+                    return
+                start += len(line)
+                result = _parse(line, source)
+                self.results[result.digest] = result
+
+
+def _parse(line: bytes, source: str) -> CellResult:
+    try:
+        return read_cell_result(json.loads(line), source)
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"{source} is not JSON.", hint="Mend the line or remove it.", code="bad_results") from error
 
 
 @contextmanager
@@ -69,12 +83,13 @@ def open_ledger(folder: Path) -> Iterator[Ledger]:
         UsageError: Another sweep is writing there.
         BadInputError: The folder cannot be written to, or its results cannot be read.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("ab")
-    except OSError as error:
-        raise BadInputError(f"{folder} cannot be written to: {error.strerror}.", code="bad_output") from error
-    with lock:
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((folder / _LOCK).open("ab"))
+            file = stack.enter_context((folder / RESULTS).open("ab", buffering=0))
+        except OSError as error:
+            raise _unwritable(folder, error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -83,7 +98,8 @@ def open_ledger(folder: Path) -> Iterator[Ledger]:
                 hint="Wait for it, or give this one another --output.",
                 code="sweep_running",
             ) from error
-        path = folder / RESULTS
-        with path.open("a+b") as file:
-            file.seek(0)
-            yield Ledger(path, file)
+        yield Ledger(folder / RESULTS, file)
+
+
+def _unwritable(path: Path, error: OSError) -> BadInputError:
+    return BadInputError(f"{path} cannot be written to: {error.strerror}.", code="bad_output")

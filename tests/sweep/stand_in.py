@@ -1,8 +1,8 @@
 """What runs a cell in tests of the schedule: it writes down when and where, and ends the way the cell's options say.
 
 Options: ``log=FOLDER`` receives a line for everything that happens; ``seconds=S`` is how long it takes; ``end=WORD`` is
-how it ends (``passed``, ``failed``, ``bad_input``, ``device``, ``raise``, ``crash``, ``kill_parent``), every time, or,
-as ``end=WORD*N``, the first N times.
+how it ends, every time or, as ``end=WORD*N``, the first N times: ``passed``, ``failed``, ``bad_input``, ``device``,
+``raise``, ``crash``, or ``kill_waiting``, which kills whoever waits for the cell.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mobilevit_tools.matrix.cell import Cell, CellResult
 
 RUNNER = f"{__name__}:run"
+PATIENCE_S = 60.0
 EXIT_CODES = {"passed": 0, "failed": 4, "bad_input": 3, "device": 6}
 
 
@@ -64,6 +66,19 @@ def entries(log: Path) -> list[Entry]:
     return sorted(started.values(), key=lambda entry: entry.start)
 
 
+def parent_of(pid: int) -> int:
+    """Return the process that started another; the one that started a cell's is between it and who waits for it."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def eventually(happened: Callable[[], object]) -> None:
+    """Wait until something has happened."""
+    end = time.monotonic() + PATIENCE_S
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def run(cell: Cell, folder: Path, *, timeout_s: float) -> CellResult:
     """Run a cell; see the module."""
     options = dict(option.split("=", 1) for option in cell.options)
@@ -81,8 +96,8 @@ def run(cell: Cell, folder: Path, *, timeout_s: float) -> CellResult:
     if times and before >= int(times):
         word = "passed"
     try:
-        if word == "kill_parent":
-            os.kill(os.getppid(), signal.SIGKILL)
+        if word == "kill_waiting":
+            os.kill(parent_of(os.getppid()), signal.SIGKILL)
             time.sleep(60)
         time.sleep(float(options["seconds"]))
     except KeyboardInterrupt:

@@ -1,0 +1,208 @@
+"""Sweeps on a real Ray cluster of two nodes, both on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from mobilevit_tools.errors import DeviceError, MissingDependencyError, UsageError
+from mobilevit_tools.matrix.cell import Cell, CellResult
+from mobilevit_tools.sweep.child import Child
+from mobilevit_tools.sweep.cluster import RayWorkers
+from mobilevit_tools.sweep.job import Job
+from mobilevit_tools.sweep.schedule import ATTEMPTS, run_jobs
+from tests.sweep.conftest import ROOT
+from tests.sweep.stand_in import RUNNER, Entry, entries, eventually, stand_in
+
+STORE = {"object_store_memory": 80 << 20}
+SECONDS = 1.0
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Two nodes with two CPUs each; both may measure themselves, and each has a phone of its own."""
+    before = dict(os.environ)
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a socket's path must be short
+    made = Cluster()
+    try:
+        made.add_node(
+            num_cpus=2,
+            resources={"device:host": 1, "device:adb:A": 1},
+            include_dashboard=False,
+            temp_dir=folder,
+            **STORE,
+        )
+        made.add_node(num_cpus=2, resources={"device:host": 1, "device:adb:B": 1}, **STORE)
+        made.wait_for_nodes()
+        yield made
+    finally:
+        made.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+        os.environ.clear()
+        os.environ |= before
+
+
+def job_of(cell: Cell) -> Job:
+    return Job(cell, cell.digest(), None, 60.0, RUNNER)
+
+
+def run(cluster: Cluster, *cells: Cell, allow_contention: bool = False) -> dict[str, CellResult]:
+    with closing(RayWorkers(cluster.address)) as workers:
+        jobs = [job_of(cell) for cell in cells]
+        results = run_jobs(jobs, workers, allow_contention=allow_contention, watch=lambda event: None)
+        return {result.cell.name: result for result in results}
+
+
+def nodes_of(runs: list[Entry]) -> set[str | None]:
+    return {entry.node for entry in runs}
+
+
+def test_work_spreads_over_all_nodes(cluster: Cluster, tmp_path: Path) -> None:
+    cells = [stand_in(tmp_path, device, seconds=SECONDS, mark=f"{n}") for n, device in enumerate((None, "count") * 2)]
+    results = run(cluster, *cells)
+    assert {result.status for result in results.values()} == {"passed"}
+    runs = entries(tmp_path)
+    assert len(runs) == 4
+    assert len(nodes_of(runs)) == 2
+    assert None not in nodes_of(runs)
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_a_device_runs_one_cell_at_a_time_on_the_node_that_has_it(cluster: Cluster, tmp_path: Path) -> None:
+    cells = [stand_in(tmp_path, f"adb:{name}", seconds=0.3, mark=f"{n}{name}") for n in range(3) for name in "AB"]
+    assert {result.status for result in run(cluster, *cells).values()} == {"passed"}
+    used = {name: [entry for entry in entries(tmp_path) if entry.cell.endswith(f"@adb:{name}")] for name in "AB"}
+    for runs in used.values():
+        assert len(runs) == 3
+        assert len(nodes_of(runs)) == 1
+        assert not [pair for pair in combinations(runs, 2) if pair[0].overlaps(pair[1])]
+    assert nodes_of(used["A"]) != nodes_of(used["B"])
+
+
+def test_what_measures_time_on_a_machine_has_it_for_itself(cluster: Cluster, tmp_path: Path) -> None:
+    """Even where somebody else uses the cluster."""
+    (tmp_path / "others").mkdir()
+    timed = [stand_in(tmp_path, "host", seconds=0.4, mark=f"{n}") for n in range(3)]
+    untimed = [stand_in(tmp_path, seconds=0.4, mark=f"untimed{n}") for n in range(3)]
+    with closing(RayWorkers(cluster.address)) as workers:
+        others = ray.remote(num_cpus=1)(lambda job: Child(job, {}).result())
+        foreign = [others.remote(job_of(stand_in(tmp_path / "others", seconds=0.3, mark=f"{n}"))) for n in range(10)]
+        jobs = [job_of(cell) for cell in (*timed, *untimed)]
+        results = list(run_jobs(jobs, workers, allow_contention=False, watch=lambda event: None))
+        ray.get(foreign)
+    assert [result.status for result in results] == ["passed"] * 6
+    own, runs = entries(tmp_path), entries(tmp_path) + entries(tmp_path / "others")
+    measured = [entry for entry in own if entry.cell.endswith("@host")]
+    assert len(measured) == 3
+    assert len(nodes_of(measured)) == 2
+    assert len(runs) == 16
+    for one in measured:
+        assert not [other for other in runs if other != one and other.node == one.node and one.overlaps(other)]
+
+
+def test_contention_is_allowed_where_people_ask_for_it(cluster: Cluster, tmp_path: Path) -> None:
+    cells = [stand_in(tmp_path, "host", seconds=1.5 * SECONDS, mark=f"{n}") for n in range(4)]
+    run(cluster, *cells, allow_contention=True)
+    assert [
+        pair
+        for pair in combinations(entries(tmp_path), 2)
+        if pair[0].node == pair[1].node and pair[0].overlaps(pair[1])
+    ]
+
+
+def test_cells_of_a_killed_worker_get_a_second_chance(cluster: Cluster, tmp_path: Path) -> None:
+    once = stand_in(tmp_path, end="kill_waiting*1", mark="once")
+    always = stand_in(tmp_path, end="kill_waiting", mark="always")
+    fine = stand_in(tmp_path, mark="fine")
+    results = run(cluster, once, always, fine)
+    assert results[once.name].status == "passed"
+    assert results[fine.name].status == "passed"
+    lost = results[always.name]
+    assert (lost.status, lost.exit_code, lost.code) == ("error", 1, "worker_lost")
+    runs = entries(tmp_path)
+    assert len([entry for entry in runs if entry.cell == once.name]) == 2
+    killed = [entry for entry in runs if entry.cell == always.name]
+    assert len(killed) == ATTEMPTS
+    eventually(lambda: all(entry.interrupted for entry in entries(tmp_path) if entry.cell == always.name))
+
+
+def test_a_device_that_no_node_offers_is_said_at_once(cluster: Cluster, tmp_path: Path) -> None:
+    absent, fine = stand_in(tmp_path, "adb:ABSENT"), stand_in(tmp_path, "adb:A")
+    browser = stand_in(tmp_path, "browser")
+    results = run(cluster, absent, browser, fine)
+    for cell in (absent, browser):
+        result = results[cell.name]
+        assert (result.status, result.exit_code, result.code) == ("error", 6, "no_such_device")
+        assert result.message == f"No machine of the cluster offers {cell.device}."
+        assert result.hint is not None
+        assert f"--resources='{{\"device:{cell.device}\": 1}}'" in result.hint
+    assert results[fine.name].status == "passed"
+    assert [entry.cell for entry in entries(tmp_path)] == [fine.name]
+
+
+def test_a_device_that_goes_away_is_an_error_and_no_wait(cluster: Cluster, tmp_path: Path) -> None:
+    node = cluster.add_node(num_cpus=1, resources={"device:adb:C": 1}, **STORE)
+    with closing(RayWorkers(cluster.address)) as workers:
+        jobs = [job_of(stand_in(tmp_path, "adb:C", seconds=60, mark=f"{n}")) for n in range(2)]
+        assert workers.start(jobs[0], alone=False)
+        eventually(lambda: entries(tmp_path))
+        cluster.remove_node(node, allow_graceful=False)
+        ended: list[tuple[Job, CellResult]] = []
+        eventually(lambda: ended.extend(workers.wait()) or ended)
+        assert [(job, result.status) for job, result in ended] == [(jobs[0], "error")]
+        eventually(lambda: workers.wait() or workers.refusal(jobs[1]))
+
+
+def test_closing_ends_what_runs(cluster: Cluster, tmp_path: Path) -> None:
+    with closing(RayWorkers(cluster.address)) as workers:
+        assert workers.start(job_of(stand_in(tmp_path, seconds=60)), alone=False)
+        eventually(lambda: entries(tmp_path))
+    eventually(lambda: entries(tmp_path)[0].interrupted)
+
+
+def test_a_killed_sweep_leaves_nothing_running(cluster: Cluster, tmp_path: Path) -> None:
+    program = "import sys; from tests.sweep.test_cluster import *; workers = RayWorkers(sys.argv[1])\n"
+    program += "workers.start(job_of(stand_in(Path(sys.argv[2]), seconds=60)), alone=False); time.sleep(60)"
+    sweep = subprocess.Popen([sys.executable, "-c", program, cluster.address, tmp_path])
+    eventually(lambda: entries(tmp_path))
+    sweep.kill()
+    sweep.wait()
+    eventually(lambda: entries(tmp_path)[0].interrupted)
+
+
+def test_addresses_at_which_nobody_answers() -> None:
+    started = time.monotonic()
+    with pytest.raises(DeviceError, match=r"Nothing answers at 127\.0\.0\.1:9: Connection refused"):
+        RayWorkers("127.0.0.1:9")
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("address", ["nonsense", "local", "host:", "host:port", ":6379", "host:99999"])
+def test_addresses_that_are_none(address: str) -> None:
+    with pytest.raises(UsageError, match="is no address of a Ray cluster"):
+        RayWorkers(address)
+
+
+@pytest.mark.parametrize(
+    ("missing", "address", "hint"),
+    [("ray", "auto", "pip install 'mobilevit-tools[ray]'"), ("grpc", "ray://host:10001", "pip install 'ray[client]'")],
+)
+def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch, missing: str, address: str, hint: str) -> None:
+    monkeypatch.setattr("mobilevit_tools.sweep.cluster.find_spec", lambda name: None if name == missing else object())
+    with pytest.raises(MissingDependencyError) as caught:
+        RayWorkers(address)
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith(hint)
