@@ -10,12 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mobilevit_tools.api.diff import diff
     from mobilevit_tools.api.evaluate import evaluate
     from mobilevit_tools.api.export import export
     from mobilevit_tools.api.info import info
     from mobilevit_tools.api.inspect import inspect
     from mobilevit_tools.api.predict import predict
     from mobilevit_tools.api.profile import profile
+    from mobilevit_tools.api.report import report
     from mobilevit_tools.api.verify import verify
     from mobilevit_tools.models.factory import create_model
     from mobilevit_tools.models.names import list_models
@@ -25,6 +27,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "create_model": "mobilevit_tools.models.factory",
+    "diff": "mobilevit_tools.api.diff",
     "evaluate": "mobilevit_tools.api.evaluate",
     "export": "mobilevit_tools.api.export",
     "info": "mobilevit_tools.api.info",
@@ -32,10 +35,23 @@ _HOMES = {
     "list_models": "mobilevit_tools.models.names",
     "predict": "mobilevit_tools.api.predict",
     "profile": "mobilevit_tools.api.profile",
+    "report": "mobilevit_tools.api.report",
     "verify": "mobilevit_tools.api.verify",
 }
 
-__all__ = ["create_model", "evaluate", "export", "info", "inspect", "list_models", "predict", "profile", "verify"]
+__all__ = [
+    "create_model",
+    "diff",
+    "evaluate",
+    "export",
+    "info",
+    "inspect",
+    "list_models",
+    "predict",
+    "profile",
+    "report",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> object:

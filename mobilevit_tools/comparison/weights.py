@@ -74,7 +74,7 @@ def match(
     alike = _take(left_a, shared)
     same = [one for one, other in pairs if _equal(one, other)]
     return WeightsDiff(
-        matched_by="name" if pairs else "content",
+        matched_by="name" if pairs and all(weight.name for weight in (*a, *b)) else "content",
         same=len(same) + len(alike),
         same_bytes=_size(same) + _size(alike),
         renamed=sum(bool(weight.name) for weight in alike) if by_name else 0,
