@@ -25,6 +25,7 @@ class _Entry:
     """An artifact while more is being learnt of it."""
 
     path: Path
+    where: tuple[str, ...]
     model: str = ""
     target: str = ""
     precision: str = ""
@@ -77,37 +78,52 @@ class Collection:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
-        self._by_tail: dict[tuple[str, ...], list[_Entry]] = {}
+        self._by_tail: dict[tuple[str, ...], list[str]] = {}
         self._comparisons: list[ComparisonResult] = []
         self._failures: list[Failure] = []
 
     def add_manifest(self, folder: Path, manifest: Manifest) -> None:
         """Learn of the artifact that a manifest in ``folder`` describes."""
-        entry = self._entry(folder / manifest.artifact.file, manifest.artifact.size_bytes)
+        entry = self._entries[self._key(folder / manifest.artifact.file, manifest.artifact.size_bytes)]
         entry.manifest = manifest
         entry.model, entry.target, entry.precision = manifest.model.name, manifest.spec.target, manifest.spec.precision
         entry.size_bytes = manifest.artifact.size_bytes
         entry.random_weights = manifest.model.weights.random
 
-    def add_export(self, export: ExportedModel) -> None:
-        """Learn of the artifacts of one export."""
+    def add_export(self, export: ExportedModel, source: str, detail: str = "") -> list[str]:
+        """Learn of the artifacts of one export; return their keys.
+
+        An artifact that was thrown away is not the file that has its path now: it is known by what told of it.
+
+        Args:
+            export: The export.
+            source: What told of it.
+            detail: What tells it from other exports of the same variant there.
+        """
+        keys = []
         for made in export.artifacts:
-            entry = self._entry(made.path, made.size_bytes)
+            if made.kept:
+                keys.append(self._key(made.path, made.size_bytes))
+            else:
+                keys.append(f"{source}: {detail}: {made.path}, {made.size_bytes}")
+                self._entries.setdefault(keys[-1], _Entry(made.path, (*Path(source).parts, detail)))
+            entry = self._entries[keys[-1]]
             entry.exported = made
             if entry.manifest is None:
                 entry.model, entry.target, entry.precision = export.model, made.target, made.precision
                 entry.size_bytes, entry.random_weights = made.size_bytes, export.random_weights
+        return keys
 
     def add_verification(self, verification: Verified) -> None:
         """Learn of a later verification."""
-        entry = self._entry(verification.artifact)
+        entry = self._entries[self._key(verification.artifact)]
         entry.model = entry.model or verification.model
         entry.precision = entry.precision or verification.precision
         _add(entry.verifications, verification)
 
-    def add_profile(self, profile: ProfileResult) -> None:
-        """Learn of a measurement."""
-        entry = self._entry(profile.artifact, profile.size_bytes)
+    def add_profile(self, profile: ProfileResult, key: str | None = None) -> None:
+        """Learn of a measurement, of the artifact of that key or else of the one that has its path."""
+        entry = self._entries[key or self._key(profile.artifact, profile.size_bytes)]
         entry.target = entry.target or profile.target
         if entry.size_bytes is None:
             entry.size_bytes = profile.size_bytes
@@ -119,9 +135,9 @@ class Collection:
         self.add_profile(comparison.b)
         _add(self._comparisons, comparison)
 
-    def add_evaluation(self, evaluation: Evaluation) -> None:
-        """Learn of an evaluation."""
-        _add(self._entry(evaluation.artifact).evaluations, evaluation)
+    def add_evaluation(self, evaluation: Evaluation, key: str | None = None) -> None:
+        """Learn of an evaluation, of the artifact of that key or else of the one that has its path."""
+        _add(self._entries[key or self._key(evaluation.artifact)].evaluations, evaluation)
 
     def add_failure(self, failure: Failure) -> None:
         """Learn that something failed."""
@@ -129,47 +145,58 @@ class Collection:
 
     def evidence(self) -> Evidence:
         """Return everything, in an order that depends on the runs' contents alone."""
-        entries = sorted(self._entries.values(), key=lambda each: (each.name, str(each.path)))
+        entries = sorted(self._entries.values(), key=lambda each: (each.name, str(each.path), each.where))
         models = {entry.model for entry in entries}
         names = [entry.variant if len(models) == 1 else entry.name for entry in entries]
-        labels = _told_apart(names, [entry.path for entry in entries])
+        labels = _told_apart(names, entries)
         artifacts = tuple(entry.artifact(label) for entry, label in zip(entries, labels, strict=True))
         return Evidence(artifacts, tuple(self._comparisons), tuple(self._failures))
 
-    def _entry(self, path: Path, size_bytes: int | None = None) -> _Entry:
+    def _key(self, path: Path, size_bytes: int | None = None) -> str:
+        """Return the key of the artifact that a path stands for; one that nothing was known of is made."""
         key = os.path.abspath(path)  # noqa: PTH100 - links are left alone: the path may be another machine's
         if key in self._entries:
-            return self._entries[key]
+            return key
         tail = path.parts[-_KNOWN_BY:]
-        alike = [
-            entry
-            for entry in self._by_tail.get(tail, ())
-            if None in (size_bytes, entry.size_bytes) or size_bytes == entry.size_bytes
-        ]
+        moved = self._moved(path, size_bytes) if len(tail) == _KNOWN_BY else None
+        if moved is not None:
+            self._entries[moved].aliases.append(path)
+            return moved
+        self._entries[key] = _Entry(path, path.parts)
+        self._by_tail.setdefault(tail, []).append(key)
+        return key
+
+    def _moved(self, path: Path, size_bytes: int | None) -> str | None:
+        """Return the key of the artifact that a path of another machine stands for; None where there is a doubt."""
+        alike = sorted(
+            (_shared([path.parts[::-1], other.path.parts[::-1]]), key)
+            for key in self._by_tail.get(path.parts[-_KNOWN_BY:], ())
+            for other in [self._entries[key]]
+            if None in (size_bytes, other.size_bytes) or size_bytes == other.size_bytes
+        )
+        if not alike or (len(alike) > 1 and alike[-1][0] == alike[-2][0]):
+            return None
+        key = alike[-1][1]
         # Where this machine has both, they are two artifacts, however alike their names.
-        if len(tail) == _KNOWN_BY and len(alike) == 1 and _exists(path) != _exists(alike[0].path):
-            alike[0].aliases.append(path)
-            return alike[0]
-        entry = self._entries[key] = _Entry(path)
-        self._by_tail.setdefault(tail, []).append(entry)
-        return entry
+        return key if _exists(path) != _exists(self._entries[key].path) else None
 
 
-def _told_apart(names: Sequence[str], paths: Sequence[Path]) -> list[str]:
-    """Add to names that occur several times what their paths do not have in common."""
-    groups: dict[str, list[Path]] = {}
-    for name, path in zip(names, paths, strict=True):
-        groups.setdefault(name, []).append(path)
-    labels = []
-    for name, path in zip(names, paths, strict=True):
+def _told_apart(names: Sequence[str], entries: Sequence[_Entry]) -> list[str]:
+    """Add to names that occur several times what their places do not have in common, and else a number."""
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for name, entry in zip(names, entries, strict=True):
+        groups.setdefault(name, []).append(entry.where)
+    labels: list[str] = []
+    for name, entry in zip(names, entries, strict=True):
         alike = groups[name]
-        if len(alike) == 1:
-            labels.append(name or str(path))
-            continue
-        first = _shared([each.parts for each in alike])
-        last = _shared([each.parts[first:][::-1] for each in alike])
-        own = "/".join(path.parts[first : len(path.parts) - last]) or str(path)
-        labels.append(f"{name} ({own})" if name else own)
+        label = name or str(entry.path)
+        if len(alike) > 1:
+            first = _shared(alike)
+            last = _shared([where[first:][::-1] for where in alike])
+            parts = [part for part in entry.where[first : len(entry.where) - last] if part]
+            own = str(Path(*parts)) if parts else ""
+            label = f"{name} ({own})" if name and own else own or label
+        labels.append(label if label not in labels else f"{label} {labels.count(label) + 1}")
     return labels
 
 

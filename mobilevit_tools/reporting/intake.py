@@ -17,7 +17,7 @@ from mobilevit_tools.reporting.evidence import Evaluation, Evidence, ExportedEnt
 from mobilevit_tools.runtimes.registry import RUNTIMES
 
 RESULTS_NAME = "results.jsonl"
-SHOWN = ("export", "verify", "profile", "eval", "smoke", "sweep")
+SHOWN = ("export", "verify", "profile", "eval", "smoke")
 """The verbs whose JSON a report shows."""
 
 MAX_FILES = 10_000
@@ -66,8 +66,10 @@ def _files_in(folder: Path) -> list[Path]:
 def _read_file(file: Path, collection: Collection) -> None:
     text = read_text(file)
     if file.suffix == ".jsonl":
-        for source, raw in parse_lines(text, str(file)):
-            _add_cell(raw, source, collection)
+        # A cell that ran again has a line more; the last one counts.
+        lines = [(source, typed(CellResult, raw, source)) for source, raw in parse_lines(text, str(file))]
+        for source, result in {result.digest: (source, result) for source, result in lines}.values():
+            _add_cell(result, source, str(file), collection)
         return
     raw = parse(text, str(file))
     if not isinstance(raw, dict):
@@ -101,7 +103,7 @@ def _add_envelope(raw: dict[str, object], source: str, collection: Collection) -
             raise BadInputError(f"{source} has neither a result nor an error.", hint=_HINT, code="bad_run")
         return
     if command == "export":
-        collection.add_export(typed(ExportedModel, result, source))
+        collection.add_export(typed(ExportedModel, result, source), source)
     elif command == "verify":
         collection.add_verification(typed(Verification, result, source))
     elif command == "eval":
@@ -110,10 +112,10 @@ def _add_envelope(raw: dict[str, object], source: str, collection: Collection) -
         _add_measurement(result, source, collection)
     else:
         for cell in _cells(result, source):
-            _add_cell(cell, source, collection)
+            _add_cell(typed(CellResult, cell, source), source, source, collection)
 
 
-def _add_measurement(result: object, source: str, collection: Collection) -> None:
+def _add_measurement(result: object, source: str, collection: Collection, key: str | None = None) -> None:
     if isinstance(result, dict) and "comparison" in result:
         comparison = typed(ComparisonResult, result, source)
         _check_samples((comparison.a, comparison.b), source)
@@ -121,7 +123,7 @@ def _add_measurement(result: object, source: str, collection: Collection) -> Non
     else:
         profile = typed(ProfileResult, result, source)
         _check_samples((profile,), source)
-        collection.add_profile(profile)
+        collection.add_profile(profile, key)
 
 
 def _check_samples(profiles: Sequence[ProfileResult], source: str) -> None:
@@ -136,12 +138,12 @@ def _cells(result: object, source: str) -> Iterator[object]:
     yield from cells
 
 
-def _add_cell(raw: object, source: str, collection: Collection) -> None:
-    result = typed(CellResult, raw, source)
+def _add_cell(result: CellResult, source: str, run: str, collection: Collection) -> None:
+    cell, key = result.cell, None
     if result.status != "passed":
         collection.add_failure(
             Failure(
-                result.cell.name,
+                cell.name,
                 result.code or "error",
                 result.message or "It failed and did not say why.",
                 result.hint,
@@ -151,8 +153,9 @@ def _add_cell(raw: object, source: str, collection: Collection) -> None:
         )
     if result.artifact is not None:
         entry = typed(ExportedEntry, dict(result.artifact), source)
-        collection.add_export(ExportedModel(result.cell.model, result.cell.random_weights, (entry,)))
+        detail = ", ".join(part for part in (cell.input_size, *cell.options, cell.checkpoint, cell.calibration) if part)
+        (key,) = collection.add_export(ExportedModel(cell.model, cell.random_weights, (entry,)), run, detail)
     if result.profile is not None:
-        _add_measurement(dict(result.profile), source, collection)
+        _add_measurement(dict(result.profile), source, collection, key)
     if result.evaluation is not None:
-        collection.add_evaluation(typed(Evaluation, dict(result.evaluation), source))
+        collection.add_evaluation(typed(Evaluation, dict(result.evaluation), source), key)

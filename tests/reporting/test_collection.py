@@ -47,6 +47,14 @@ def test_two_candidates_are_not_guessed_between(desk: Desk) -> None:
     assert all(each.manifest is None for each in found if each.profiles)
 
 
+def test_of_two_candidates_the_one_with_the_longer_common_path_is_meant(desk: Desk) -> None:
+    desk.export(manifest(), "sweep/artifacts/one")
+    desk.export(manifest(), "sweep/artifacts/two")
+    desk.envelope("profile", profile("/home/ci/s/artifacts/two/model/onnx-fp32/model.onnx"))
+    found = read_runs(desk.runs).artifacts
+    assert {each.label: len(each.profiles) for each in found} == {"onnx fp32 (one)": 0, "onnx fp32 (two)": 1}
+
+
 def test_labels_tell_artifacts_apart(desk: Desk) -> None:
     desk.export(manifest(), "one")
     desk.export(manifest(), "two")

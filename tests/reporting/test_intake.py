@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ def cell(status: str = "passed", **more: object) -> CellResult:
 
 def test_cells_of_a_sweep_and_of_a_smoke_test(desk: Desk) -> None:
     failed = cell("error", exit_code=-11, code="crashed", message="It crashed.", command="mvt export x", artifact=None)
+    failed = replace(failed, digest="another")
     lines = [json.dumps(jsonable(each)) for each in (cell(), failed)]
     folder = desk.folder / "sweep"
     folder.mkdir()
@@ -58,6 +60,32 @@ def test_cells_of_a_sweep_and_of_a_smoke_test(desk: Desk) -> None:
     assert (failure.what, failure.code, failure.command) == ("care_s0/onnx/fp32@count", "crashed", "mvt export x")
     desk.envelope("smoke", {"cells": [cell()], "passed": 1})
     assert read_runs(desk.runs).artifacts == evidence.artifacts
+
+
+def test_the_last_line_of_a_cell_counts(desk: Desk) -> None:
+    crashed = cell("error", exit_code=-9, code="crashed", message="It crashed.", artifact=None, profile=None)
+    path = desk.folder / "results.jsonl"
+    path.write_text("".join(json.dumps(jsonable(each)) + "\n" for each in (crashed, cell())))
+    evidence = read_runs([path])
+    assert (len(evidence.artifacts), evidence.failures) == (1, ())
+
+
+def test_cells_whose_artifacts_were_thrown_away_are_kept_apart(desk: Desk) -> None:
+    thrown = {**ENTRY, "path": "out/model/onnx-fp32/model.onnx", "kept": False}
+    counted = jsonable(profile(str(thrown["path"]), device="count", host=None, samples=(), instructions=9))
+    cells = [
+        replace(cell(artifact=thrown, profile=counted), cell=Cell("care_s0", "onnx", device=device, input_size=size))
+        for size in ("160", "224")
+        for device in ("count", "host")
+    ]
+    desk.export(manifest("care_s0"))  # has the path that the cells name, and is another file
+    desk.envelope("smoke", {"cells": cells})
+    found = read_runs(desk.runs).artifacts
+    assert [(each.label, each.manifest is None, len(each.profiles)) for each in found] == [
+        ("onnx fp32 (out/model/onnx-fp32/model.onnx)", False, 0),
+        ("onnx fp32 (smoke-1.json/160)", True, 1),
+        ("onnx fp32 (smoke-1.json/224)", True, 1),
+    ]
 
 
 def test_a_failed_gate_is_a_failure_with_an_artifact(desk: Desk) -> None:
