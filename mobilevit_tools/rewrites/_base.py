@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from mobilevit_tools.errors import GateError
 from mobilevit_tools.rewrites.applied import AppliedRewrite
+from mobilevit_tools.rewrites.dataflow import observe
 from mobilevit_tools.rewrites.functions import Function, Replaced, Replacement
 from mobilevit_tools.rewrites.registry import REWRITES, default_rewrites, select_rewrites
 
@@ -60,24 +61,24 @@ def apply(
     """
     chosen = default_rewrites(deployment, precision) if names is None else select_rewrites(names)
     dtype = next(module.parameters()).dtype
-    original = copy.deepcopy(module).eval().requires_grad_(requires_grad=False).double()
-    rewritten: nn.Module = copy.deepcopy(original)
+    rewritten: nn.Module = copy.deepcopy(module).eval().requires_grad_(requires_grad=False).double()
     example = example.double()
     functions: dict[str, Mapping[Function, Replacement]] = {}
     found: dict[str, tuple[int, int]] = {}
     with torch.no_grad():
+        flow = observe(rewritten, example)
         for name in chosen:
             file = import_module(REWRITES[name].module)
             if hasattr(file, "REPLACEMENTS"):
                 functions[name] = file.REPLACEMENTS
                 continue
             before = _count(rewritten)
-            rewritten, places = file.rewrite(rewritten, example)
+            rewritten, places = file.rewrite(rewritten, flow)
             found[name] = places, before - _count(rewritten)
         if functions:
             rewritten = Replaced(rewritten, functions)
         rewritten.eval()
-        difference = _difference(original(example), rewritten(example))
+        difference = _difference(flow.result, rewritten(example))
         if isinstance(rewritten, Replaced):
             found |= {name: (places, 0) for name, places in rewritten.places.items()}
             rewritten = rewritten.pruned()

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mobilevit_tools.rewrites.dataflow import adjacent
+from mobilevit_tools.rewrites.dataflow import Dataflow
 
 
-def rewrite(module: nn.Module, example: Tensor) -> tuple[nn.Module, int]:
+def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:
     """Fold every BatchNorm2d that is the only reader of a Conv2d."""
     places = 0
-    for pair in adjacent(module, example, nn.Conv2d, nn.BatchNorm2d):
+    for pair in flow.adjacent(module, nn.Conv2d, nn.BatchNorm2d):
         affine = scale_and_shift(pair.second)
         if affine is None:
             continue

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from mobilevit_tools.rewrites.batch_norm_backward import frozen, scale_and_shift
-from mobilevit_tools.rewrites.dataflow import adjacent
+from mobilevit_tools.rewrites.dataflow import Dataflow
 
 
-def rewrite(module: nn.Module, example: Tensor) -> tuple[nn.Module, int]:
+def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:
     """Fold every BatchNorm2d whose only reader is an unpadded Conv2d."""
     places = 0
-    for pair in adjacent(module, example, nn.BatchNorm2d, nn.Conv2d):
+    for pair in flow.adjacent(module, nn.BatchNorm2d, nn.Conv2d):
         conv, affine = pair.second, scale_and_shift(pair.first)
         if affine is None or conv.padding not in ((0, 0), "valid"):
             continue

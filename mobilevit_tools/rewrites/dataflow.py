@@ -1,4 +1,4 @@
-"""Which module call feeds which, seen by watching one forward pass."""
+"""Which layer feeds which, seen by watching one forward pass."""
 
 from __future__ import annotations
 
@@ -62,30 +62,50 @@ class _Watch(TorchFunctionMode):
                 self.alive.append(leaf)
 
 
-def adjacent(module: nn.Module, example: Tensor, first: type[First], second: type[Second]) -> list[Pair[First, Second]]:
-    """Return the pairs of a ``first`` and a ``second`` layer that one forward pass on ``example`` shows to be adjacent.
+@dataclass(frozen=True)
+class Dataflow:
+    """What one forward pass shows.
 
-    Both layers are called exactly once, and the output of the first is read by the second alone. What no module call
-    shows (functions applied to a tensor, residuals, results that the model returns) counts as another reader.
+    Attributes:
+        result: What the module returned.
+        readers: For every layer that is called exactly once and whose output is read by one layer alone, that layer.
     """
-    firsts, seconds = dict(layers(module, first)), dict(layers(module, second))
-    if not firsts or not seconds:
-        return []
+
+    result: object
+    readers: Mapping[nn.Module, nn.Module]
+
+    def adjacent(self, module: nn.Module, first: type[First], second: type[Second]) -> list[Pair[First, Second]]:
+        """Return the pairs of a ``first`` and a ``second`` layer, both still in ``module``, that are adjacent.
+
+        Both layers are called exactly once, and the output of the first is read by the second alone. What no layer's
+        call shows (functions applied to a tensor, residuals, results that the model returns) counts as another reader.
+        """
+        seconds = {layer: name for name, layer in layers(module, second)}
+        return [
+            Pair(name, layer, seconds[reader], reader)
+            for name, layer in layers(module, first)
+            if isinstance(reader := self.readers.get(layer), second) and reader in seconds
+        ]
+
+
+def observe(module: nn.Module, example: Tensor) -> Dataflow:
+    """Run ``module`` on ``example`` and note which layer feeds which. Layers are what holds tensors and no modules."""
     watch = _Watch()
-    inputs: dict[str, int] = {}
-    outputs: dict[int, str] = {}
-    calls = Counter[str]()
+    inputs: dict[nn.Module, int] = {}
+    outputs: dict[int, nn.Module] = {}
+    calls = Counter[nn.Module]()
 
-    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            calls[name] += 1
-            inputs[name] = id(args[0])
-            outputs[id(output)] = name
-            watch.alive.append((args, output))
+    def note(layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        calls[layer] += 1
+        inputs[layer] = id(args[0])
+        outputs[id(output)] = layer
+        watch.alive.append((args, output))
 
-        return hook
-
-    handles = [layer.register_forward_hook(note(name)) for name, layer in (*firsts.items(), *seconds.items())]
+    handles = [
+        layer.register_forward_hook(note)
+        for layer in module.modules()
+        if not [*layer.children()] and [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
+    ]
     try:
         with torch.no_grad(), watch:
             result = module(example)
@@ -93,14 +113,17 @@ def adjacent(module: nn.Module, example: Tensor, first: type[First], second: typ
         for handle in handles:
             handle.remove()
     watch.read(result)
-    return [
-        Pair(source_name, firsts[source_name], name, layer)
-        for name, layer in seconds.items()
-        if calls[name] == 1
-        and (source_name := outputs.get(inputs[name], "")) in firsts
-        and calls[source_name] == 1
-        and watch.readers[inputs[name]] == 1
-    ]
+    return Dataflow(
+        result,
+        {
+            source: layer
+            for layer, tensor in inputs.items()
+            if calls[layer] == 1
+            and (source := outputs.get(tensor)) is not None
+            and calls[source] == 1
+            and watch.readers[tensor] == 1
+        },
+    )
 
 
 def layers(module: nn.Module, kind: type[First]) -> list[tuple[str, First]]:

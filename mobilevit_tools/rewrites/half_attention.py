@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobilevit_tools.models.care import ATTENTION_EPS, LinearAttentionMixer
-from mobilevit_tools.rewrites.dataflow import layers
+from mobilevit_tools.rewrites.dataflow import Dataflow, layers
 from mobilevit_tools.rewrites.linear_attention import ChannelMajorMixer
 
 SMALLEST_SCALE = 1e-3
@@ -44,7 +44,7 @@ class HalfSafeMixer(ChannelMajorMixer):
         return out.reshape(v.shape)
 
 
-def rewrite(module: nn.Module, example: Tensor) -> tuple[nn.Module, int]:  # noqa: ARG001
+def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:  # noqa: ARG001
     """Replace every linear-attention mixer of CARE."""
     mixers = layers(module, LinearAttentionMixer)
     for name, mixer in mixers:

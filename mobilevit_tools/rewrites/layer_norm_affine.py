@@ -6,16 +6,16 @@ takes the rest, and the norm keeps neither. Worth it where the norm is made of e
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from mobilevit_tools.rewrites.batch_norm_backward import frozen
-from mobilevit_tools.rewrites.dataflow import adjacent
+from mobilevit_tools.rewrites.dataflow import Dataflow
 
 
-def rewrite(module: nn.Module, example: Tensor) -> tuple[nn.Module, int]:
+def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:
     """Fold the affine of every LayerNorm over the last axis whose only reader is a Linear."""
     places = 0
-    for pair in adjacent(module, example, nn.LayerNorm, nn.Linear):
+    for pair in flow.adjacent(module, nn.LayerNorm, nn.Linear):
         norm, linear = pair.first, pair.second
         if not norm.elementwise_affine or len(norm.normalized_shape) != 1:
             continue

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mobilevit_tools.models.care import Block, DualInteraction
 from mobilevit_tools.rewrites.batch_norm_backward import frozen
-from mobilevit_tools.rewrites.dataflow import layers
+from mobilevit_tools.rewrites.dataflow import Dataflow, layers
 
 
 class ScaledInteraction(nn.Module):
@@ -57,7 +57,7 @@ class ScaledBlock(nn.Module):
         return out
 
 
-def rewrite(module: nn.Module, example: Tensor) -> tuple[nn.Module, int]:  # noqa: ARG001
+def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:  # noqa: ARG001
     """Fold the layer scale of every CARE block that has one."""
     places = 0
     for name, block in layers(module, Block):

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from mobilevit_tools.models.care import CARETransformer, Head
 from mobilevit_tools.rewrites.batch_norm_backward import frozen
+from mobilevit_tools.rewrites.dataflow import Dataflow
 
 
 class MergedHead(nn.Module):
@@ -52,7 +53,7 @@ class SingleHeadCARE(nn.Module):
         return logits
 
 
-def rewrite(module: nn.Module, example: Tensor) -> tuple[nn.Module, int]:  # noqa: ARG001
+def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:  # noqa: ARG001
     """Merge the heads of a CARE classifier."""
     if not isinstance(module, CARETransformer) or module.features_only:
         return module, 0

@@ -1,6 +1,6 @@
 """Every deployment rewrite, as data only: importing this module imports no framework.
 
-A rewrite is one file with a function ``rewrite(module, example) -> (module, places)`` and one entry here. The order of
+A rewrite is one file with a function ``rewrite(module, flow) -> (module, places)`` and one entry here. The order of
 the entries is the order in which they are applied.
 """
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilevit_tools.models.care import CARETransformer
+from mobilevit_tools.rewrites.dataflow import observe
 from mobilevit_tools.rewrites.functions import Replaced
 from mobilevit_tools.rewrites.registry import REWRITES
 from tests.golden.seeded_weights import seeded_state_dict
@@ -38,12 +39,13 @@ def image(height: int = 96, width: int = 64, *, batch: int = 2) -> Tensor:
 def rewritten(module: nn.Module, names: Sequence[str], example: Tensor) -> tuple[nn.Module, dict[str, int]]:
     """Apply ``names`` to a copy and return it with the places of each."""
     module, places, functions = copy.deepcopy(module), {}, {}
+    flow = observe(module, example)
     for name in names:
         file = import_module(REWRITES[name].module)
         if hasattr(file, "REPLACEMENTS"):
             functions[name] = file.REPLACEMENTS
         else:
-            module, places[name] = file.rewrite(module, example)
+            module, places[name] = file.rewrite(module, flow)
     if functions:
         module = Replaced(module, functions)
         module(example)
