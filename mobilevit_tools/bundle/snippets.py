@@ -13,24 +13,26 @@ if TYPE_CHECKING:
 
 KOTLIN = "GoldenCheck.kt"
 SWIFT = "GoldenCheck.swift"
-_APPLE_ONLY = ("coreml", "executorch-coreml")
+_TEMPLATES = Path(__file__).parent / "templates"
+_APPLE_ONLY = ("executorch-coreml",)
 _ANDROID_ONLY = ("executorch-vulkan",)
 
 
 def snippets_of(spec: ExportSpec) -> dict[str, str]:
     """Return the files that go with an artifact, each with its template, where its runtime exists."""
-    files = {KOTLIN: f"{spec.target}.kt", SWIFT: f"{spec.target}.swift"}
-    if spec.deployment in _APPLE_ONLY:
-        del files[KOTLIN]
-    if spec.deployment in _ANDROID_ONLY:
-        del files[SWIFT]
-    return files
+    files = {name: f"{spec.target}{Path(name).suffix}" for name in (KOTLIN, SWIFT)}
+    elsewhere = {KOTLIN: _APPLE_ONLY, SWIFT: _ANDROID_ONLY}
+    return {
+        name: template
+        for name, template in files.items()
+        if spec.deployment not in elsewhere[name] and (_TEMPLATES / template).is_file()
+    }
 
 
 def render(template: str, golden: Golden) -> str:
     """Fill in one snippet; whatever a name contains, it ends up as text in a literal or in a comment."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=select_autoescape([]),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
