@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,12 +15,13 @@ from mobilevit_tools.exporters.manifest import tool_versions
 from mobilevit_tools.exporters.registry import TARGETS
 from mobilevit_tools.exporters.staging import check_destination
 from mobilevit_tools.jsonable import envelope
+from mobilevit_tools.matrix.aside import without_artifact
 from mobilevit_tools.matrix.baseline import Margins, check_comparable, compare_with_baseline, read_baseline
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.matrix.junit import junit_xml
 from mobilevit_tools.matrix.outcome import SmokeResult, exit_code_of
 from mobilevit_tools.matrix.plan import Axes, plan_cells
-from mobilevit_tools.matrix.run import TYPED_FOLDER, run_cell
+from mobilevit_tools.matrix.run import run_cell
 from mobilevit_tools.matrix.summary import markdown_summary
 from mobilevit_tools.models.names import list_models
 from mobilevit_tools.progress import Progress, silent
@@ -180,26 +180,7 @@ def _run(cell: Cell, number: int, keep: Path | None, timeout_s: float) -> CellRe
     if keep is not None:
         return run_cell(cell, keep / f"{number:02d}", timeout_s=timeout_s)
     with TemporaryDirectory(prefix="mvt-smoke-", ignore_cleanup_errors=True) as folder:
-        return _without(Path(folder), run_cell(cell, Path(folder), timeout_s=timeout_s))
-
-
-def _without(folder: Path, result: CellResult) -> CellResult:
-    """Name the artifact as the shown commands would make it: ``folder`` is gone in a moment."""
-
-    def shown(value: object) -> object:
-        return value.replace(str(folder), str(TYPED_FOLDER)) if isinstance(value, str) else value
-
-    def moved(mapping: Mapping[str, object] | None) -> Mapping[str, object] | None:
-        return mapping and {key: shown(value) for key, value in mapping.items()}
-
-    artifact = moved(result.artifact)
-    return replace(
-        result,
-        message=result.message and result.message.replace(str(folder), str(TYPED_FOLDER)),
-        hint=result.hint and result.hint.replace(str(folder), str(TYPED_FOLDER)),
-        artifact=artifact and {**artifact, "kept": False},
-        profile=moved(result.profile),
-    )
+        return without_artifact(run_cell(cell, Path(folder), timeout_s=timeout_s), Path(folder))
 
 
 def _error(result: SmokeResult) -> MvtError | None:

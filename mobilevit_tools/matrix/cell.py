@@ -116,11 +116,8 @@ class Cell:
         file (not of what that imports), and the names and sizes of the photos.
         """
         own = self.model.rpartition(":")[0] if is_file_reference(self.model) else None
-        read = {name: _content(path) for name, path in (("checkpoint", self.checkpoint), ("model", own)) if path}
-        seen = {
-            name: _content(path) for name, path in (("calibration", self.calibration), ("eval", self.eval_data)) if path
-        }
-        known = {"cell": asdict(self), "tools": tool_versions(), "read": read, "seen": seen}
+        read = [path and _content(path) for path in (self.checkpoint, own, self.calibration, self.eval_data)]
+        known = {"cell": asdict(self), "tools": tool_versions(), "read": read}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 

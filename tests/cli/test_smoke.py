@@ -74,7 +74,7 @@ def test_a_matrix_with_a_crash_then_a_baseline(
     write_baseline(tmp_path / "better.json", stored, **other)
     margins = ("--baseline", tmp_path / "better.json", "--max-size-growth", "150%")
     ran = mvt("smoke", good, "-t", "onnx", "--random-weights", "--json", *margins)
-    assert ran.code == 4
+    assert ran.code == 4, ran.out
     assert ran.envelope["error"]["code"] == "smoke_failed"
     report = ran.envelope["result"]["baseline"]
     assert [(each["cell"], each["figure"]) for each in report["regressions"]] == [(f"{good}/onnx/fp32", "parity")]

@@ -46,4 +46,5 @@ def test_a_summary_stays_below_what_github_takes() -> None:
     text = markdown_summary(outcome(*(broken(cell, message="x" * 10_000, hint="y" * 10_000) for cell in cells)))
     assert len(rows(text)) == len(cells)
     assert f"And {2 * MAX_TOLD} more" in text
+    assert text.count("\n### ") == MAX_TOLD
     assert len(text.encode()) < 1024 * 1024
