@@ -133,7 +133,7 @@ def _presentation(style: str) -> dict[str, str]:
     for declaration in style.split(";"):
         key, _, value = (part.strip() for part in declaration.partition(":"))
         if key in _PRESENTATION:
-            found[key] = _ROLES.get(value, value)
+            found[key] = value
     return found
 
 

@@ -143,7 +143,7 @@ def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
 
 
-HOSTILE = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">$\\frac{"
+HOSTILE = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">$\\frac{$"
 
 
 def furnish(desk: Desk) -> Desk:

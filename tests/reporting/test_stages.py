@@ -76,7 +76,7 @@ def test_stages_follow_the_weights_in_order_of_execution(artifact: Path) -> None
         OperatorTime("ReorderInput", "ReorderInput", 0.5),
         OperatorTime("conv2d_nchwc", "Conv", 1.0),  # named by ONNX Runtime after its output
         OperatorTime("node_relu", "Relu", 0.25),
-        OperatorTime("node_fc", "MatMul", 2.0),
+        OperatorTime("fc_nchwc", "MatMul", 2.0),
         OperatorTime("node_add", "Add", 0.125),
         OperatorTime("node_head", "MatMul", 4.0),
     )
