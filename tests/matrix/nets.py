@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -25,24 +26,19 @@ class Tiny(nn.Module):
         return logits
 
 
-class Counting(Tiny):
-    """Adds how often it was called: an export keeps the count at which it was traced."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0.0
+class TwoFaced(Tiny):
+    """Computes something else while it is exported."""
 
     def forward(self, x: Tensor) -> Tensor:
-        self.calls += 1.0
-        return super().forward(x) + torch.tensor([self.calls, 0.0, 0.0])
+        return super().forward(x) + float(torch.compiler.is_exporting())
 
 
 def tiny() -> tuple[nn.Module, dict[str, object]]:
     return Tiny(), CARD
 
 
-def counting() -> tuple[nn.Module, dict[str, object]]:
-    return Counting(), CARD
+def two_faced() -> tuple[nn.Module, dict[str, object]]:
+    return TwoFaced(), CARD
 
 
 def crash() -> None:
@@ -50,6 +46,7 @@ def crash() -> None:
 
 
 def hang() -> None:
+    tempfile.mkdtemp()
     Path(__file__).with_name("pid").write_text(str(os.getpid()))
     time.sleep(600)
 
