@@ -1,8 +1,9 @@
 """What runs a cell in tests of the schedule: it writes down when and where, and ends the way the cell's options say.
 
-Options: ``log=FOLDER`` receives a line for everything that happens; ``seconds=S`` is how long it takes; ``end=WORD`` is
-how it ends, every time or, as ``end=WORD*N``, the first N times: ``passed``, ``failed``, ``bad_input``, ``device``,
-``raise``, ``crash``, or ``kill_waiting``, which kills whoever waits for the cell.
+Options: ``log=FOLDER`` receives a line for everything that happens; ``seconds=S`` is how long it takes; ``meet=N`` lets
+it wait until N cells, itself included, have run side by side on its node, but not forever; ``end=WORD`` is how it ends,
+every time or, as ``end=WORD*N``, the first N times: ``passed``, ``failed``, ``bad_input``, ``device``, ``raise``,
+``crash``, or ``kill_waiting``, which kills whoever waits for the cell.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ class Entry:
 
 
 def stand_in(
-    log: Path, device: str | None = None, *, seconds: float = 0.0, end: str = "passed", mark: str = ""
+    log: Path, device: str | None = None, *, seconds: float = 0.0, meet: int = 1, end: str = "passed", mark: str = ""
 ) -> Cell:
     """Return a cell for this runner; ``mark`` tells it from others."""
-    options = (f"log={log}", f"seconds={seconds}", f"end={end}", f"mark={mark}")
+    options = (f"log={log}", f"seconds={seconds}", f"meet={meet}", f"end={end}", f"mark={mark}")
     return Cell(model=f"model{mark}", target="onnx", device=device, random_weights=True, options=options)
 
 
@@ -79,6 +80,11 @@ def eventually(happened: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def _beside(log: Path, node: str | None, start: float) -> list[Entry]:
+    """Return the runs on a node that have not ended before ``start``."""
+    return [entry for entry in entries(log) if entry.node == node and (entry.end is None or entry.end >= start)]
+
+
 def run(cell: Cell, folder: Path, *, timeout_s: float) -> CellResult:
     """Run a cell; see the module."""
     options = dict(option.split("=", 1) for option in cell.options)
@@ -100,6 +106,9 @@ def run(cell: Cell, folder: Path, *, timeout_s: float) -> CellResult:
             os.kill(parent_of(os.getppid()), signal.SIGKILL)
             time.sleep(60)
         time.sleep(float(options["seconds"]))
+        patience = time.monotonic() + PATIENCE_S / 4
+        while time.monotonic() < patience and len(_beside(log, node, start)) < int(options["meet"]):
+            time.sleep(0.05)
     except KeyboardInterrupt:
         note(time.monotonic(), interrupted=True)
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,10 +25,9 @@ from mobilevit_tools.sweep.cluster import RayWorkers
 from mobilevit_tools.sweep.job import Job
 from mobilevit_tools.sweep.schedule import ATTEMPTS, run_jobs
 from tests.sweep.conftest import ROOT
-from tests.sweep.stand_in import RUNNER, Entry, entries, eventually, stand_in
+from tests.sweep.stand_in import PATIENCE_S, RUNNER, Entry, entries, eventually, stand_in
 
 STORE = {"object_store_memory": 80 << 20}
-SECONDS = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -55,24 +55,30 @@ def cluster() -> Iterator[Cluster]:
         os.environ |= before
 
 
+@pytest.fixture(scope="module")
+def workers(cluster: Cluster) -> Iterator[RayWorkers]:
+    """One connection for all tests: each new one makes Ray start new workers."""
+    with closing(RayWorkers(cluster.address)) as connected:
+        yield connected
+
+
 def job_of(cell: Cell) -> Job:
     return Job(cell, cell.digest(), None, 60.0, RUNNER)
 
 
-def run(cluster: Cluster, *cells: Cell, allow_contention: bool = False) -> dict[str, CellResult]:
-    with closing(RayWorkers(cluster.address)) as workers:
-        jobs = [job_of(cell) for cell in cells]
-        results = run_jobs(jobs, workers, allow_contention=allow_contention, watch=lambda event: None)
-        return {result.cell.name: result for result in results}
+def run(workers: RayWorkers, *cells: Cell, allow_contention: bool = False) -> dict[str, CellResult]:
+    jobs = [job_of(cell) for cell in cells]
+    results = run_jobs(jobs, workers, allow_contention=allow_contention, watch=lambda event: None)
+    return {result.cell.name: result for result in results}
 
 
 def nodes_of(runs: list[Entry]) -> set[str | None]:
     return {entry.node for entry in runs}
 
 
-def test_work_spreads_over_all_nodes(cluster: Cluster, tmp_path: Path) -> None:
-    cells = [stand_in(tmp_path, device, seconds=SECONDS, mark=f"{n}") for n, device in enumerate((None, "count") * 2)]
-    results = run(cluster, *cells)
+def test_work_spreads_over_all_nodes(workers: RayWorkers, tmp_path: Path) -> None:
+    cells = [stand_in(tmp_path, device, seconds=1.0, mark=f"{n}") for n, device in enumerate((None, "count") * 2)]
+    results = run(workers, *cells)
     assert {result.status for result in results.values()} == {"passed"}
     runs = entries(tmp_path)
     assert len(runs) == 4
@@ -81,9 +87,9 @@ def test_work_spreads_over_all_nodes(cluster: Cluster, tmp_path: Path) -> None:
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
-def test_a_device_runs_one_cell_at_a_time_on_the_node_that_has_it(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_device_runs_one_cell_at_a_time_on_the_node_that_has_it(workers: RayWorkers, tmp_path: Path) -> None:
     cells = [stand_in(tmp_path, f"adb:{name}", seconds=0.3, mark=f"{n}{name}") for n in range(3) for name in "AB"]
-    assert {result.status for result in run(cluster, *cells).values()} == {"passed"}
+    assert {result.status for result in run(workers, *cells).values()} == {"passed"}
     used = {name: [entry for entry in entries(tmp_path) if entry.cell.endswith(f"@adb:{name}")] for name in "AB"}
     for runs in used.values():
         assert len(runs) == 3
@@ -92,17 +98,16 @@ def test_a_device_runs_one_cell_at_a_time_on_the_node_that_has_it(cluster: Clust
     assert nodes_of(used["A"]) != nodes_of(used["B"])
 
 
-def test_what_measures_time_on_a_machine_has_it_for_itself(cluster: Cluster, tmp_path: Path) -> None:
+def test_what_measures_time_on_a_machine_has_it_for_itself(workers: RayWorkers, tmp_path: Path) -> None:
     """Even where somebody else uses the cluster."""
     (tmp_path / "others").mkdir()
     timed = [stand_in(tmp_path, "host", seconds=0.4, mark=f"{n}") for n in range(3)]
     untimed = [stand_in(tmp_path, seconds=0.4, mark=f"untimed{n}") for n in range(3)]
-    with closing(RayWorkers(cluster.address)) as workers:
-        others = ray.remote(num_cpus=1)(lambda job: Child(job, {}).result())
-        foreign = [others.remote(job_of(stand_in(tmp_path / "others", seconds=0.3, mark=f"{n}"))) for n in range(10)]
-        jobs = [job_of(cell) for cell in (*timed, *untimed)]
-        results = list(run_jobs(jobs, workers, allow_contention=False, watch=lambda event: None))
-        ray.get(foreign)
+    others = ray.remote(num_cpus=1)(lambda job: Child(job, {}).result())
+    foreign = [others.remote(job_of(stand_in(tmp_path / "others", seconds=0.3, mark=f"{n}"))) for n in range(10)]
+    jobs = [job_of(cell) for cell in (*timed, *untimed)]
+    results = list(run_jobs(jobs, workers, allow_contention=False, watch=lambda event: None))
+    ray.get(foreign)
     assert [result.status for result in results] == ["passed"] * 6
     own, runs = entries(tmp_path), entries(tmp_path) + entries(tmp_path / "others")
     measured = [entry for entry in own if entry.cell.endswith("@host")]
@@ -113,9 +118,9 @@ def test_what_measures_time_on_a_machine_has_it_for_itself(cluster: Cluster, tmp
         assert not [other for other in runs if other != one and other.node == one.node and one.overlaps(other)]
 
 
-def test_contention_is_allowed_where_people_ask_for_it(cluster: Cluster, tmp_path: Path) -> None:
-    cells = [stand_in(tmp_path, "host", seconds=1.5 * SECONDS, mark=f"{n}") for n in range(4)]
-    run(cluster, *cells, allow_contention=True)
+def test_contention_is_allowed_where_people_ask_for_it(workers: RayWorkers, tmp_path: Path) -> None:
+    cells = [stand_in(tmp_path, "host", meet=2, mark=f"{n}") for n in range(4)]
+    run(workers, *cells, allow_contention=True)
     assert [
         pair
         for pair in combinations(entries(tmp_path), 2)
@@ -123,11 +128,11 @@ def test_contention_is_allowed_where_people_ask_for_it(cluster: Cluster, tmp_pat
     ]
 
 
-def test_cells_of_a_killed_worker_get_a_second_chance(cluster: Cluster, tmp_path: Path) -> None:
+def test_cells_of_a_killed_worker_get_a_second_chance(workers: RayWorkers, tmp_path: Path) -> None:
     once = stand_in(tmp_path, end="kill_waiting*1", mark="once")
     always = stand_in(tmp_path, end="kill_waiting", mark="always")
     fine = stand_in(tmp_path, mark="fine")
-    results = run(cluster, once, always, fine)
+    results = run(workers, once, always, fine)
     assert results[once.name].status == "passed"
     assert results[fine.name].status == "passed"
     lost = results[always.name]
@@ -139,10 +144,10 @@ def test_cells_of_a_killed_worker_get_a_second_chance(cluster: Cluster, tmp_path
     eventually(lambda: all(entry.interrupted for entry in entries(tmp_path) if entry.cell == always.name))
 
 
-def test_a_device_that_no_node_offers_is_said_at_once(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_device_that_no_node_offers_is_said_at_once(workers: RayWorkers, tmp_path: Path) -> None:
     absent, fine = stand_in(tmp_path, "adb:ABSENT"), stand_in(tmp_path, "adb:A")
     browser = stand_in(tmp_path, "browser")
-    results = run(cluster, absent, browser, fine)
+    results = run(workers, absent, browser, fine)
     for cell in (absent, browser):
         result = results[cell.name]
         assert (result.status, result.exit_code, result.code) == ("error", 6, "no_such_device")
@@ -153,33 +158,31 @@ def test_a_device_that_no_node_offers_is_said_at_once(cluster: Cluster, tmp_path
     assert [entry.cell for entry in entries(tmp_path)] == [fine.name]
 
 
-def test_a_device_that_goes_away_is_an_error_and_no_wait(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_device_that_goes_away_is_an_error_and_no_wait(cluster: Cluster, workers: RayWorkers, tmp_path: Path) -> None:
     node = cluster.add_node(num_cpus=1, resources={"device:adb:C": 1}, **STORE)
-    with closing(RayWorkers(cluster.address)) as workers:
-        jobs = [job_of(stand_in(tmp_path, "adb:C", seconds=60, mark=f"{n}")) for n in range(2)]
-        assert workers.start(jobs[0], alone=False)
-        eventually(lambda: entries(tmp_path))
-        cluster.remove_node(node, allow_graceful=False)
-        ended: list[tuple[Job, CellResult]] = []
-        eventually(lambda: ended.extend(workers.wait()) or ended)
-        assert [(job, result.status) for job, result in ended] == [(jobs[0], "error")]
-        eventually(lambda: workers.wait() or workers.refusal(jobs[1]))
-
-
-def test_closing_ends_what_runs(cluster: Cluster, tmp_path: Path) -> None:
-    with closing(RayWorkers(cluster.address)) as workers:
-        assert workers.start(job_of(stand_in(tmp_path, seconds=60)), alone=False)
-        eventually(lambda: entries(tmp_path))
-    eventually(lambda: entries(tmp_path)[0].interrupted)
-
-
-def test_a_killed_sweep_leaves_nothing_running(cluster: Cluster, tmp_path: Path) -> None:
-    program = "import sys; from tests.sweep.test_cluster import *; workers = RayWorkers(sys.argv[1])\n"
-    program += "workers.start(job_of(stand_in(Path(sys.argv[2]), seconds=60)), alone=False); time.sleep(60)"
-    sweep = subprocess.Popen([sys.executable, "-c", program, cluster.address, tmp_path])
+    workers.wait()
+    jobs = [job_of(stand_in(tmp_path, "adb:C", seconds=60, mark=f"{n}")) for n in range(2)]
+    assert workers.start(jobs[0], alone=False)
     eventually(lambda: entries(tmp_path))
-    sweep.kill()
-    sweep.wait()
+    cluster.remove_node(node, allow_graceful=False)
+    ended: list[tuple[Job, CellResult]] = []
+    eventually(lambda: ended.extend(workers.wait()) or ended)
+    assert [(job, result.status) for job, result in ended] == [(jobs[0], "error")]
+    eventually(lambda: workers.wait() or workers.refusal(jobs[1]))
+
+
+@pytest.mark.parametrize("ending", ["workers.close()", "os.kill(os.getpid(), 9)"], ids=["closed", "killed"])
+def test_nothing_of_a_sweep_that_ends_goes_on(cluster: Cluster, tmp_path: Path, ending: str) -> None:
+    program = f"""if True:
+        import sys
+        from tests.sweep.test_cluster import *
+        workers = RayWorkers(sys.argv[1])
+        workers.start(job_of(stand_in(Path(sys.argv[2]), seconds=60)), alone=False)
+        eventually(lambda: entries(Path(sys.argv[2])))
+        {ending}
+    """
+    ended = subprocess.run([sys.executable, "-c", program, cluster.address, tmp_path], check=False, timeout=PATIENCE_S)
+    assert ended.returncode == (0 if "close" in ending else -signal.SIGKILL)
     eventually(lambda: entries(tmp_path)[0].interrupted)
 
 

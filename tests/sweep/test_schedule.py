@@ -16,9 +16,6 @@ from mobilevit_tools.sweep.local import LocalWorkers, default_jobs
 from mobilevit_tools.sweep.schedule import ATTEMPTS, Event, run_jobs
 from tests.sweep.stand_in import RUNNER, Entry, entries, eventually, stand_in
 
-SECONDS = 1.0
-"""Long enough for processes to start meanwhile on a busy machine."""
-
 
 def jobs_of(*cells: Cell) -> list[Job]:
     return [Job(cell, cell.digest(), None, 60.0, RUNNER) for cell in cells]
@@ -36,7 +33,7 @@ def overlapping(runs: list[Entry]) -> Iterator[tuple[Entry, Entry]]:
 
 
 def test_exports_run_side_by_side_but_never_more_than_asked_for(tmp_path: Path) -> None:
-    cells = [stand_in(tmp_path, device, seconds=SECONDS, mark=f"{n}") for n, device in enumerate([None, "count"] * 2)]
+    cells = [stand_in(tmp_path, device, meet=2, mark=f"{n}") for n, device in enumerate([None, "count"] * 2)]
     results, _ = run(*cells, side_by_side=2)
     assert [result.status for result in results] == ["passed"] * 4
     runs = entries(tmp_path)
@@ -60,7 +57,7 @@ def test_what_measures_time_on_this_machine_has_it_for_itself(tmp_path: Path) ->
 
 
 def test_contention_is_allowed_where_people_ask_for_it(tmp_path: Path) -> None:
-    cells = [stand_in(tmp_path, "host", seconds=SECONDS, mark=f"{n}") for n in range(2)]
+    cells = [stand_in(tmp_path, "host", meet=2, mark=f"{n}") for n in range(2)]
     run(*cells, allow_contention=True)
     assert list(overlapping(entries(tmp_path)))
 
@@ -68,7 +65,10 @@ def test_contention_is_allowed_where_people_ask_for_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("allow_contention", [False, True])
 def test_a_device_runs_one_cell_at_a_time(tmp_path: Path, allow_contention: bool) -> None:
     devices = ("adb:X", "adb:X", "adb:Y", "adb:emulator-5554", "adb:emulator-5554")
-    cells = [stand_in(tmp_path, device, seconds=SECONDS, mark=f"{n}") for n, device in enumerate(devices)]
+    cells = [
+        stand_in(tmp_path, device, seconds=0.4, meet=2 if n in {0, 2} else 1, mark=f"{n}")
+        for n, device in enumerate(devices)
+    ]
     run(*cells, side_by_side=5, allow_contention=allow_contention)
     runs = entries(tmp_path)
     assert len(runs) == len(devices)
