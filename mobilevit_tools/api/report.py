@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.exporters.staging import check_destination, staged_folder
+from mobilevit_tools.exporters.staging import check_destination
 from mobilevit_tools.progress import Progress, silent
-from mobilevit_tools.reporting.figures import FORMATS, save_figure, styled
+from mobilevit_tools.reporting.figures import FORMATS, figure_file, styled
 from mobilevit_tools.reporting.intake import read_runs
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ def report(
         raise UsageError(f"There is no plot format named {plot_format!r}.", hint=f"It is {' or '.join(FORMATS)}.")
     if page.is_dir():
         raise UsageError(f"{page} is a folder.", hint=f"Give a file, such as -o {page / 'report.html'}.")
-    for wanted in (page, folder):
-        if wanted is not None:
-            check_destination(wanted, overwrite=overwrite)
+    check_destination(page, overwrite=overwrite)
+    if folder is not None:
+        check_destination(folder / "plot", overwrite=overwrite)
     with progress("Reading the runs"):
         evidence = read_runs([Path(run) for run in runs])
     from mobilevit_tools.reporting.contents import contents
@@ -82,12 +82,13 @@ def report(
     with styled():
         with progress("Drawing the plots"):
             shown = contents(evidence)
-        files = () if folder is None else _write_plots(shown, folder, plot_format, overwrite=overwrite)
+        files = {} if folder is None else _plot_files(shown, folder, plot_format, overwrite=overwrite)
         with progress(f"Writing {page}"):
-            _write(page, render(shown))
+            for path, content in {**files, page: render(shown).encode()}.items():
+                _write(path, content)
     return ReportResult(
         path=page,
-        plots=files,
+        plots=tuple(files),
         artifacts=len(evidence.artifacts),
         measurements=sum(len(each.profiles) for each in evidence.artifacts),
         evaluations=sum(len(each.evaluations) for each in evidence.artifacts),
@@ -95,15 +96,15 @@ def report(
     )
 
 
-def _write_plots(shown: Contents, folder: Path, suffix: str, *, overwrite: bool) -> tuple[Path, ...]:
-    names = [f"{plot.name}.{suffix}" for plot in shown.all_plots]
-    with staged_folder(folder, overwrite=overwrite) as stage:
-        for name, plot in zip(names, shown.all_plots, strict=True):
-            save_figure(plot.figure, stage.folder / name)
-    return tuple(folder / name for name in names)
+def _plot_files(shown: Contents, folder: Path, suffix: str, *, overwrite: bool) -> dict[Path, bytes]:
+    """Return the content of every plot's file; those of other names in the folder are left alone."""
+    files = {folder / f"{plot.name}.{suffix}": figure_file(plot.figure, suffix) for plot in shown.all_plots}
+    for path in files:
+        check_destination(path, overwrite=overwrite)
+    return files
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
     """Write beside the final name and move, so that what has that name is whole."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,8 +113,8 @@ def _write(path: Path, text: str) -> None:
         raise BadInputError(f"{path.parent} cannot be written: {error.strerror}.", code="output") from error
     beside = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         beside.chmod(0o644)
         beside.replace(path)
     except OSError as error:

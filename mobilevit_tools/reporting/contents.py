@@ -166,7 +166,7 @@ def _size(artifacts: Iterable[Artifact]) -> Plot | None:
 def _measured_plots(number: int, group: PlaceGroup) -> tuple[Plot, ...]:
     found = []
     if any(each.profile.samples_ms for each in group.measurements):
-        caption = "Every run is a tick under its histogram; none is left out. Black: the median and its 95 % interval."
+        caption = "Every run is a tick under its histogram; none is left out. Below: the median and its 95 % interval."
         figure = plots.latency_plot(group.measurements)
         found.append(Plot(f"latency-{number}", f"Latency on {group.place.title}", caption, figure))
     if any(each.profile.instructions is not None for each in group.measurements):

@@ -7,7 +7,6 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -86,10 +85,12 @@ def styled() -> Iterator[None]:
         yield
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as the file format that the path's suffix names; the same figure gives the same bytes."""
-    metadata = {"Date": None, "Creator": None} if path.suffix == ".svg" else {"Software": None}
-    figure.savefig(path, metadata=metadata, dpi=200)
+def figure_file(figure: Figure, suffix: str) -> bytes:
+    """Return a figure as the content of an ``svg`` or ``png`` file; the same figure gives the same bytes."""
+    metadata = {"Date": None, "Creator": None} if suffix == "svg" else {"Software": None}
+    content = io.BytesIO()
+    figure.savefig(content, format=suffix, metadata=metadata, dpi=200)
+    return content.getvalue()
 
 
 def inline_svg(figure: Figure, name: str, title: str) -> str:

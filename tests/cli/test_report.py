@@ -59,13 +59,21 @@ def test_the_page_and_its_plots(mvt: Mvt, desk: Desk) -> None:
 def test_nothing_is_overwritten_unasked(mvt: Mvt, desk: Desk) -> None:
     Path("report.html").write_text("mine")
     Path("plots").mkdir()
+    Path("plots/size.svg").write_text("mine")
+    Path("plots/other.svg").write_text("mine")
     ran = mvt("report", *desk.runs, "--json")
     assert (ran.code, ran.envelope["error"]["code"]) == (2, "exists")
     ran = mvt("report", *desk.runs, "-o", "other.html", "--plots", "plots", "--json")
     assert (ran.code, ran.envelope["error"]["code"]) == (2, "exists")
     assert Path("report.html").read_text() == "mine"
     assert not Path("other.html").exists()
-    assert mvt("report", *desk.runs, "--overwrite").code == 0
+    assert {path.name: path.read_text() for path in Path("plots").iterdir()} == {
+        "size.svg": "mine",
+        "other.svg": "mine",
+    }
+    assert mvt("report", *desk.runs, "--plots", "plots", "--overwrite").code == 0
+    assert Path("plots/size.svg").read_text().startswith("<?xml")
+    assert Path("plots/other.svg").read_text() == "mine"
     assert Path("report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
@@ -77,6 +85,7 @@ def test_nothing_is_overwritten_unasked(mvt: Mvt, desk: Desk) -> None:
         ([], 2, "usage"),
         (["{run}", "--plots", "p", "--plot-format", "gif"], 2, "usage"),
         (["{run}", "-o", "."], 2, "usage"),
+        (["{run}", "--plots", "file"], 3, "output"),
         (["{run}", "-o", "file/report.html"], 3, "output"),
     ],
 )
