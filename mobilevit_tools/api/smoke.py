@@ -104,6 +104,8 @@ def smoke(
     for file in (output, junit):
         if file is not None:
             check_destination(file, overwrite=overwrite)
+    if summary is not None:
+        _append(summary, "")
     stored: Mapping[str, CellResult] = {}
     if baseline is not None:
         stored = read_baseline(baseline)

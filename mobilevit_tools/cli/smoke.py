@@ -144,7 +144,7 @@ def _render(console: Console, result: SmokeResult) -> None:
     table.add_column("cell", overflow="fold")
     for heading in HEADINGS:
         table.add_column(heading, justify="right", min_width=len(heading))
-    table.add_column("", no_wrap=True, min_width=max(map(len, STYLES)))
+    table.add_column("", no_wrap=True)
     for cell in result.cells:
         verdict = result.verdict(cell)
         shown = Figures.of(cell).texts(cell.seconds)

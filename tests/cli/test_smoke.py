@@ -107,6 +107,14 @@ def test_what_cannot_be_is_refused_before_anything_runs(mvt: Mvt, arguments: lis
     assert ran.err == ""
 
 
+def test_a_summary_that_cannot_be_written_is_said_before_anything_runs(
+    mvt: Mvt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
+    ran = mvt("smoke", "care_s9", "--json")
+    assert (ran.code, ran.envelope["error"]["code"], ran.err) == (3, "output", "")
+
+
 def test_a_kept_folder_must_be_new(mvt: Mvt) -> None:
     Path("k").mkdir()
     Path("k/mine.txt").write_text("mine")

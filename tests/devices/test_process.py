@@ -36,3 +36,17 @@ def test_a_pipe_that_somebody_else_keeps_open_is_not_waited_for() -> None:
     done = process.run(["sh", "-c", "echo out; setsid sleep 15 & wait"], timeout_s=0.5)
     assert (done.code, done.stdout) == (None, "out\n")
     assert time.monotonic() - start < 10
+
+
+def test_a_program_with_groups_of_its_own_may_end_them_first(tmp_path: Path) -> None:
+    program = f"trap 'echo stopped; touch {tmp_path}/ended; exit 7' TERM; echo out; while :; do sleep 0.05; done"
+    done = process.run(["sh", "-c", program], timeout_s=1.0, grace_s=20.0)
+    assert (done.code, done.stdout) == (None, "out\nstopped\n")
+    assert (tmp_path / "ended").exists()
+
+
+def test_a_program_that_ignores_the_request_is_killed_after_its_grace() -> None:
+    start = time.monotonic()
+    done = process.run(["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"], timeout_s=0.5, grace_s=1.0)
+    assert done.code is None
+    assert 1.5 <= time.monotonic() - start < 20
