@@ -212,7 +212,7 @@ def _exit_code(results: Sequence[CellResult]) -> int:
         for each in results
         if each.status != "passed"
     }
-    return next((code for code in _WORST_FIRST if code in codes), ExitCode.OK)
+    return int(next((code for code in _WORST_FIRST if code in codes), ExitCode.OK))
 
 
 def _error(result: SweepResult) -> MvtError:

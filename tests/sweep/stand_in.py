@@ -1,9 +1,10 @@
 """What runs a cell in tests of the schedule: it writes down when and where, and ends the way the cell's options say.
 
 Options: ``log=FOLDER`` receives a line for everything that happens; ``seconds=S`` is how long it takes; ``meet=N`` lets
-it wait until N cells, itself included, have run side by side on its node, but not forever; ``end=WORD`` is how it ends,
-every time or, as ``end=WORD*N``, the first N times: ``passed``, ``failed``, ``bad_input``, ``device``, ``raise``,
-``crash``, or ``kill_waiting``, which kills whoever waits for the cell.
+it wait until N cells, itself included, have run side by side on its node, but not forever; ``end=WORD`` is how it ends:
+``passed``, ``failed``, ``bad_input``, ``device``, ``raise``,
+``crash``, or ``kill_waiting``, which kills whoever waits for the cell. ``seconds=S*N`` and ``end=WORD*N`` hold for the
+first N times only.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Entry:
 
     Attributes:
         cell: The cell's name.
+        mark: What tells it from others of that name.
         node: The process of the Ray node that it ran on; None without Ray.
         pid: The cell's process.
         start: When it started, on the clock that all processes share.
@@ -37,6 +39,7 @@ class Entry:
     """
 
     cell: str
+    mark: str
     node: str | None
     pid: int
     start: float
@@ -50,7 +53,13 @@ class Entry:
 
 
 def stand_in(
-    log: Path, device: str | None = None, *, seconds: float = 0.0, meet: int = 1, end: str = "passed", mark: str = ""
+    log: Path,
+    device: str | None = None,
+    *,
+    seconds: float | str = 0.0,
+    meet: int = 1,
+    end: str = "passed",
+    mark: str = "",
 ) -> Cell:
     """Return a cell for this runner; ``mark`` tells it from others."""
     options = (f"log={log}", f"seconds={seconds}", f"meet={meet}", f"end={end}", f"mark={mark}")
@@ -85,27 +94,31 @@ def _beside(log: Path, node: str | None, start: float) -> list[Entry]:
     return [entry for entry in entries(log) if entry.node == node and (entry.end is None or entry.end >= start)]
 
 
+def _of_this_time(text: str, before: int, otherwise: str) -> str:
+    """Return WORD of ``WORD*N`` for the first N times."""
+    word, _, times = text.partition("*")
+    return otherwise if times and before >= int(times) else word
+
+
 def run(cell: Cell, folder: Path, *, timeout_s: float) -> CellResult:
     """Run a cell; see the module."""
-    options = dict(option.split("=", 1) for option in cell.options)
-    log = Path(options["log"])
+    options = {"seconds": "0", "meet": "1", "end": "passed"} | dict(option.split("=", 1) for option in cell.options)
+    log, mark = Path(options["log"]), options["mark"]
     node, pid, start = os.environ.get("RAY_RAYLET_PID"), os.getpid(), time.monotonic()
 
     def note(end: float | None, *, interrupted: bool = False) -> None:
-        entry = Entry(cell.name, node, pid, start, end, interrupted)
+        entry = Entry(cell.name, mark, node, pid, start, end, interrupted)
         with (log / "log").open("a") as file:
             file.write(json.dumps({"key": f"{pid}-{start}", **vars(entry)}) + "\n")
 
-    before = sum(entry.cell == cell.name for entry in entries(log))
+    before = sum((entry.cell, entry.mark) == (cell.name, mark) for entry in entries(log))
     note(None)
-    word, _, times = options["end"].partition("*")
-    if times and before >= int(times):
-        word = "passed"
+    word, seconds = _of_this_time(options["end"], before, "passed"), _of_this_time(options["seconds"], before, "0")
     try:
         if word == "kill_waiting":
             os.kill(parent_of(os.getppid()), signal.SIGKILL)
             time.sleep(60)
-        time.sleep(float(options["seconds"]))
+        time.sleep(float(seconds))
         patience = time.monotonic() + PATIENCE_S / 4
         while time.monotonic() < patience and len(_beside(log, node, start)) < int(options["meet"]):
             time.sleep(0.05)
@@ -131,5 +144,5 @@ def run(cell: Cell, folder: Path, *, timeout_s: float) -> CellResult:
         artifact={"path": str(folder / "made"), "kept": True, "size_bytes": 7},
         profile=None,
         evaluation=None,
-        seconds=float(options["seconds"]),
+        seconds=float(seconds),
     )
