@@ -76,6 +76,11 @@ class ExportSpec:
             )
         if self.batch < 1:
             raise UsageError(f"A batch holds at least one image, not {self.batch}.")
+        if self.batch > 1 and self.target == "coreml" and not self.tensor_io:
+            raise UsageError(
+                "A Core ML package that takes images takes one at a time.",
+                hint="Leave --batch out, or give --tensor-io.",
+            )
         if self.dynamic_batch and self.target != "onnx":
             raise UsageError(
                 f"{self.target} artifacts have a fixed batch: a free one would be specialised without a word.",
