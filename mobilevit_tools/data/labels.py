@@ -46,7 +46,14 @@ def read_labels(path: Path) -> tuple[str, ...]:
 def unique_labels(labels: Sequence[str]) -> list[str]:
     """Tell classes of one name apart by their index: a Core ML classifier's probabilities are a dictionary by name."""
     counts = Counter(labels)
-    return [label if counts[label] == 1 else f"{label} ({index})" for index, label in enumerate(labels)]
+    taken, unique = set(labels), []
+    for index, label in enumerate(labels):
+        name = label
+        while counts[label] > 1 and name in taken:
+            name = f"{name} ({index})"
+        taken.add(name)
+        unique.append(name)
+    return unique
 
 
 def check_label_count(labels: Sequence[str], num_classes: int) -> None:

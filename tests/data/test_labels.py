@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mobilevit_tools.data import labels as module_under_test
-from mobilevit_tools.data.labels import check_label_count, read_labels
+from mobilevit_tools.data.labels import check_label_count, read_labels, unique_labels
 from mobilevit_tools.errors import BadInputError
 
 
@@ -97,3 +99,15 @@ def test_the_count_must_match(classes: int) -> None:
     with pytest.raises(BadInputError, match=f"2 labels for {classes} classes") as caught:
         check_label_count(("a", "b"), classes)
     assert caught.value.error_code == "label_count"
+
+
+@given(st.lists(st.sampled_from(["a", "b", "a (0)", "a (1)", "a (1) (1)"]), max_size=8))
+def test_classes_of_one_name_are_told_apart(labels: list[str]) -> None:
+    unique = unique_labels(labels)
+    assert len(set(unique)) == len(labels)
+    for label, name in zip(labels, unique, strict=True):
+        assert name == label if labels.count(label) == 1 else name.startswith(f"{label} (")
+
+
+def test_the_index_tells_classes_apart() -> None:
+    assert unique_labels(["crane", "dog", "crane"]) == ["crane (0)", "dog", "crane (2)"]

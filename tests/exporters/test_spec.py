@@ -20,6 +20,7 @@ from mobilevit_tools.runtimes.registry import RUNTIMES
         ({"target": "onnx", "backend": "xnnpack"}, "no backend named 'xnnpack'", "no choice"),
         ({"target": "executorch", "backend": "qnn"}, "no backend named 'qnn'", "xnnpack"),
         ({"target": "coreml", "dynamic_batch": True}, "fixed batch", "--batch"),
+        ({"target": "coreml", "batch": 2}, "one at a time", "--tensor-io"),
         ({"target": "coreml", "deployment_target": "iOS12"}, "no deployment target", "iOS16"),
         ({"target": "onnx", "opset": 17}, "out of range", "18"),
         ({"target": "onnx", "batch": 0}, "at least one image", None),
