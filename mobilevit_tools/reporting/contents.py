@@ -179,7 +179,7 @@ def _measured_plots(number: int, group: PlaceGroup) -> tuple[Plot, ...]:
 def _trade(number: int, trade: Trade) -> Plot:
     caption = (
         "Area: size of the artifact. Filled: nothing measured here is at least as accurate, fast and small. Bars: "
-        "95 % intervals; where they overlap, the order is not certain."
+        "95 % intervals; where they overlap, the order is not certain. Of many points only the filled have a number."
     )
     what = "instructions" if trade.place.emulated else "latency"
     title = f"Accuracy, {what} and size on {trade.place.title}"

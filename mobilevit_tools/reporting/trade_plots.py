@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.reporting.figures import PALETTE
 from mobilevit_tools.reporting.groups import PublishedTrade, Trade, TradePoint
-from mobilevit_tools.reporting.plots import WIDTH, colour, marker, short
+from mobilevit_tools.reporting.plots import MAX_ROWS, WIDTH, colour, marker, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,12 +18,14 @@ _HEIGHT = 3.6
 _LARGEST = 17.0
 _SMALLEST = 5.0
 _KEY_HEIGHT = 0.19
+_FEW = 12
 _CORNERS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
 
 
 def trade_plot(trade: Trade) -> Figure:
     """Draw accuracy against latency (or instructions), sizes as areas, the best ones joined by a line."""
-    figure, axes = _axes(len(trade.points))
+    named = _named(trade.points)
+    figure, axes = _axes(len(named))
     largest = max(point.size_bytes for point in trade.points) or 1
     best = sorted((point for point in trade.points if point.optimal), key=lambda point: point.cost)
     axes.plot(
@@ -39,15 +42,19 @@ def trade_plot(trade: Trade) -> Figure:
     unit = "million instructions" if trade.place.emulated else "median ms"
     axes.set_xlabel(f"{unit} for one inference, {short(trade.place.title)}")
     axes.set_ylabel("top-1 in %")
-    _write_key(figure, axes, trade)
+    _write_key(figure, axes, named, "M" if trade.place.emulated else "ms")
     return figure
 
 
-def _write_key(figure: Figure, axes: Axes, trade: Trade) -> None:
+def _named(points: Sequence[TradePoint]) -> Sequence[TradePoint]:
+    """Return the points that are numbered: all of a few, of many the best ones."""
+    return points if len(points) <= _FEW else [point for point in points if point.optimal][:MAX_ROWS]
+
+
+def _write_key(figure: Figure, axes: Axes, points: Sequence[TradePoint], unit: str) -> None:
     """Number the points, each number in another direction than the one before, and say below what they are."""
     height = figure.get_figheight()
-    unit = "M" if trade.place.emulated else "ms"
-    for number, point in enumerate(trade.points, start=1):
+    for number, point in enumerate(points, start=1):
         right, up = _CORNERS[number % len(_CORNERS)]
         axes.annotate(
             str(number),
@@ -59,7 +66,7 @@ def _write_key(figure: Figure, axes: Axes, trade: Trade) -> None:
             fontweight="bold",
             zorder=4,
         )
-        line = (_KEY_HEIGHT * (len(trade.points) - number) + 0.08) / height
+        line = (_KEY_HEIGHT * (len(points) - number) + 0.08) / height
         figure.text(0.02, line, f"{number}  {short(point.label)}")
         figure.text(0.98, line, f"{point.cost:.2f} {unit}", ha="right", color=PALETTE["muted"])
 

@@ -9,7 +9,7 @@ from mobilevit_tools.reporting.figures import PALETTE, styled
 from mobilevit_tools.reporting.groups import group_by_place, published_trades, trades
 from mobilevit_tools.reporting.intake import read_runs
 from mobilevit_tools.reporting.stages import Share
-from tests.reporting.conftest import Desk, manifest, parity, profile
+from tests.reporting.conftest import SAMPLES, Desk, evaluation, manifest, parity, profile
 
 
 def texts(figure: object) -> list[str]:
@@ -115,6 +115,17 @@ def test_a_trade_names_its_place_and_its_points(full: Desk) -> None:
     medians = {f"{point.cost:.2f} ms" for point in trade.points}
     assert axes.get_xlabel() == "median ms for one inference, host, Some CPU, 1 thread"
     assert {"1  executorch-xnnpack fp32", "2  onnx fp32", *medians} <= set(texts(figure))
+
+
+def test_of_many_points_the_best_are_named(desk: Desk) -> None:
+    for number in range(20):
+        artifact = desk.export(manifest(f"m{number:02}"), f"place{number}")
+        desk.envelope("profile", profile(artifact, samples=[sample + number for sample in SAMPLES]))
+        desk.envelope("eval", evaluation(artifact, 0.9 if number in (4, 7) else 0.5))
+    (trade,) = trades(group_by_place(read_runs(desk.runs).artifacts))
+    with styled():
+        figure = trade_plots.trade_plot(trade)
+    assert [text for text in texts(figure) if "onnx fp32" in text] == ["1  m00 onnx fp32", "2  m04 onnx fp32"]
 
 
 def test_published_figures_say_so_on_axes_of_their_own() -> None:
