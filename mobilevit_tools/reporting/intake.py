@@ -12,6 +12,7 @@ from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.exporters.manifest import MANIFEST_NAME, Manifest
 from mobilevit_tools.matrix.cell import CellResult
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
+from mobilevit_tools.reporting.checks import check_evaluation, check_profile, check_size
 from mobilevit_tools.reporting.collection import Collection
 from mobilevit_tools.reporting.evidence import Evaluation, Evidence, ExportedEntry, ExportedModel, Failure, Verification
 from mobilevit_tools.runtimes.registry import RUNTIMES
@@ -75,7 +76,9 @@ def _read_file(file: Path, collection: Collection) -> None:
     if not isinstance(raw, dict):
         raise _not_a_run(file)
     if file.name == MANIFEST_NAME:
-        collection.add_manifest(file.parent, typed(Manifest, raw, str(file)))
+        manifest = typed(Manifest, raw, str(file))
+        check_size(manifest.artifact.size_bytes, str(file))
+        collection.add_manifest(file.parent, manifest)
     elif "command" in raw and "status" in raw:
         _add_envelope(raw, str(file), collection)
     else:
@@ -103,11 +106,14 @@ def _add_envelope(raw: dict[str, object], source: str, collection: Collection) -
             raise BadInputError(f"{source} has neither a result nor an error.", hint=_HINT, code="bad_run")
         return
     if command == "export":
-        collection.add_export(typed(ExportedModel, result, source), source)
+        export = typed(ExportedModel, result, source)
+        for entry in export.artifacts:
+            check_size(entry.size_bytes, source)
+        collection.add_export(export, source)
     elif command == "verify":
         collection.add_verification(typed(Verification, result, source))
     elif command == "eval":
-        collection.add_evaluation(typed(Evaluation, result, source))
+        _add_evaluation(result, source, collection)
     elif command == "profile":
         _add_measurement(result, source, collection)
     else:
@@ -118,17 +124,19 @@ def _add_envelope(raw: dict[str, object], source: str, collection: Collection) -
 def _add_measurement(result: object, source: str, collection: Collection, key: str | None = None) -> None:
     if isinstance(result, dict) and "comparison" in result:
         comparison = typed(ComparisonResult, result, source)
-        _check_samples((comparison.a, comparison.b), source)
+        check_profile(comparison.a, source)
+        check_profile(comparison.b, source)
         collection.add_comparison(comparison)
     else:
         profile = typed(ProfileResult, result, source)
-        _check_samples((profile,), source)
+        check_profile(profile, source)
         collection.add_profile(profile, key)
 
 
-def _check_samples(profiles: Sequence[ProfileResult], source: str) -> None:
-    if any(sample <= 0 for profile in profiles for sample in profile.samples_ms):
-        raise BadInputError(f"{source} has an inference that took no time.", code="bad_run")
+def _add_evaluation(result: object, source: str, collection: Collection, key: str | None = None) -> None:
+    evaluation = typed(Evaluation, result, source)
+    check_evaluation(evaluation, source)
+    collection.add_evaluation(evaluation, key)
 
 
 def _cells(result: object, source: str) -> Iterator[object]:
@@ -153,9 +161,10 @@ def _add_cell(result: CellResult, source: str, run: str, collection: Collection)
         )
     if result.artifact is not None:
         entry = typed(ExportedEntry, dict(result.artifact), source)
+        check_size(entry.size_bytes, source)
         detail = ", ".join(part for part in (cell.input_size, *cell.options, cell.checkpoint, cell.calibration) if part)
         (key,) = collection.add_export(ExportedModel(cell.model, cell.random_weights, (entry,)), run, detail)
     if result.profile is not None:
         _add_measurement(dict(result.profile), source, collection, key)
     if result.evaluation is not None:
-        collection.add_evaluation(typed(Evaluation, dict(result.evaluation), source), key)
+        _add_evaluation(dict(result.evaluation), source, collection, key)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mobilevit_tools.devices import OperatorTime
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.matrix.cell import Cell, CellResult
@@ -177,13 +178,58 @@ def test_what_is_no_run_is_bad_input(tmp_path: Path, broken: Broken, code: str) 
     assert "\n" not in caught.value.message
 
 
-@pytest.mark.parametrize(("field", "value"), [("samples_ms", [1.0, 1e999]), ("samples_ms", [0.0]), ("threads", "two")])
-def test_numbers_that_no_measurement_has_are_refused(desk: Desk, field: str, value: object) -> None:
-    result = {**jsonable(profile("a.onnx")), field: value}  # type: ignore[dict-item]
-    path = desk.folder / "x.json"
-    path.write_text(_envelope(command="profile", result=result))
+def _spoiled(fields: dict[str, object], path: Sequence[str | int], value: object) -> dict[str, object]:
+    spoiled = json.loads(json.dumps(jsonable(fields)))
+    place = spoiled
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return spoiled
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["samples_ms", 1], 1e999),
+        (["samples_ms", 1], 0.0),
+        (["threads"], "two"),
+        (["size_bytes"], -1),
+        (["load_ms"], -1.0),
+        (["instructions"], -1),
+        (["latency_ms", "p50"], -1.0),
+        (["per_op", 0, "ms"], -1.0),
+    ],
+)
+def test_figures_that_no_measurement_has_are_refused(desk: Desk, path: Sequence[str | int], value: object) -> None:
+    operators = (OperatorTime("Conv", "Conv", 1.0),)
+    good = jsonable(profile("a.onnx", per_op=operators, instructions=5))
+    assert isinstance(good, dict)
+    desk.envelope("profile", good)
+    assert read_runs(desk.runs).artifacts
+    desk.runs[-1].write_text(_envelope(command="profile", result=_spoiled(good, path, value)))
+    with pytest.raises(BadInputError) as caught:
+        read_runs(desk.runs)
+    assert caught.value.error_code == "bad_run"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"), [(["top1"], 1.5), (["top5"], -0.1), (["interval", 1], 2.0), (["agreement"], 3), (["images"], -1)]
+)
+def test_shares_are_between_0_and_1(desk: Desk, path: Sequence[str | int], value: object) -> None:
+    run = desk.envelope("eval", _spoiled(evaluation("a.onnx"), path, value))
     with pytest.raises(BadInputError):
-        read_runs([path])
+        read_runs([run])
+
+
+def test_sizes_are_not_negative(desk: Desk) -> None:
+    run = desk.envelope("export", {"model": "m", "random_weights": False, "artifacts": [{**ENTRY, "size_bytes": -1}]})
+    smoke = desk.envelope("smoke", {"cells": [cell(artifact={**ENTRY, "size_bytes": -1})]})
+    desk.export(manifest())
+    path = next(desk.folder.rglob("manifest.json"))
+    path.write_text(path.read_text().replace('"size_bytes": 1000', '"size_bytes": -1000'))
+    for each in (run, smoke, path):
+        with pytest.raises(BadInputError, match="below zero"):
+            read_runs([each])
 
 
 def test_a_report_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
