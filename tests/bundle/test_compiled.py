@@ -139,3 +139,19 @@ def test_a_classifier_is_read_by_its_labels(bundles: Mapping[str, Path], tmp_pat
         expected[chosen].tofile(bundle / "answer.probs")
         ran = run(bundle)
         assert ran.returncode == code, ran.stderr
+
+
+@pytest.mark.parametrize("snippet", [KOTLIN, SWIFT])
+def test_every_output_is_compared(bundles: Mapping[str, Path], tmp_path: Path, snippet: str) -> None:
+    bundle = Path(shutil.copytree(bundles["onnx"], tmp_path / "bundle"))
+    golden = golden_in(bundle)
+    (output,) = golden.outputs
+    several = replace(golden, outputs=tuple(replace(output, name=name) for name in ("first", "last")))
+    (bundle / snippet).write_text(render(f"onnx{Path(snippet).suffix}", several), encoding="utf-8")
+    run = COMPILERS[snippet](bundle / snippet, "onnx", tmp_path)
+    right = (bundle / output.file).read_bytes()
+    for answers, code in (((right, right), 0), ((right, bytes(len(right))), 1), ((bytes(len(right)), right), 1)):
+        for name, values in zip(("first", "last"), answers, strict=True):
+            (bundle / f"answer.{name}").write_bytes(values)
+        ran = run(bundle)
+        assert ran.returncode == code, ran.stderr
