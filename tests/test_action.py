@@ -120,6 +120,13 @@ def test_the_action_installs_what_was_checked_out(installed: Runner) -> None:
     assert Path(where.stdout.strip()).is_relative_to(installed.workspace.parent / "python")
 
 
+def test_devices_are_prepared(installed: Runner) -> None:
+    job = installed.run("Prepare devices", {"device": "host count:"})
+    assert job.code == 0, job.log
+    assert job.log == "ready: count\n"
+    assert installed.run("Prepare devices", {"device": "host"}).log == ""
+
+
 def test_a_matrix_that_passes(installed: Runner) -> None:
     job = installed.run("Export and verify", {"models": SMALL, "targets": "executorch", "random-weights": "true"})
     assert job.code == 0, job.log
@@ -127,7 +134,8 @@ def test_a_matrix_that_passes(installed: Runner) -> None:
     assert job.summary.startswith("## mvt smoke: all 1 cells passed\n")
     (cell,) = json.loads(Path(job.outputs["results"]).read_text())["result"]["cells"]
     assert (cell["status"], cell["cell"]["target"]) == ("passed", "executorch")
-    assert cell["artifact"]["delegation"] == {"calls": 1, "outside": {}}
+    delegation = cell["artifact"]["delegation"]
+    assert (delegation["calls"], delegation["outside"]) == (1, {})
     assert len(ElementTree.parse(job.outputs["junit"]).findall(".//testcase")) == 1
     assert f"[1/1] {SMALL}/executorch/fp32: passed" in job.log
 
