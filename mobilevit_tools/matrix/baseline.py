@@ -101,7 +101,7 @@ def read_baseline(path: Path) -> dict[str, CellResult]:
         raw = json.loads(path.read_bytes())
     except OSError as error:
         raise _bad(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _bad(f"{path} is not JSON: {error}.") from error
     if not isinstance(raw, dict) or raw.get("command") != "smoke":
         raise _bad(f"{path} is not the result of a smoke run.")
