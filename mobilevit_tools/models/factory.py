@@ -94,16 +94,7 @@ def load_model(
 ) -> LoadedModel:
     """Build ``name`` (``arch`` or ``arch.tag``) in evaluation mode and load its weights strictly.
 
-    Args:
-        name: A model that :func:`list_models` lists, a function ``path/to/net.py:build``, or a name that an installed
-            package registers (see :mod:`mobilevit_tools.models.own`).
-        num_classes: The class count; by default the checkpoint's, or the card's.
-        checkpoint: A path or an ``hf://owner/repo/file`` address.
-        ema: Take the exponential moving average of the weights (True), the raw weights (False), or the average
-            where there is one (None).
-        random_weights: Allow random weights; exclusive with ``checkpoint`` and with a tag.
-        input_size: Height and width; by default the card's.
-        options: Passed to the architecture's builder.
+    The arguments are those of :func:`create_model`, with ``input_size`` for its ``img_size`` and ``options`` as a mapping.
 
     Raises:
         BadInputError: No such model, an unusable checkpoint, or a size that the architecture cannot take.
@@ -237,7 +228,26 @@ def create_model(
     img_size: int | tuple[int, int] | None = None,
     **options: OptionValue,
 ) -> nn.Module:
-    """Return ``name`` as a :class:`torch.nn.Module` in evaluation mode; see :func:`load_model` for the arguments."""
+    """Build a model in evaluation mode and load its weights strictly.
+
+    Args:
+        name: ``arch`` or ``arch.tag``, as ``mvt models`` lists them, a function ``path/to/net.py:build``, or a name
+            that an installed package registers (see :mod:`mobilevit_tools.models.own`).
+        num_classes: The class count; by default the checkpoint's, or the card's.
+        checkpoint: A path or an ``hf://owner/repo/file`` address.
+        ema: Take the exponential moving average of the weights (True), the raw weights (False), or the average
+            where there is one (None).
+        random_weights: Allow random weights; exclusive with ``checkpoint`` and with a tag.
+        img_size: Height and width, or one number for both; by default the card's.
+        options: Passed to the architecture's builder.
+
+    Returns:
+        A module that takes (B, 3, H, W) and gives logits (B, classes), or maps with ``features_only=True``.
+
+    Raises:
+        BadInputError: No such model, an unusable checkpoint, or a size that the architecture cannot take.
+        UsageError: No weights were given and random ones not allowed, or options contradict each other.
+    """
     return load_model(
         name,
         num_classes=num_classes,
