@@ -94,7 +94,7 @@ def load_model(
 ) -> LoadedModel:
     """Build ``name`` (``arch`` or ``arch.tag``) in evaluation mode and load its weights strictly.
 
-    The arguments are those of :func:`create_model`, with ``input_size`` for its ``img_size`` and ``options`` as a mapping.
+    The arguments are those of :func:`create_model`; ``input_size`` is its ``img_size``, ``options`` is a mapping.
 
     Raises:
         BadInputError: No such model, an unusable checkpoint, or a size that the architecture cannot take.
