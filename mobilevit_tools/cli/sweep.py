@@ -132,7 +132,8 @@ def _render(console: Console, result: SweepResult) -> None:
     console.print(table)
     for row in result.rows:
         if row.message:
-            console.print(f"{escape(row.cell)}: {escape(row.message)}", highlight=False, soft_wrap=True)
+            told = " ".join(part for part in (row.message, row.hint) if part)
+            console.print(f"{escape(row.cell)}: {escape(told)}", highlight=False, soft_wrap=True)
     counts = f"{result.passed} passed, {result.failed} failed, {result.errors} errors"
     console.print(f"{counts}; {result.reused} finished before", highlight=False)
     console.print(

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from mobilevit_tools.errors import DeviceError, ExitCode, MissingDependencyError, UsageError
@@ -153,6 +155,8 @@ def _connect(address: str) -> None:
         raise MissingDependencyError(
             "Sweeps on a cluster need Ray, which is not installed.", hint="pip install 'mobilevit-tools[ray]'"
         )
+    if address == AUTO:
+        address = _current_cluster() or AUTO
     if address.startswith(_CLIENT) and find_spec("grpc") is None:
         raise MissingDependencyError(
             "Addresses with ray:// need Ray's client, which is not installed.",
@@ -172,6 +176,15 @@ def _connect(address: str) -> None:
             hint="Start one: ray start --head --disable-usage-stats --include-dashboard=false",
             code="no_cluster",
         ) from error
+
+
+def _current_cluster() -> str | None:
+    """Return the address that Ray finds by itself, or None; it may be of a cluster that was killed."""
+    noted = Path(os.environ.get("RAY_TMPDIR") or gettempdir(), "ray", "ray_current_cluster")
+    try:
+        return os.environ.get("RAY_ADDRESS") or noted.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
 
 
 def _check_answers(address: str) -> None:

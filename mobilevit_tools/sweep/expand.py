@@ -154,9 +154,9 @@ def _matches(rule: ExcludeRule, model: str, spot: _Spot) -> bool:
         "precision": (spot.precision,),
         "device": (spot.device or NO_DEVICE,),
     }
-    patterns = rule.model_dump(exclude_none=True)
+    patterns = {key: each for key, each in rule.model_dump().items() if each}
     return bool(patterns) and all(
-        any(fnmatchcase(value, pattern) for value in values[key]) for key, pattern in patterns.items()
+        any(fnmatchcase(value, pattern) for value in values[key] for pattern in each) for key, each in patterns.items()
     )
 
 

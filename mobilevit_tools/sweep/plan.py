@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mobilevit_tools.errors import BadInputError
 
@@ -25,8 +25,14 @@ def _argument(text: str) -> str:
     return text
 
 
+def _as_list(given: object) -> object:
+    return [given] if isinstance(given, str) else given
+
+
 Text = Annotated[str, AfterValidator(_argument)]
 """A value that ends up among the arguments of a command: never empty, never to be taken for an option."""
+
+Patterns = Annotated[tuple[Text, ...], BeforeValidator(_as_list), Field(strict=False)]
 
 
 class _Table(BaseModel):
@@ -52,19 +58,21 @@ class ModelEntry(_Table):
 
 
 class ExcludeRule(_Table):
-    """An ``[[exclude]]`` table: leaves out the cells that match every pattern in it, written as for a shell.
+    """An ``[[exclude]]`` table: leaves out the cells that match all of its keys.
+
+    A key has a pattern, written as for a shell, or a list of them, of which one must match.
 
     Attributes:
-        model: Matches the model's name.
-        target: Matches the target, with or without its backend.
-        precision: Matches the precision.
-        device: Matches the device; ``none`` for cells without one.
+        model: The model's name.
+        target: The target, with or without its backend.
+        precision: The precision.
+        device: The device; ``none`` for cells without one.
     """
 
-    model: Text | None = None
-    target: Text | None = None
-    precision: Text | None = None
-    device: Text | None = None
+    model: Patterns = ()
+    target: Patterns = ()
+    precision: Patterns = ()
+    device: Patterns = ()
 
 
 class Plan(_Table):

@@ -30,6 +30,7 @@ class Row:
         exit_code: That of the command that failed.
         code: The error's identifier.
         message: The error in one sentence.
+        hint: What to do next.
         parity: ``passed``, ``failed`` or ``not_verified``.
         max_abs_rel: The largest difference to PyTorch over the largest output.
         snr_db: Signal-to-noise ratio against PyTorch, in decibels.
@@ -63,6 +64,7 @@ class Row:
     exit_code: int | None
     code: str | None
     message: str | None
+    hint: str | None
     parity: str | None
     max_abs_rel: float | None
     snr_db: float | None
@@ -103,6 +105,7 @@ def row_of(result: CellResult) -> Row:
         exit_code=result.exit_code,
         code=result.code,
         message=result.message,
+        hint=result.hint,
         parity=_text(_at(artifact, "parity", "status")),
         max_abs_rel=_number(_at(artifact, "parity", "max_abs_rel")),
         snr_db=_number(_at(artifact, "parity", "snr_db")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from mobilevit_tools.sweep.child import Child
 from mobilevit_tools.sweep.cluster import RayWorkers
 from mobilevit_tools.sweep.job import Job
 from mobilevit_tools.sweep.schedule import ATTEMPTS, run_jobs
+from tests.conftest import SMALL
 from tests.sweep.conftest import ROOT
 from tests.sweep.stand_in import PATIENCE_S, RUNNER, Entry, entries, eventually, stand_in
 
@@ -79,7 +81,7 @@ def nodes_of(runs: list[Entry]) -> set[str | None]:
 def test_work_spreads_over_all_nodes(workers: RayWorkers, tmp_path: Path) -> None:
     cells = [stand_in(tmp_path, device, seconds=1.0, mark=f"{n}") for n, device in enumerate((None, "count") * 2)]
     results = run(workers, *cells)
-    assert {result.status for result in results.values()} == {"passed"}
+    assert {result.message for result in results.values()} == {None}
     runs = entries(tmp_path)
     assert len(runs) == 4
     assert len(nodes_of(runs)) == 2
@@ -89,7 +91,7 @@ def test_work_spreads_over_all_nodes(workers: RayWorkers, tmp_path: Path) -> Non
 
 def test_a_device_runs_one_cell_at_a_time_on_the_node_that_has_it(workers: RayWorkers, tmp_path: Path) -> None:
     cells = [stand_in(tmp_path, f"adb:{name}", seconds=0.3, mark=f"{n}{name}") for n in range(3) for name in "AB"]
-    assert {result.status for result in run(workers, *cells).values()} == {"passed"}
+    assert {result.message for result in run(workers, *cells).values()} == {None}
     used = {name: [entry for entry in entries(tmp_path) if entry.cell.endswith(f"@adb:{name}")] for name in "AB"}
     for runs in used.values():
         assert len(runs) == 3
@@ -108,7 +110,7 @@ def test_what_measures_time_on_a_machine_has_it_for_itself(workers: RayWorkers, 
     jobs = [job_of(cell) for cell in (*timed, *untimed)]
     results = list(run_jobs(jobs, workers, allow_contention=False, watch=lambda event: None))
     ray.get(foreign)
-    assert [result.status for result in results] == ["passed"] * 6
+    assert [result.message for result in results] == [None] * 6
     own, runs = entries(tmp_path), entries(tmp_path) + entries(tmp_path / "others")
     measured = [entry for entry in own if entry.cell.endswith("@host")]
     assert len(measured) == 3
@@ -133,8 +135,8 @@ def test_cells_of_a_killed_worker_get_a_second_chance(workers: RayWorkers, tmp_p
     always = stand_in(tmp_path, end="kill_waiting", mark="always")
     fine = stand_in(tmp_path, mark="fine")
     results = run(workers, once, always, fine)
-    assert results[once.name].status == "passed"
-    assert results[fine.name].status == "passed"
+    assert results[once.name].message is None
+    assert results[fine.name].message is None
     lost = results[always.name]
     assert (lost.status, lost.exit_code, lost.code) == ("error", 1, "worker_lost")
     runs = entries(tmp_path)
@@ -154,7 +156,7 @@ def test_a_device_that_no_node_offers_is_said_at_once(workers: RayWorkers, tmp_p
         assert result.message == f"No machine of the cluster offers {cell.device}."
         assert result.hint is not None
         assert f"--resources='{{\"device:{cell.device}\": 1}}'" in result.hint
-    assert results[fine.name].status == "passed"
+    assert results[fine.name].message is None
     assert [entry.cell for entry in entries(tmp_path)] == [fine.name]
 
 
@@ -186,11 +188,41 @@ def test_nothing_of_a_sweep_that_ends_goes_on(cluster: Cluster, tmp_path: Path, 
     eventually(lambda: entries(tmp_path)[0].interrupted)
 
 
-def test_addresses_at_which_nobody_answers() -> None:
+def test_a_real_sweep(cluster: Cluster, tmp_path: Path) -> None:
+    plan = tmp_path / "sweep.toml"
+    model = f'[[models]]\nname = "{SMALL}"\nrandom_weights = true\n'
+    plan.write_text(f'targets = ["onnx"]\ndevices = ["host", "adb:ABSENT"]\n{model}')
+    command = [sys.executable, "-m", "mobilevit_tools", "sweep", plan, "--output", tmp_path / "sweep", "--json"]
+    command += ["--engine", "ray", "--address", cluster.address]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 6, ran.stdout + ran.stderr
+    measured, absent = json.loads(ran.stdout)["result"]["rows"]
+    assert (measured["status"], measured["message"]) == ("passed", None)
+    assert measured["low_ms"] <= measured["p50_ms"] <= measured["high_ms"]
+    assert (absent["status"], absent["code"]) == ("error", "no_such_device")
+    assert [line.partition(",")[0] for line in ran.stderr.splitlines()] == [
+        f"[1/2] {SMALL}/onnx/fp32@adb:ABSENT: error",
+        f"[2/2] {SMALL}/onnx/fp32@host: passed",
+    ]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "auto"])
+def test_addresses_at_which_nobody_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str) -> None:
+    """Such as that of a cluster that was killed, which Ray still takes for the current one."""
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     started = time.monotonic()
     with pytest.raises(DeviceError, match=r"Nothing answers at 127\.0\.0\.1:9: Connection refused"):
-        RayWorkers("127.0.0.1:9")
+        RayWorkers(address)
     assert time.monotonic() - started < 30
+
+
+def test_a_machine_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    program = "from mobilevit_tools.sweep.cluster import *; RayWorkers('auto')"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "The Ray cluster at auto cannot be used: Could not find any running Ray instance" in ran.stderr
 
 
 @pytest.mark.parametrize("address", ["nonsense", "local", "host:", "host:port", ":6379", "host:99999"])

@@ -9,7 +9,8 @@ from mobilevit_tools.devices.registry import HOST_TARGETS
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.sweep.expand import MAX_CELLS, expand
-from mobilevit_tools.sweep.plan import Plan
+from mobilevit_tools.sweep.plan import Plan, read_plan
+from tests.docs.pages import ROOT, blocks
 
 MODEL = {"name": "care_s0.imagenette"}
 
@@ -108,7 +109,7 @@ def test_rules_leave_out_what_matches_all_their_patterns(tmp_path: Path) -> None
         exclude=[
             {"target": "executorch-portable", "precision": "dynamic*"},
             {"model": "care_s1", "target": "executorch"},
-            {"device": "none", "target": "onnx"},
+            {"device": "none", "target": ["coreml", "onnx"]},
         ],
     )
     assert [cell.name for cell in expand(wanted, tmp_path)] == [
@@ -213,3 +214,15 @@ def test_two_entries_of_a_model_are_two_cells(tmp_path: Path) -> None:
     models = [MODEL, MODEL | {"input_size": "192x256"}]
     first, second = expand(plan(models=models), tmp_path)
     assert second == replace(first, input_size="192x256")
+
+
+def test_the_plan_that_the_docs_show(tmp_path: Path) -> None:
+    (shown,) = [block.code for block in blocks(ROOT / "docs" / "how-to" / "sweep.md") if block.language == "toml"]
+    (tmp_path / "sweep.toml").write_text(shown)
+    for folder in ("photos", "imagenette/val", "runs/s1", "nets"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("runs/s1/best.pth", "runs/mine.pth", "nets/mine.py"):
+        (tmp_path / file).touch()
+    cells = expand(read_plan(tmp_path / "sweep.toml"), tmp_path)
+    assert len(cells) == 3 * 4 * 3 * 4 - 3 * 3 * 3 - 3 * 4 - (3 * 4 - 3)
+    assert {cell.device for cell in cells if cell.target == "coreml"} == {None}

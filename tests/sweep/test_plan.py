@@ -33,7 +33,7 @@ def test_a_whole_plan(tmp_path: Path) -> None:
 
         [[exclude]]
         model = "care*"
-        precision = "int8"
+        precision = ["int8", "fp16"]
         """
     )
     plan = read_plan(path)
@@ -45,7 +45,7 @@ def test_a_whole_plan(tmp_path: Path) -> None:
             options={"qk_norm": True, "depth": 3, "act": "gelu"},
         )
     ]
-    assert plan.exclude == [ExcludeRule(model="care*", precision="int8")]
+    assert plan.exclude == [ExcludeRule(model=("care*",), precision=("int8", "fp16"))]
     assert (plan.threads, plan.timeout, plan.calibration_size) == (2, 60.0, 20)
 
 
@@ -69,6 +69,8 @@ def test_what_a_plan_need_not_say(tmp_path: Path) -> None:
         (HEAD + MODEL + MODEL.replace("care_s0.imagenette", ""), "models[1].name: '' cannot be given", None),
         (HEAD + MODEL + 'checkpoint = "--overwrite"\n', "models[0].checkpoint: '--overwrite' cannot be given", None),
         ('targets = ["onnx", "-x"]\n' + MODEL, "targets[1]: '-x' cannot be given", None),
+        (HEAD + MODEL + "[[exclude]]\ndevice = 3\n", "exclude[0].device: input should be a valid tuple", None),
+        (HEAD + MODEL + '[[exclude]]\ndevice = ["a", 3]\n', "exclude[0].device[1]: input should be a valid str", None),
         (HEAD + "threads = 0\n" + MODEL, "threads: input should be greater than or equal to 1", None),
         (HEAD + 'threads = "2"\n' + MODEL, "threads: input should be a valid integer", None),
         (HEAD + "timeout = 0\n" + MODEL, "timeout: input should be greater than 0", None),

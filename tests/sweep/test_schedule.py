@@ -83,7 +83,6 @@ def test_a_device_runs_one_cell_at_a_time(tmp_path: Path, allow_contention: bool
         ("crash*1", 2, "passed", 0),
         ("crash", ATTEMPTS, "error", -9),
         ("device", ATTEMPTS, "error", 6),
-        ("raise*1", 2, "passed", 0),
         ("failed", 1, "failed", 4),
         ("bad_input", 1, "error", 3),
     ],

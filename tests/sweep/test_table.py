@@ -52,6 +52,7 @@ def test_a_measured_cell_is_one_flat_row() -> None:
         "exit_code": 0,
         "code": None,
         "message": None,
+        "hint": None,
         "parity": "passed",
         "max_abs_rel": 0.01,
         "snr_db": 27.0,

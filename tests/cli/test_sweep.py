@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from mobilevit_tools.matrix.cell import CellResult
+from mobilevit_tools.sweep.expand import expand
+from mobilevit_tools.sweep.job import Job
+from mobilevit_tools.sweep.ledger import RESULTS, open_ledger
+from mobilevit_tools.sweep.plan import read_plan
+from tests.cli.conftest import Ran
+from tests.conftest import SMALL
+
+Mvt = Callable[..., Ran]
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    """A plan of two cells: one that only exports, one that measures on this machine."""
+    path = tmp_path / "sweep.toml"
+    path.write_text(
+        f'targets = ["onnx"]\ndevices = ["none", "host"]\n[[models]]\nname = "{SMALL}"\nrandom_weights = true\n'
+    )
+    return path
+
+
+def finish(plan: Path, folder: Path, **changes: object) -> list[CellResult]:
+    """Write results into a sweep's folder as if its cells had run."""
+    results = []
+    with open_ledger(folder) as ledger:
+        for cell in expand(read_plan(plan), plan.parent):
+            passed = replace(
+                Job(cell, cell.digest(), None, 1.0).error("x", "x", exit_code=0),
+                status="passed",
+                code=None,
+                message=None,
+                artifact={"size_bytes": 863726, "parity": {"status": "passed", "snr_db": 125.8}},
+                profile=None if cell.device is None else {"latency_ms": {"p50": 3.25, "interval": [3.0, 3.5]}},
+                seconds=12.0,
+            )
+            results.append(replace(passed, **changes))  # type: ignore[arg-type]
+            ledger.append(results[-1])
+    return results
+
+
+def test_a_real_sweep_is_told_shown_and_stored(mvt: Mvt, plan: Path, tmp_path: Path) -> None:
+    plan.write_text(plan.read_text() + '[[exclude]]\ndevice = "none"\n')
+    ran = mvt("sweep", plan, "--output", tmp_path / "sweep", "--keep-artifacts")
+    assert ran.code == 0, ran.err
+    assert ran.err.startswith(f"[1/1] {SMALL}/onnx/fp32@host: passed, ")
+    assert ran.out.splitlines()[0].split() == ["cell", "SNR", "dB", "size", "median", "ms", "time"]
+    assert "1 passed, 0 failed, 0 errors; 0 finished before" in ran.out
+    (row,) = pq.read_table(tmp_path / "sweep" / "results.parquet").to_pylist()
+    assert row["snr_db"] > 80
+    assert row["low_ms"] <= row["p50_ms"] <= row["high_ms"]
+    assert row["params"] > 200_000
+    (artifact,) = (tmp_path / "sweep" / "artifacts").glob(f"*/{SMALL}/onnx-fp32/model.onnx")
+    assert artifact.stat().st_size == row["size_bytes"]
+
+    again = mvt("sweep", plan, "--output", tmp_path / "sweep", "--keep-artifacts", "--json")
+    assert again.code == 0
+    assert again.err == "1 of 1 cells are finished already.\n"
+    assert again.envelope["result"]["reused"] == 1
+    assert again.envelope["result"]["rows"] == [row]
+
+
+def test_a_failed_gate_is_exit_code_4_and_shown(mvt: Mvt, plan: Path, tmp_path: Path) -> None:
+    finish(plan, tmp_path / "sweep", status="failed", exit_code=4, code="gate_failed", message="It computes otherwise.")
+    ran = mvt("sweep", plan, "--output", tmp_path / "sweep")
+    assert ran.code == 4
+    assert f"{SMALL}/onnx/fp32@host: It computes otherwise." in ran.out
+    assert "error: 2 of 2 cells failed their gate." in ran.err
+    envelope = mvt("sweep", plan, "--output", tmp_path / "sweep", "--json").envelope
+    assert envelope["status"] == "error"
+    assert envelope["error"]["code"] == "sweep_failed"
+    assert [row["status"] for row in envelope["result"]["rows"]] == ["failed", "failed"]
+
+
+def test_a_line_that_was_cut_off_is_named(mvt: Mvt, plan: Path, tmp_path: Path) -> None:
+    finish(plan, tmp_path / "sweep")
+    with (tmp_path / "sweep" / RESULTS).open("a") as file:
+        file.write("{")
+    ran = mvt("sweep", plan, "--output", tmp_path / "sweep")
+    assert ran.code == 0
+    assert ran.err.startswith(f"Line 3 of {tmp_path}/sweep/{RESULTS} was cut off")
+
+
+def test_columns_that_nobody_fills_are_left_out(mvt: Mvt, plan: Path, tmp_path: Path) -> None:
+    finish(plan, tmp_path / "sweep", profile=None)
+    ran = mvt("sweep", plan, "--output", tmp_path / "sweep")
+    assert ran.out.splitlines()[0].split() == ["cell", "SNR", "dB", "size", "time"]
+
+
+def test_a_plan_that_is_wrong_is_bad_input(mvt: Mvt, plan: Path) -> None:
+    plan.write_text(plan.read_text().replace("targets", "target"))
+    ran = mvt("sweep", plan, "--json")
+    assert ran.code == 3
+    assert ran.envelope["error"]["code"] == "bad_plan"
+    assert "there is no key target" in ran.envelope["error"]["message"] or "targets is missing" in ran.out
+
+
+def test_ray_is_optional(mvt: Mvt, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mobilevit_tools.sweep.cluster.find_spec", lambda name: None)
+    ran = mvt("sweep", plan, "--engine", "ray", "--json")
+    assert ran.code == 5
+    assert ran.envelope["error"]["hint"] == "pip install 'mobilevit-tools[ray]'"
+
+
+def test_a_cluster_that_is_not_there_is_a_device_error(mvt: Mvt, plan: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        ran = mvt("sweep", plan, "--engine", "ray", "--address", f"127.0.0.1:{taken.getsockname()[1]}", "--json")
+    assert ran.code == 6
+    assert ran.envelope["error"]["code"] == "no_cluster"
+    assert json.loads(ran.out)["error"]["hint"].startswith("`ray start --head`")
+
+
+def test_options_are_checked(mvt: Mvt, plan: Path) -> None:
+    assert mvt("sweep", plan, "--engine", "slurm").code == 2
+    assert mvt("sweep", plan, "--jobs", "0").code == 2
