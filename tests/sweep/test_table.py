@@ -22,12 +22,15 @@ MEASURED = CellResult(
     message=None,
     hint=None,
     command=None,
-    artifact={"size_bytes": 1234, "parity": {"status": "passed", "max_abs_rel": 0.01, "snr_db": 27, "cosine": 0.999}},
+    artifact={
+        "size_bytes": 1234,
+        "params": 7000,
+        "macs": 9000,
+        "parity": {"status": "passed", "max_abs_rel": 0.01, "snr_db": 27, "cosine": 0.999},
+    },
     profile={
         "latency_ms": {"p50": 3.5, "interval": [3.4, 3.75]},
         "threads": 2,
-        "params": 7000,
-        "macs": 9000,
         "peak_memory_bytes": 5_000_000_000,
         "instructions": None,
         "host": {"cpu": "A CPU"},
