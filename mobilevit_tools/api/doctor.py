@@ -5,13 +5,15 @@ from __future__ import annotations
 import platform
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Literal
 
 from mobilevit_tools.errors import MissingDependencyError
+from mobilevit_tools.exporters.registry import find_target
+from mobilevit_tools.runtimes.registry import RUNTIMES
 
 Status = Literal["ok", "untested", "bad", "missing"]
 
@@ -48,7 +50,7 @@ class Check:
     """One thing that was looked at.
 
     Attributes:
-        name: A package, a pair of packages, or a device.
+        name: A package, a target with its backend, a pair of packages, or a device.
         purpose: What needs it.
         status: ``ok``, ``untested`` (a version that mvt was not tested with), ``bad`` (known not to work) or
             ``missing``.
@@ -96,6 +98,16 @@ PACKAGES = (
     Package("ray", "sweeps on many machines", ("2.",), extra="ray"),
 )
 
+BACKENDS = {
+    "--target onnx": "export, and run in ONNX Runtime",
+    "--target coreml": "export, and run in the reference runtime; Core ML itself is on macOS",
+    "--backend xnnpack": "export and run",
+    "--backend portable": "export and run",
+    "--backend coreml": "export; its runtime is on Apple's systems only",
+    "--backend vulkan": "export; its runtime is on Android only",
+}
+"""What can be done with each target, or with each backend where a target has several, as ExecuTorch does."""
+
 PAIRS = (
     ("torch", "onnxscript"),
     ("onnx", "onnxruntime"),
@@ -128,6 +140,7 @@ def doctor() -> DoctorResult:
     found = {name: _version(name) for name in _names()}
     checks = [_check_package(package, found[package.name]) for package in PACKAGES]
     states = {check.name: check.status for check in checks}
+    checks += [_check_backend(name, purpose, checks) for name, purpose in BACKENDS.items()]
     checks += [_check_pair(pair, states) for pair in PAIRS if "missing" not in (states[pair[0]], states[pair[1]])]
     checks += [
         Check(f"{pair.first[0]} + {pair.second[0]}", _TOGETHER, "bad", None, pair.symptom, pair.remedy)
@@ -174,6 +187,16 @@ def _check_package(package: Package, found: str | None) -> Check:
         tested = " or ".join(f"{prefix}*" for prefix in package.tested)
         return Check(package.name, package.purpose, "untested", found, f"mvt is tested with {tested}")
     return Check(package.name, package.purpose, "ok", found)
+
+
+def _check_backend(name: str, purpose: str, packages: Sequence[Check]) -> Check:
+    option, chosen = name.split()
+    target = find_target(chosen if option == "--target" else "executorch")
+    needed = {"torch", *target.packages, *(each.package for each in RUNTIMES.values() if each.target == target.name)}
+    for check in packages:
+        if check.name in needed and check.status in {"missing", "bad"}:
+            return Check(name, purpose, "missing", None, f"it needs {check.name}", check.remedy)
+    return Check(name, purpose, "ok")
 
 
 def _requirement(name: str) -> str:

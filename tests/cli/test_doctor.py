@@ -13,6 +13,7 @@ import pytest
 
 from mobilevit_tools.api import doctor
 from mobilevit_tools.devices.prepare import PARTS
+from mobilevit_tools.exporters.registry import TARGETS
 from tests.cli.conftest import Ran
 
 Mvt = Callable[..., Ran]
@@ -55,8 +56,24 @@ def test_a_missing_backend_has_a_remedy_and_exit_code_5(mvt: Mvt, monkeypatch: p
     found = re.fullmatch(rf"pip install '{name}([^\w'][^']*)'", check["remedy"])
     assert found
     assert BACKENDS[name] in found[1]
-    assert not [check for check in result["checks"] if name in check["name"].split(" + ")[1:]]
+    assert not [check for check in result["checks"] if name in check["name"].split(" + ") and "+" in check["name"]]
     assert check["remedy"] in mvt("doctor").out
+
+
+def test_every_backend_is_there_and_says_what_it_lacks(mvt: Mvt, monkeypatch: pytest.MonkeyPatch) -> None:
+    backends = {
+        f"--backend {backend}" if backend else f"--target {target.name}"
+        for target in TARGETS.values()
+        for backend in target.backends or (None,)
+    }
+    checks = {check["name"]: check for check in mvt("doctor", "--json").envelope["result"]["checks"]}
+    assert {checks[name]["status"] for name in backends} == {"ok"}
+    versions(monkeypatch, {"executorch": None, "onnxruntime": None})
+    checks = {check["name"]: check for check in mvt("doctor", "--json").envelope["result"]["checks"]}
+    lacking = {name for name in backends if checks[name]["status"] == "missing"}
+    assert lacking == backends - {"--target coreml"}
+    assert "pip install 'executorch" in checks["--backend vulkan"]["remedy"]
+    assert "pip install 'onnxruntime" in checks["--target onnx"]["remedy"]
 
 
 @pytest.mark.parametrize(("name", "remedy"), [("ray", "ray<3,>=2.50"), ("huggingface_hub", "huggingface_hub<3,>=1.0")])
@@ -76,7 +93,9 @@ def test_a_bare_machine_is_told_what_each_device_needs(
     monkeypatch.delenv("ANDROID_HOME", raising=False)
     ran = mvt("doctor", "--json")
     assert ran.code == 0, "devices are no part of what must work"
-    devices = {check["name"]: check for check in ran.envelope["result"]["checks"] if check["name"].startswith("--")}
+    devices = {
+        check["name"]: check for check in ran.envelope["result"]["checks"] if check["name"].startswith("--device")
+    }
     assert set(devices) == {f"--device {name}" for name in ("count", "arm64", "adb", "ssh", "browser")}
     for check in devices.values():
         assert check["status"] == "missing"
