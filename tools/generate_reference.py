@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 import mobilevit_tools
 from mobilevit_tools import create_model, errors
+from mobilevit_tools.bundle.golden import Golden
 from mobilevit_tools.exporters.manifest import Manifest
 from mobilevit_tools.profiling.memory import peak_activation_bytes
 from mobilevit_tools.rewrites.registry import DEPLOYMENTS, REWRITES
@@ -124,10 +125,18 @@ def rooms() -> str:
 
 def manifest_schema() -> str:
     """Return the page of the manifest's JSON schema."""
-    schema = json.dumps(TypeAdapter(Manifest).json_schema(), indent=2, sort_keys=True)
-    return (
-        f"# The manifest\n\nThe JSON schema of the `manifest.json` beside every artifact.\n\n```json\n{schema}\n```\n"
-    )
+    return _schema(Manifest, "The manifest", "The JSON schema of the `manifest.json` beside every artifact.")
+
+
+def golden_schema() -> str:
+    """Return the page of the JSON schema of a golden bundle."""
+    page = "[A golden bundle](../how-to/bundle-for-an-app.md)"
+    return _schema(Golden, "Golden bundles", f"The JSON schema of `golden.json`. {page} says what it is for.")
+
+
+def _schema(described: type, title: str, introduction: str) -> str:
+    schema = json.dumps(TypeAdapter(described).json_schema(), indent=2, sort_keys=True)
+    return f"# {title}\n\n{introduction}\n\n```json\n{schema}\n```\n"
 
 
 def placement_sources() -> str:
@@ -215,6 +224,7 @@ PAGES = {
     "cli.md": command_line,
     "error-codes.md": error_codes,
     "exit-codes.md": exit_codes,
+    "golden.md": golden_schema,
     "manifest.md": manifest_schema,
     "python.md": python_api,
     "placement.md": placement_sources,
