@@ -36,12 +36,13 @@ class Loads(HTMLParser):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "--quiet", "build", "--strict", "--site-dir", folder]
+    # With --quiet, warnings would not count.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
     ran = subprocess.run(
         command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stderr == ""
+    assert "WARNING" not in ran.stderr
     return folder
 
 
