@@ -105,3 +105,17 @@ def test_names_cannot_break_out(bundles: Mapping[str, Path], target: str) -> Non
 )
 def test_snippets_are_written_where_the_runtime_exists(spec: ExportSpec, files: set[str]) -> None:
     assert set(snippets_of(spec)) == files
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "linked"),
+    [
+        ("xnnpack", "fp32", "link backend_xnnpack, kernels_optimized\n"),
+        ("xnnpack", "int8", "link backend_xnnpack, kernels_optimized, kernels_quantized\n"),
+        ("coreml", "fp16", "link backend_coreml, kernels_optimized\n"),
+        ("portable", "fp32", "link kernels_optimized\n"),
+    ],
+)
+def test_an_app_is_told_what_to_link(bundles: Mapping[str, Path], backend: str, precision: str, linked: str) -> None:
+    golden = replace(golden_in(bundles["executorch"]), backend=backend, precision=precision)
+    assert linked in render("executorch.swift", golden)

@@ -1,5 +1,5 @@
 // {{ golden.model | one_line }}, ExecuTorch {{ golden.precision }}: does the app compute what PyTorch computed?
-// Swift package: https://github.com/pytorch/executorch, branch swiftpm-{{ golden.tools["executorch"] }}; link backend_{{ golden.backend if golden.backend != "portable" else "xnnpack" }} and kernels_optimized
+// Swift package: https://github.com/pytorch/executorch, branch swiftpm-{{ golden.tools["executorch"] }}; link {{ "backend_" ~ golden.backend ~ ", " if golden.backend != "portable" }}kernels_optimized{{ ", kernels_quantized" if "int8" in golden.precision }}
 // Add this folder to the app as a folder reference, and call checkGolden with its URL.
 import ExecuTorch
 import Foundation
