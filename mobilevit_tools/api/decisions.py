@@ -35,7 +35,8 @@ def count_flips(
 ) -> int | None:
     """Count over all inputs what a target's runtime decides otherwise than PyTorch; None where nothing is decided.
 
-    The decisions are exported beside the model, by the same exporter, with a tensor as input.
+    The decisions are exported beside the model, by the same exporter and with the same kind of input: what normalises
+    its pixels by itself may round them otherwise.
     """
     import torch
 
@@ -45,14 +46,18 @@ def count_flips(
     decisions = decide().eval()
     reference = torch_reference(decisions)
     decisions.feature_channels = reference(inputs[0].tensor)  # one for each output, for its name
-    plain = replace(contract, input="tensor", output="features")
+    features = replace(contract, output="features")
     flips = 0
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"decisions{find_target(spec.target).suffix}"
-        exporter.lower(decisions, replace(spec, precision="fp32", batch=1, dynamic_batch=False), plain, path)
+        exporter.lower(decisions, replace(spec, precision="fp32", batch=1, dynamic_batch=False), features, path)
         with open_session(path) as session:
+            takes_image = session.inputs[0].kind == "image"
             for item in inputs:
-                ours = [torch.from_numpy(array) for array in reference(item.tensor)]
-                theirs = [torch.from_numpy(array) for array in session.run(item.tensor)]
+                array = item.pixels if takes_image else item.tensor
+                if array is None:
+                    continue
+                ours = [torch.from_numpy(output) for output in reference(item.tensor)]
+                theirs = [torch.from_numpy(output) for output in session.run(array)]
                 flips += decisions.count_flips(ours, theirs)
     return flips

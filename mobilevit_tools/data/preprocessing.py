@@ -57,10 +57,19 @@ class Preprocessing:
         resized = image.resize((width, height), filters[self.interpolation], box=box)
         return np.ascontiguousarray(np.asarray(resized, dtype=np.uint8).transpose(2, 0, 1))
 
-    def normalize(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Scale pixels (..., 3, H, W) to zero mean and unit variance, float32."""
+    def scale_and_offset(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what normalises pixels by ``pixels * scale + offset``, each of shape (3,), float32."""
         import numpy as np
 
-        mean = np.asarray(self.mean, dtype=np.float32)[:, None, None]
-        std = np.asarray(self.std, dtype=np.float32)[:, None, None]
-        return ((pixels.astype(np.float32) / np.float32(255) - mean) / std).astype(np.float32)
+        mean, std = np.asarray(self.mean), np.asarray(self.std)
+        return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
+
+    def normalize(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Scale pixels (..., 3, H, W) to zero mean and unit variance, float32.
+
+        In the very steps of an artifact that normalises by itself, so that both give the same bits.
+        """
+        import numpy as np
+
+        scale, offset = self.scale_and_offset()
+        return pixels.astype(np.float32) * scale[:, None, None] + offset[:, None, None]

@@ -32,9 +32,9 @@ class ImageModel(nn.Module):
         super().__init__()
         self.module = module
         self.probabilities = contract.output == "probabilities"
-        recipe = contract.preprocessing
-        self.register_buffer("scale", 1 / (255 * torch.tensor(recipe.std)).view(1, 3, 1, 1))
-        self.register_buffer("offset", (-torch.tensor(recipe.mean) / torch.tensor(recipe.std)).view(1, 3, 1, 1))
+        scale, offset = contract.preprocessing.scale_and_offset()
+        self.register_buffer("scale", torch.from_numpy(scale).view(1, 3, 1, 1))
+        self.register_buffer("offset", torch.from_numpy(offset).view(1, 3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor | list[Tensor]:
         """Return probabilities (B, classes), or what the module returns where it has no logits."""

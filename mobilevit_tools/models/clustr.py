@@ -18,31 +18,36 @@ from mobilevit_tools.models.layers import PatchEmbed, Size, attend, initialise, 
 
 NEIGHBOURS = 5
 CANDIDATES = 16
-# Squared distances, per channel, that differ by less are equal: rounding, which differs between runtimes, must not
-# decide between the equal tokens of an even area.
+# Rounding differs between runtimes, and must not decide between the equal tokens of an even area. A token whose parent
+# (squared, per channel) is nearer than SAME is no peak of its own. It is far above what rounding moves a distance by,
+# some 1e-7, and far below the distances of tokens that differ, about 1.
+SAME = 1e-4
+# Centres are equally near to a token where its squared distances to them differ by less.
 TIE = 2e-6
 EPS = 1e-6
 
 
 def squared_distances(x: Tensor) -> Tensor:
-    """Return the squared Euclidean distances over C between all tokens: (B, N, C) to (B, N, N), zero diagonal."""
+    """Return the squared Euclidean distances, over C, between all tokens: (B, N, C) to (B, N, N)."""
     # Distances do not change when the mean is taken away, but cancel less.
-    x = (x - x.mean(dim=1, keepdim=True)) * x.shape[-1] ** -0.5
-    norms = (x * x).sum(dim=-1, keepdim=True)
-    distances = norms + norms.transpose(1, 2) - 2 * x @ x.transpose(1, 2)
-    index = torch.arange(x.shape[1], device=x.device)
-    return torch.where(index == index.unsqueeze(1), 0.0, distances.clamp(min=0))
+    x = x - x.mean(dim=1, keepdim=True)
+    norms = x.square().mean(dim=-1, keepdim=True)
+    return (norms + norms.transpose(1, 2) - (2 / x.shape[-1] * x) @ x.transpose(1, 2)).clamp(min=0)
 
 
-def precedes(values: Tensor) -> Tensor:
+def earlier(tokens: int, device: torch.device) -> Tensor:
+    """Return whether token j has a lower index than token i, as a mask (i, j)."""
+    index = torch.arange(tokens, device=device)
+    return index < index.unsqueeze(1)
+
+
+def precedes(values: Tensor, before: Tensor) -> Tensor:
     """Return whether token j comes before token i in descending order of ``values`` (B, N), as a mask (B, i, j).
 
-    Of equal values, that of the lower index comes first.
+    Of equal values, that of the lower index comes first; ``before`` is what :func:`earlier` returns.
     """
     own, other = values.unsqueeze(2), values.unsqueeze(1)
-    index = torch.arange(values.shape[1], device=values.device)
-    tied = torch.logical_and(other == own, index < index.unsqueeze(1))
-    return torch.logical_or(other > own, tied)
+    return torch.logical_or(other > own, torch.logical_and(other == own, before))
 
 
 def densities(x: Tensor, distances: Tensor) -> Tensor:
@@ -59,8 +64,8 @@ def densities(x: Tensor, distances: Tensor) -> Tensor:
     index = distances.topk(candidates, dim=-1, largest=False).indices.flatten(1)
     near = x.gather(1, index.unsqueeze(-1).expand(-1, -1, channels)).reshape(batch, tokens, candidates, channels)
     exact = (near - x.unsqueeze(2)).square().mean(dim=-1)
-    nearest = exact.topk(min(NEIGHBOURS, tokens), dim=-1, largest=False).values
-    return (-nearest.mean(dim=-1)).exp()
+    neighbours = exact.topk(min(NEIGHBOURS, tokens), dim=-1, largest=False).values
+    return (neighbours.sum(dim=-1) * (-1 / neighbours.shape[-1])).exp()
 
 
 def rank_by_density_peaks(density: Tensor, distances: Tensor) -> Tensor:
@@ -77,23 +82,30 @@ def rank_by_density_peaks(density: Tensor, distances: Tensor) -> Tensor:
         Ranks (B, N) from 0, the best centre, as floats; no two tokens share a rank.
     """
     largest = distances.amax(dim=(1, 2), keepdim=True)
-    parent = torch.where(precedes(density), distances, largest).amin(dim=-1)
-    score = torch.where(parent < TIE, 0.0, parent.sqrt() * density)
-    return precedes(score).to(distances.dtype).sum(dim=-1)
+    before = earlier(distances.shape[1], distances.device)
+    parent = torch.where(precedes(density, before), distances, largest).amin(dim=-1)
+    score = torch.where(parent < SAME, 0.0, parent.sqrt() * density)
+    return precedes(score, before).to(distances.dtype).sum(dim=-1)
 
 
-def nearest_centre(distances: Tensor, centres: Tensor) -> Tensor:
-    """Return the position in ``centres`` (B, n) of every token's cluster, (B, 1, N).
+def distances_to(centres: Tensor, distances: Tensor) -> Tensor:
+    """Return the squared distances of all tokens to ``centres`` (B, n), (B, n, N); -1 from a centre to itself.
 
-    A token joins its nearest centre, the first of those that are equally near, and a centre joins itself.
     ``distances`` are squared, (B, N, N).
     """
-    tokens, count = distances.shape[1], centres.shape[1]
     index = centres.unsqueeze(-1)
-    itself = index == torch.arange(tokens, device=centres.device)
-    to_centre = torch.where(itself, -1.0, distances.gather(1, index.expand(-1, -1, tokens)))
+    itself = index == torch.arange(distances.shape[1], device=centres.device)
+    return torch.where(itself, -1.0, distances.gather(1, index.expand(-1, -1, distances.shape[1])))
+
+
+def nearest(to_centre: Tensor) -> Tensor:
+    """Return the position of every token's nearest centre, (B, 1, N), of those that are equally near the first.
+
+    ``to_centre`` is what :func:`distances_to` returns, so that a centre joins itself.
+    """
+    count = to_centre.shape[1]
     # Expanded here, because coremltools does not broadcast where one side is a number.
-    position = torch.arange(count, device=centres.device).unsqueeze(1).expand_as(to_centre)
+    position = torch.arange(count, device=to_centre.device).unsqueeze(1).expand_as(to_centre)
     is_farther = to_centre > to_centre.amin(dim=1, keepdim=True) + TIE
     return torch.where(is_farther, count, position).amin(dim=1, keepdim=True)
 
@@ -102,18 +114,18 @@ class Clustering(nn.Module):
     """Density-peak clustering of tokens with k nearest neighbours, for several cluster counts at once."""
 
     def forward(self, x: Tensor, counts: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """Cluster tokens ``x`` (B, N, C).
+        """Cluster tokens ``x`` (B, N, C) by ascending ``counts``.
 
         Returns:
             For each n of ``counts``, the tokens that are centres (B, n) and the cluster of every token (B, 1, N).
         """
         distances = squared_distances(x)
         ranks = rank_by_density_peaks(densities(x, distances), distances)
-        clusters = []
-        for count in counts:
-            centres = ranks.topk(count, dim=-1, largest=False).indices
-            clusters.append((centres, nearest_centre(distances, centres)))
-        return clusters
+        # From the best on: the centres of a smaller count are the first of a larger one.
+        centres = ranks.topk(counts[-1], dim=-1, largest=False).indices
+        to_centre = distances_to(centres, distances)
+        coarser = [(centres[:, :count], nearest(to_centre[:, :count])) for count in counts[:-1]]
+        return [*coarser, (centres, nearest(to_centre))]
 
 
 def merge(x: Tensor, weight: Tensor, joined: Tensor, count: int) -> Tensor:
@@ -130,7 +142,9 @@ def merge(x: Tensor, weight: Tensor, joined: Tensor, count: int) -> Tensor:
     """
     one_hot = joined == torch.arange(count, device=joined.device).unsqueeze(1)
     members = one_hot.to(x.dtype) * weight.transpose(1, 2)
-    return members @ x / (members.sum(dim=-1, keepdim=True) + EPS)
+    # A mean in place of the sum of weights: as a product with a constant it does not leave XNNPACK.
+    share = members.mean(dim=-1, keepdim=True) + EPS / x.shape[1]
+    return members @ x / (x.shape[1] * share)
 
 
 class ClusterAttention(nn.Module):
@@ -301,8 +315,9 @@ class ClusterTrace(nn.Module):
         found: list[Tensor] = []
 
         def record(_module: nn.Module, _inputs: object, clusters: list[tuple[Tensor, Tensor]]) -> None:
-            # Where every token is a centre, nothing is decided.
-            found.extend(part for centres, joined in clusters if centres.shape[1] < joined.shape[2] for part in (centres, joined))
+            for centres, joined in clusters:
+                if centres.shape[1] < joined.shape[2]:  # where every token is a centre, nothing is decided
+                    found.extend((centres, joined))
 
         handles = [part.register_forward_hook(record) for part in self.modules() if isinstance(part, Clustering)]
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from mobilevit_tools.api.decisions import count_flips
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.data.preprocessing import Preprocessing
+from mobilevit_tools.exporters import coreml
 from mobilevit_tools.exporters import onnx as exporter
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.models.factory import create_model
@@ -41,6 +43,22 @@ def test_clusters_are_the_same_until_a_weight_changes(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(exporter, "lower", other_weights)
     flips = count_flips(model, exporter, spec, CONTRACT, inputs())
+    assert flips is not None
+    assert flips > 10
+
+
+def test_an_artifact_that_takes_an_image_is_given_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = create_model("clustr_t", random_weights=True, img_size=64)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 64), dtype=np.uint8)
+    photo = VerificationInput("photo", "photo", CONTRACT.preprocessing.normalize(pixels), pixels)
+    contract = replace(CONTRACT, input="image", output="probabilities")
+    # The fewest blocks that cluster: a conversion takes as long as it has operators.
+    model.block2, model.block3 = model.block2[:1], model.block3[:1]
+    assert count_flips(model, coreml, ExportSpec("coreml"), contract, [photo, *inputs()]) == 0
+
+    honest = coreml.ImageModel.forward
+    monkeypatch.setattr(coreml.ImageModel, "forward", lambda self, pixels: honest(self, pixels.flip(-1)))
+    flips = count_flips(model, coreml, ExportSpec("coreml"), contract, [photo, *inputs()])
     assert flips is not None
     assert flips > 10
 

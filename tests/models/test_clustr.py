@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from mobilevit_tools.models.clustr import (
+    Block,
     Clustering,
     ClusterTrace,
     ClusTR,
+    earlier,
     merge,
     precedes,
     squared_distances,
@@ -54,7 +56,7 @@ def test_a_cluster_is_merged_to_the_weighted_mean_of_its_tokens() -> None:
 
 
 def test_of_equal_values_the_lower_index_comes_first() -> None:
-    order = precedes(torch.tensor([[1.0, 2.0, 1.0, 2.0]]))[0].sum(dim=-1)
+    order = precedes(torch.tensor([[1.0, 2.0, 1.0, 2.0]]), earlier(4, torch.device("cpu")))[0].sum(dim=-1)
     assert order.tolist() == [2, 0, 3, 1]
 
 
@@ -62,7 +64,7 @@ def test_distances_are_exact_near_zero() -> None:
     x = torch.randn(1, 20, 16) + 100  # a common offset, which a plain product would round away
     expected = torch.cdist(x.double(), x.double()) ** 2 / 16
     torch.testing.assert_close(squared_distances(x).double(), expected, rtol=1e-4, atol=1e-5)
-    assert squared_distances(x).diagonal(dim1=1, dim2=2).abs().max() == 0
+    assert squared_distances(x).diagonal(dim1=1, dim2=2).abs().max() <= 1e-6
 
 
 def test_a_centre_joins_itself_even_where_another_is_equal_to_it() -> None:
@@ -86,6 +88,25 @@ def test_rounding_does_not_choose_between_equal_tokens() -> None:
     for seed in range(20):
         again = [tensor for pair in Clustering()(noisy(x, seed), [9, 36]) for tensor in pair]
         assert ClusterTrace.count_flips([x, *reference], [x, *again]) == 0
+
+
+def test_rounding_does_not_choose_between_nearly_equal_tokens() -> None:
+    # Two even halves: towards their edges, tokens differ by anything from rounding to a lot.
+    model = create_model("clustr_t", random_weights=True, img_size=64)
+    generator = torch.Generator()
+    scale = 0.0
+    for block in (part for part in model.modules() if isinstance(part, Block)):
+        block.norm1.register_forward_hook(
+            lambda _, __, x: x + scale * torch.randn(x.shape, generator=generator.manual_seed(x.shape[1]))
+        )
+    x = torch.zeros(1, 3, 64, 64)
+    x[:, :, 32:] = 1.5
+    with torch.no_grad():
+        reference = model(x)
+        scale = 4e-7
+        noisy = model(x)
+    difference = (noisy - reference).abs().max() / reference.abs().max()
+    assert 0 < difference <= 1e-4
 
 
 @pytest.mark.parametrize("value", [-2.1, 0.0, 2.6])
