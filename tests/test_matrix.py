@@ -7,18 +7,12 @@ from pathlib import Path
 import pytest
 
 import mobilevit_tools
-from mobilevit_tools.errors import GateError
+from mobilevit_tools.exporters.delegation_lint import UNKNOWN, reason
 from mobilevit_tools.exporters.registry import TARGETS
 from mobilevit_tools.models.cards import ModelCard
 from mobilevit_tools.models.names import all_cards
 
 CARDS = list(all_cards())
-UNSTABLE = pytest.mark.xfail(
-    raises=GateError,
-    strict=False,
-    reason="ClusTR-B clusters flat images otherwise on Core ML: a rounding of the package's own normalisation decides",
-)
-SMALL = [pytest.param(card, marks=UNSTABLE if card.name == "clustr_b" else (), id=card.name) for card in CARDS]
 
 
 def small_size(card: ModelCard) -> tuple[int, int]:
@@ -33,9 +27,14 @@ def check(name: str, size: tuple[int, int] | None, folder: Path) -> None:
     for artifact in result.artifacts:
         assert artifact.parity.status == "passed", (artifact.target, artifact.parity.reason)
         assert artifact.parity.inputs >= 11
+    delegation = result.artifacts[-1].delegation
+    assert delegation is not None
+    assert delegation.macs_share is not None
+    assert delegation.macs_share >= 0.99
+    assert [name for name in delegation.outside if reason(name) == UNKNOWN] == []
 
 
-@pytest.mark.parametrize("card", SMALL)
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
 def test_small(card: ModelCard, tmp_path: Path) -> None:
     check(card.name, small_size(card), tmp_path)
 

@@ -90,8 +90,11 @@ def _add_manifest(facts: Table, manifest: Manifest) -> None:
         "parity", status(manifest.parity) + (f": {escape(manifest.parity.reason)}" if manifest.parity.reason else "")
     )
     if manifest.delegation is not None:
-        outside = sum(manifest.delegation.outside.values())
-        facts.add_row("delegation", f"{manifest.delegation.calls} calls, {outside} operators outside")
+        delegation = manifest.delegation
+        share = "" if delegation.macs_share is None else f", {delegation.macs_share:.1%} of the MACs inside"
+        facts.add_row(
+            "delegation", f"{delegation.calls} calls, {sum(delegation.outside.values())} operators outside{share}"
+        )
     for rewrite in manifest.rewrites:
         facts.add_row("rewritten", f"{escape(rewrite.summary)}: {rewrite.places} places")
     facts.add_row("made with", ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items())))

@@ -145,10 +145,12 @@ class Delegation:
     Attributes:
         calls: Calls into the backend for one inference.
         outside: Operators that stayed outside, and how often each.
+        macs_share: The share of the multiply-accumulates that the backend does; None where the program has none.
     """
 
     calls: int
     outside: Mapping[str, int] = field(default_factory=dict)
+    macs_share: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 _VIEW = "a change of shape that the partitioner does not take; as a slice or reshape it would be taken over"
 _INTEGERS = "works on indices or truth values, and the delegate computes floats only"
 _REDUCTION = "a reduction that the delegate has no kernel for; means over a map or as products would be taken over"
+_FEW = "works on indices, or on so few elements that a call into the delegate would cost more"
 _CONSTANT = "makes a constant at run time; a stored one would be taken over"
 
 REASONS: Mapping[str, str] = MappingProxyType(
@@ -48,6 +49,15 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "logical_not": _INTEGERS,
         "bitwise_and": _INTEGERS,
         "bitwise_or": _INTEGERS,
+        "add": _FEW,
+        "sub": _FEW,
+        "mul": _FEW,
+        "neg": _FEW,
+        "exp": _FEW,
+        "sqrt": _FEW,
+        "clamp": _FEW,
+        "view_copy": _FEW,
+        "permute_copy": _FEW,
         "arange": _CONSTANT,
         "full": _CONSTANT,
         "full_like": _CONSTANT,

@@ -8,7 +8,7 @@ fused attention on CPU.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
@@ -106,6 +106,11 @@ def count_macs(module: nn.Module, input_shape: tuple[int, ...]) -> MacCount:
     )
 
 
+def macs_of(nodes: Iterable[Node]) -> int:
+    """Count the multiply-accumulates of nodes of a graph: ATen operators, or ExecuTorch's wrappers of them."""
+    return sum(_count_node(node)[0] for node in nodes if node.op == "call_function")
+
+
 def _first_names(module: nn.Module) -> dict[str, str]:
     """Map every path of a submodule to the first one that it is known by, so that shared modules are counted once."""
     first: dict[int, str] = {}
@@ -144,13 +149,16 @@ def _count_node(node: Node) -> tuple[int, Counter[str]]:
     """Run one operator of the graph on its fake tensors and count what runs."""
     if isinstance(node.target, torch._ops.HigherOrderOperator):
         return 0, Counter([str(node.target)])
-    if not isinstance(node.target, torch._ops.OpOverload):
+    operator: object = node.target
+    if not isinstance(operator, torch._ops.OpOverload):
+        operator = getattr(operator, "_op", None)  # what ExecuTorch wraps before lowering
+    if not isinstance(operator, torch._ops.OpOverload):
         return 0, Counter()  # Python's own arithmetic on sizes and items of tuples
     args = map_arg(node.args, lambda source: source.meta["val"])
     kwargs = map_arg(node.kwargs, lambda source: source.meta["val"])
     counter = _Counter()
     with torch.no_grad(), counter:
-        node.target(*args, **kwargs)
+        operator(*args, **kwargs)
     return counter.macs, counter.uncounted
 
 

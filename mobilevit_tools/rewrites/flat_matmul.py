@@ -17,6 +17,8 @@ from mobilevit_tools.rewrites.functions import Function, Replacement, Run
 def _matmul(_: Run, left: Tensor, right: Tensor) -> object:
     if left.dim() != right.dim() or left.dim() < 3 or left.shape[:-2] != right.shape[:-2]:
         return NotImplemented
+    if left.dim() == 3:
+        return torch.bmm(left, right)
     product = torch.bmm(left.flatten(0, -3), right.flatten(0, -3))
     return product.reshape(*left.shape[:-1], right.shape[-1])
 
