@@ -13,6 +13,8 @@ from mobilevit_tools.models.factory import LoadedModel, load_model
 from mobilevit_tools.models.own import is_file_reference, short_name
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.verification.metrics import Distance
+from mobilevit_tools.verification.on_device import check_device, verify_on_device
 from mobilevit_tools.verification.parity import Parity, torch_reference, verify_session
 from mobilevit_tools.verification.tolerances import GATES, Tolerance
 
@@ -30,6 +32,9 @@ class VerifyResult:
         parity: The figures and the verdict.
         native: The same on the system's own runtime, where ``parity`` comes from a model of it and the system has it
             (Core ML on macOS).
+        device: Where the artifact ran, in full; None where it ran in this process.
+        difference: How far the device's outputs are from this machine's, over all inputs; None without a device, or
+            where this machine cannot run the artifact.
     """
 
     artifact: Path
@@ -39,6 +44,8 @@ class VerifyResult:
     digest_matches: bool | None
     parity: Parity
     native: Parity | None = None
+    device: str | None = None
+    difference: Distance | None = None
 
 
 def verify(
@@ -49,6 +56,7 @@ def verify(
     ema: bool | None = None,
     precision: str | None = None,
     images: Sequence[Path] | None = None,
+    device: str | None = None,
     progress: Progress = silent,
 ) -> VerifyResult:
     """Run an artifact and its PyTorch float32 model on the same inputs and apply the gate of its precision.
@@ -60,17 +68,22 @@ def verify(
         ema: Take the checkpoint's moving average; see :func:`mobilevit_tools.export`.
         precision: The gate to apply; by default the manifest's precision.
         images: Photos to verify with; by default the bundled ones.
+        device: Where to run it, as ``mvt devices`` lists them; by default in this process. ``host`` is the native
+            runner on this machine.
         progress: Told of every step.
 
     Raises:
         BadInputError: The artifact or the model's weights cannot be read, or are not those of the manifest.
-        UsageError: Nothing says what to compare with.
+        UsageError: Nothing says what to compare with, or the device does not run such an artifact.
+        DeviceError: The device failed, or the artifact crashed or hung on it.
         GateError: The gate failed; ``result`` holds the :class:`VerifyResult`.
     """
     from mobilevit_tools.data.bundled import verification_photos
     from mobilevit_tools.verification.inputs import build_inputs
 
     path = Path(artifact)
+    if device is not None:
+        check_device(device, path)
     with progress(f"Loading {path}"):
         session = open_session(path)
     with session:
@@ -81,11 +94,19 @@ def verify(
         if chosen not in GATES:
             raise UsageError(f"There is no gate for {chosen!r}.", hint=f"Gates: {', '.join(GATES)}.")
         inputs = build_inputs(loaded.preprocessing, verification_photos() if images is None else images)
-        with progress(f"Verifying on {len(inputs)} inputs"):
-            reference = torch_reference(loaded.module)
-            parity = verify_session(session, reference, inputs, GATES[chosen])
-            system = session.native()
-            native = None if system is None else verify_session(system, reference, inputs, GATES[chosen])
+        reference = torch_reference(loaded.module)
+        native = ran = None
+        if device is None:
+            with progress(f"Verifying on {len(inputs)} inputs"):
+                parity = verify_session(session, reference, inputs, GATES[chosen])
+                system = session.native()
+                native = None if system is None else verify_session(system, reference, inputs, GATES[chosen])
+        else:
+            with progress(f"Verifying on {len(inputs)} inputs, on {device}"):
+                ran = verify_on_device(
+                    device, path, session, reference=reference, inputs=inputs, tolerance=GATES[chosen]
+                )
+                parity = ran.parity
     result = VerifyResult(
         artifact=path,
         model=loaded.name,
@@ -94,10 +115,13 @@ def verify(
         digest_matches=describe_artifact(path) == manifest.artifact if manifest else None,
         parity=parity,
         native=native,
+        device=ran.device if ran else None,
+        difference=ran.difference if ran else None,
     )
     for verdict in (parity, native):
         if verdict is not None and verdict.status == "failed":
-            raise GateError(f"{path} does not compute {loaded.name}: {verdict.reason}.", result=result)
+            where = f" on {result.device}" if result.device else ""
+            raise GateError(f"{path} does not compute {loaded.name}{where}: {verdict.reason}.", result=result)
     return result
 
 

@@ -22,6 +22,9 @@ def verify(
     ema: Ema = None,
     precision: Annotated[str | None, typer.Option("--precision", help="The gate to apply.")] = None,
     images: Images = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="Run it there; `mvt devices` lists them. Default: in this process.")
+    ] = None,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
@@ -36,18 +39,26 @@ def verify(
             ema=ema,
             precision=precision,
             images=photos_in(images),
+            device=device,
             progress=output.progress,
         )
         output.show(result, _render)
 
 
 def _render(console: Console, result: VerifyResult) -> None:
-    from mobilevit_tools.cli.tables import parity_table, status
+    from mobilevit_tools.cli.tables import number, parity_table, status
 
     parity_table(console, result.parity, result.gate)
     if result.native is not None:
         console.print("Core ML itself, on this system:")
         parity_table(console, result.native, result.gate)
+    if result.device is not None:
+        apart = "which cannot run it"
+        if result.difference is not None:
+            apart = (
+                f"{number(result.difference.max_abs_rel, '.2e')}, {number(result.difference.snr_db, '.1f')} dB apart"
+            )
+        console.print(f"ran on {escape(result.device)}; from this machine: {apart}", highlight=False, soft_wrap=True)
     if result.digest_matches is False:
         console.print("[yellow]The artifact is not the file that its manifest describes.[/]")
     reason = f": {escape(result.parity.reason)}" if result.parity.reason else ""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mobilevit_tools
 from mobilevit_tools.devices import RunRequest, adb, open_device, remote, runner, toolchain
 from mobilevit_tools.errors import DeviceError, ExitCode, MissingDependencyError, UsageError
 from tests.devices.conftest import CRASHES, HANGS, Artifacts, relative_error
@@ -286,3 +287,15 @@ def test_without_adb_the_remedy_is_a_command(empty_path: Path, monkeypatch: pyte
     assert not found.ready
     assert found.remedy is not None
     assert found.remedy.endswith("-m mobilevit_tools.devices.prepare adb")
+
+
+def test_an_artifact_is_verified_there(phone: Phone, exported: Path) -> None:
+    result = mobilevit_tools.verify(exported / "executorch-xnnpack-fp32/model.pte", device="adb")
+    assert result.device is not None
+    assert result.device.endswith("(adb:" + SERIAL + ")")
+    assert result.parity.status == "passed"
+    assert result.parity.inputs >= 11
+    assert result.difference is not None
+    assert result.difference.snr_db is not None
+    assert result.difference.snr_db > 100
+    assert phone.files() == ""

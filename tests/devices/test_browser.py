@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mobilevit_tools
 from mobilevit_tools.devices import RunRequest, browser, open_device
 from mobilevit_tools.errors import BadInputError, DeviceError, UsageError
 from tests.devices.conftest import Artifacts, relative_error
@@ -79,3 +80,14 @@ def test_without_chromium_the_remedy_is_a_command(empty_path: Path) -> None:
     assert found.detail == "chromium is not installed."
     assert found.remedy is not None
     assert found.remedy.endswith("-m mobilevit_tools.devices.prepare browser")
+
+
+def test_an_artifact_is_verified_there(exported: Path) -> None:
+    result = mobilevit_tools.verify(exported / "onnx-fp32/model.onnx", device="browser")
+    assert result.device is not None
+    assert result.device.startswith("browser (Chromium ")
+    assert result.parity.status == "passed"
+    assert result.parity.inputs >= 11
+    assert result.difference is not None
+    assert result.difference.snr_db is not None
+    assert result.difference.snr_db > 100

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mobilevit_tools
 from mobilevit_tools.devices import RunRequest, open_device, remote, ssh
 from mobilevit_tools.errors import DeviceError, MissingDependencyError, UsageError
 from tests.devices.conftest import CRASHES, HANGS, Artifacts, relative_error
@@ -249,3 +250,15 @@ def test_without_ssh_the_remedy_is_a_command(empty_path: Path) -> None:
     (found,) = ssh.probe()
     assert found.remedy is not None
     assert found.remedy.endswith("-m mobilevit_tools.devices.prepare ssh")
+
+
+def test_an_artifact_is_verified_there(board: Board, exported: Path) -> None:
+    result = mobilevit_tools.verify(exported / "onnx-fp32/model.onnx", device=board.spec)
+    assert result.device is not None
+    assert result.device.endswith(f"({board.spec})")
+    assert result.parity.status == "passed"
+    assert result.parity.inputs >= 11
+    assert result.difference is not None
+    assert result.difference.snr_db is not None
+    assert result.difference.snr_db > 100
+    assert board.files() == ""

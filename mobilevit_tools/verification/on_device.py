@@ -1,0 +1,138 @@
+"""The verdict on a device: what it computes against the PyTorch float32 model, and against this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mobilevit_tools.devices import RunRequest, open_device
+from mobilevit_tools.devices.registry import find_kind
+from mobilevit_tools.errors import UsageError
+from mobilevit_tools.runtimes._base import Session, UnsupportedOperatorError
+from mobilevit_tools.runtimes.registry import runtime_of
+from mobilevit_tools.verification.metrics import Distance, distance, worst
+from mobilevit_tools.verification.parity import FREE_BATCH, Parity, Reference, verify_session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from mobilevit_tools.verification.inputs import VerificationInput
+    from mobilevit_tools.verification.tolerances import Tolerance
+
+TIMEOUT_S = 1800.0
+"""An emulated device takes minutes where a phone takes a second."""
+
+
+@dataclass(frozen=True)
+class DeviceVerification:
+    """What a device computed.
+
+    Attributes:
+        device: Where it ran, in full.
+        parity: Its figures against PyTorch, and the verdict.
+        difference: Its distance from what this machine computes; None where this machine cannot run the artifact.
+    """
+
+    device: str
+    parity: Parity
+    difference: Distance | None
+
+
+def check_device(device: str, artifact: Path) -> None:
+    """Refuse a device that does not run artifacts of this target, before anything is loaded.
+
+    Raises:
+        UsageError: It does not, or there is no such device.
+        BadInputError: The artifact is none that mvt knows.
+    """
+    kind, target = find_kind(device), runtime_of(artifact).target
+    if target not in kind.targets or (device == "host" and target == "coreml"):
+        raise UsageError(
+            f"{device} does not run {target} artifacts: it runs {' and '.join(kind.targets)}.",
+            hint="`mvt devices` lists the others; without --device, the artifact is verified on this machine.",
+            code="wrong_target",
+        )
+    if device == "count":
+        raise UsageError(
+            "count computes what this machine computes, only slower.", hint="Leave --device away, or give host."
+        )
+
+
+def verify_on_device(
+    device: str,
+    artifact: Path,
+    session: Session,
+    *,
+    reference: Reference,
+    inputs: Sequence[VerificationInput],
+    tolerance: Tolerance,
+) -> DeviceVerification:
+    """Run all inputs on a device, in one run there, and judge what comes back by ``tolerance``.
+
+    Args:
+        device: As in ``--device``.
+        artifact: The artifact.
+        session: The artifact on this machine.
+        reference: The PyTorch model.
+        inputs: What to run; those that the artifact's input cannot express are left out.
+        tolerance: The gate.
+
+    Raises:
+        DeviceError: The device failed.
+        UsageError: The artifact has more outputs than the runner returns.
+    """
+    if len([output for output in session.outputs if output.kind != "label"]) > 1:
+        raise UsageError(
+            f"{artifact} has {len(session.outputs)} outputs, and devices return the first one only.",
+            hint="Verify it on this machine, without --device.",
+        )
+    info = session.inputs[0]
+    arrays = [item.pixels if info.kind == "image" else item.tensor for item in inputs]
+    batch = info.shape[0] or FREE_BATCH
+    feeds = [np.repeat(array, batch, axis=0).astype(info.dtype) for array in arrays if array is not None]
+    with open_device(device) as opened:
+        ran = opened.measure(RunRequest(artifact, np.concatenate(feeds), warmup=0, iterations=1, timeout_s=TIMEOUT_S))
+    outputs = np.split(ran.outputs, len(feeds))
+    return DeviceVerification(
+        ran.device,
+        verify_session(_Ran(session, outputs), reference, inputs, tolerance),
+        _apart(session, feeds, outputs),
+    )
+
+
+def _apart(session: Session, feeds: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> Distance | None:
+    with suppress(UnsupportedOperatorError):
+        here = [session.run(feed)[0] for feed in feeds]
+        return worst([distance(wanted, got) for wanted, got in zip(here, outputs, strict=True)])
+    return None
+
+
+class _Ran(Session):
+    """An artifact that has run elsewhere: gives what came back, in the order of the inputs."""
+
+    def __init__(self, session: Session, outputs: Sequence[NDArray[Any]]) -> None:
+        self.inputs, self.outputs = session.inputs, session.outputs
+        self.contract, self.metadata = session.contract, session.metadata
+        self._outputs = iter(outputs)
+        self._session = session
+
+    def prepare(self, array: NDArray[Any]) -> Callable[[], object]:
+        """Return a call that gives the next outputs; see the base class."""
+        return lambda: self.run(array)
+
+    def run(self, array: NDArray[Any]) -> list[NDArray[Any]]:  # noqa: ARG002
+        """Give the next outputs; see the base class."""
+        return [next(self._outputs)]
+
+    def operators(self) -> Mapping[str, int]:
+        """Count operators by type; see the base class."""
+        return self._session.operators()
+
+    def close(self) -> None:
+        """Leave the session to its owner."""
