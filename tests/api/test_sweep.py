@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,14 +12,8 @@ import pytest
 from mobilevit_tools.api.sweep import SweepResult, sweep
 from mobilevit_tools.errors import MvtError, UsageError
 from mobilevit_tools.sweep.ledger import RESULTS
+from tests.sweep.conftest import environment_of_cells  # noqa: F401
 from tests.sweep.stand_in import RUNNER, entries, eventually
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _children_find_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))))
 
 
 def write_plan(folder: Path, *options: Mapping[str, object]) -> Path:

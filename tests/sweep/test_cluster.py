@@ -36,15 +36,15 @@ STORE = {"object_store_memory": 80 << 20}
 def cluster() -> Iterator[Cluster]:
     """Two nodes with two CPUs each; both may measure themselves, and each has a phone of its own."""
     before = dict(os.environ)
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a socket's path must be short
+    folder = tempfile.mkdtemp(prefix="mvt-", dir="/tmp")  # a socket's path must be short
+    Path(folder, "ray").mkdir()
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": folder, "TMPDIR": folder, "PYTHONPATH": str(ROOT)}
     made = Cluster()
     try:
         made.add_node(
             num_cpus=2,
             resources={"device:host": 1, "device:adb:A": 1},
             include_dashboard=False,
-            temp_dir=folder,
             **STORE,
         )
         made.add_node(num_cpus=2, resources={"device:host": 1, "device:adb:B": 1}, **STORE)
@@ -160,17 +160,22 @@ def test_a_device_that_no_node_offers_is_said_at_once(workers: RayWorkers, tmp_p
     assert [entry.cell for entry in entries(tmp_path)] == [fine.name]
 
 
-def test_a_device_that_goes_away_is_an_error_and_no_wait(cluster: Cluster, workers: RayWorkers, tmp_path: Path) -> None:
-    node = cluster.add_node(num_cpus=1, resources={"device:adb:C": 1}, **STORE)
+def test_devices_that_go_away_are_errors_and_no_wait(cluster: Cluster, workers: RayWorkers, tmp_path: Path) -> None:
+    """Neither the cell that runs on one nor the one that waits for its machine's only CPU."""
+    node = cluster.add_node(num_cpus=1, resources={"device:adb:C": 1, "device:adb:D": 1}, **STORE)
     workers.wait()
-    jobs = [job_of(stand_in(tmp_path, "adb:C", seconds=60, mark=f"{n}")) for n in range(2)]
-    assert workers.start(jobs[0], alone=False)
+    jobs = [job_of(stand_in(tmp_path, f"adb:{name}", seconds=60)) for name in "CD"]
+    assert [workers.refusal(job) for job in jobs] == [None, None]
+    assert [workers.start(job, alone=False) for job in jobs] == [True, True]
     eventually(lambda: entries(tmp_path))
     cluster.remove_node(node, allow_graceful=False)
     ended: list[tuple[Job, CellResult]] = []
-    eventually(lambda: ended.extend(workers.wait()) or ended)
-    assert [(job, result.status) for job, result in ended] == [(jobs[0], "error")]
-    eventually(lambda: workers.wait() or workers.refusal(jobs[1]))
+    eventually(lambda: ended.extend(workers.wait()) or len(ended) == 2)
+    assert {job for job, _ in ended} == set(jobs)
+    assert {result.status for _, result in ended} == {"error"}
+    assert len(entries(tmp_path)) == 1
+    refused = [workers.refusal(job) for job in jobs]
+    assert [each and each.code for each in refused] == ["no_such_device"] * 2
 
 
 @pytest.mark.parametrize("ending", ["workers.close()", "os.kill(os.getpid(), 9)"], ids=["closed", "killed"])
@@ -178,7 +183,9 @@ def test_nothing_of_a_sweep_that_ends_goes_on(cluster: Cluster, tmp_path: Path, 
     program = f"""if True:
         import sys
         from tests.sweep.test_cluster import *
+        before = signal.getsignal(signal.SIGTERM)
         workers = RayWorkers(sys.argv[1])
+        assert signal.getsignal(signal.SIGTERM) is before
         workers.start(job_of(stand_in(Path(sys.argv[2]), seconds=60)), alone=False)
         eventually(lambda: entries(Path(sys.argv[2])))
         {ending}
