@@ -42,6 +42,18 @@ class ImageModel(nn.Module):
         return torch.softmax(outputs, dim=-1) if self.probabilities and isinstance(outputs, Tensor) else outputs
 
 
+def _passes(*, quantized: bool) -> ct.PassPipeline:
+    """Return coremltools' passes; before it quantizes, equal constants have to stay apart.
+
+    Merged ones (such as biases of zeros) belong to operators that are quantized and to some that are not, and
+    coremltools refuses that.
+    """
+    pipeline = ct.PassPipeline()
+    if quantized:
+        pipeline.remove_passes({"common::const_deduplication"})
+    return pipeline
+
+
 def lower(
     module: nn.Module,
     spec: ExportSpec,
@@ -76,6 +88,7 @@ def lower(
         classifier_config=classifier,
         minimum_deployment_target=getattr(ct.target, spec.deployment_target),
         compute_precision=compute_precision(spec.arithmetic, program, keep),
+        pass_pipeline=_passes(quantized=quantization is not None),
         skip_model_load=True,
     )
     if quantization is not None:

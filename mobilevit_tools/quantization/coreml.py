@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import coremltools as ct
 import coremltools.optimize.coreml as cto
 from coremltools.converters.mil.frontend.milproto import load as milproto
-from coremltools.converters.mil.mil.passes.graph_pass import PassOption
+from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass, PassOption
 from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 from coremltools.models.utils import _apply_graph_pass
 
@@ -57,9 +57,9 @@ def quantize(
         package.save(str(path))
         program = load_program(path)
         kept = _operations(program, quantization.keep)
+        ranges = None
         if quantization.calibration is not None:
             ranges = measure_ranges(program, quantization.calibration, takes_image=takes_image, batch=batch)
-            package = _quantize_activations(package, ranges, kept)
     if quantization.precision in PALETTE_BITS:
         palette = cto.OpPalettizerConfig(
             mode="kmeans", nbits=PALETTE_BITS[quantization.precision], weight_threshold=SMALLEST_WEIGHT
@@ -75,7 +75,16 @@ def quantize(
         )
     else:
         linear = cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=SMALLEST_WEIGHT)
-    return cto.linear_quantize_weights(package, _config(linear, kept))
+    weights = PASS_REGISTRY["compression::linear_quantize_weights"]
+    weights.set_options([PassOption("config", _config(linear, kept)), PassOption("joint_compression", False)])
+    # In one go: between two calls coremltools would merge equal constants, and then refuse what it merged.
+    return _apply_graph_pass(
+        package,
+        [*([] if ranges is None else _activation_passes(ranges, kept)), weights],
+        spec_version=ct.target.iOS16 if ranges is None else ct.target.iOS17,
+        pymil_load_func=milproto.load,
+        skip_model_load=True,
+    )
 
 
 def measure_ranges(program: Program, calibration: Calibration, *, takes_image: bool, batch: int) -> Ranges:
@@ -98,19 +107,12 @@ def measure_ranges(program: Program, calibration: Calibration, *, takes_image: b
     return ranges
 
 
-def _quantize_activations(package: ct.models.MLModel, ranges: Ranges, kept: Collection[str]) -> ct.models.MLModel:
+def _activation_passes(ranges: Ranges, kept: Collection[str]) -> list[AbstractGraphPass]:
     config = _config(cto.OpLinearQuantizerConfig(mode="linear_symmetric"), kept)
     passes = [PASS_REGISTRY[name] for name in ACTIVATION_PASSES]
     for graph_pass in passes:
         graph_pass.set_options([PassOption("config", config), PassOption("activation_stats", ranges)])
-    passes.append(PASS_REGISTRY["common::dequantize_quantize_pair_elimination"])
-    return _apply_graph_pass(
-        package,
-        passes,
-        spec_version=ct.target.iOS17,
-        pymil_load_func=milproto.load,
-        skip_model_load=True,
-    )
+    return [*passes, PASS_REGISTRY["common::dequantize_quantize_pair_elimination"]]
 
 
 def _config(

@@ -23,11 +23,11 @@ def _expected(net: torch.nn.Module) -> np.ndarray:
         return net(torch.from_numpy(INPUTS)).numpy()
 
 
-def _lower(folder: Path, precision: str, keep: tuple[str, ...] = ()) -> Path:
+def _lower(folder: Path, precision: str, keep: tuple[str, ...] = (), net: torch.nn.Module | None = None) -> Path:
     photos = calibration() if precision == "int8" else None
     spec = ExportSpec("coreml", precision=precision, tensor_io=True, deployment_target="iOS18")
     path = folder / f"{precision}.mlpackage"
-    lower(tiny(), spec, CONTRACT, path, plan_quantization("coreml", precision, photos, keep=keep))
+    lower(net or tiny(), spec, CONTRACT, path, plan_quantization("coreml", precision, photos, keep=keep))
     return path
 
 
@@ -46,6 +46,14 @@ def _size(path: Path) -> int:
 )
 def test_quantized_packages_compute_the_model(tmp_path: Path, precision: str, least_db: float) -> None:
     assert snr_db(_expected(tiny()), _run(_lower(tmp_path, precision))) > least_db
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-weight", "int4-weight", "palette8"])
+def test_equal_constants_of_other_operators_do_no_harm(tmp_path: Path, precision: str) -> None:
+    net = tiny()
+    for layer in (net.norm, net.out, net.pointwise):
+        layer.bias.zero_()
+    assert snr_db(_expected(net), _run(_lower(tmp_path, precision, net=net))) > 20
 
 
 def test_weights_take_the_room_that_their_bits_say(tmp_path: Path) -> None:
