@@ -36,12 +36,14 @@ class Output:
         console: For people, on stdout.
         log: For people, on stderr.
         interrupted: Whether Ctrl-C was pressed; libraries that swallow the exception do not make it undone.
+        left_behind: What people are told about what is on disk then.
     """
 
     def __init__(self, command: str, *, as_json: bool, verbosity: int, streams: Streams) -> None:
         self.command = command
         self.verbosity = verbosity
         self.interrupted = False
+        self.left_behind = "nothing was left behind"
         self._as_json = as_json
         self._streams = streams
         self.console = Console(file=streams.out, soft_wrap=False)
@@ -155,7 +157,7 @@ def _noticing_ctrl_c(output: Output) -> Iterator[None]:
 
 
 def _stopped(output: Output) -> typer.Exit:
-    output.fail(_InterruptedError("Interrupted; nothing was left behind."), None)
+    output.fail(_InterruptedError(f"Interrupted; {output.left_behind}."), None)
     return typer.Exit(ExitCode.INTERRUPTED)
 
 

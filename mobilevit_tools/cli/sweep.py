@@ -57,6 +57,7 @@ def sweep(
     with command_output("sweep", as_json=as_json, verbosity=verbose, on_failure=_render) as out:
         from mobilevit_tools.api.sweep import sweep as run
 
+        out.left_behind = f"finished cells are kept in {output}, and the same command goes on with the others"
         result = run(
             plan,
             output=output,

@@ -6,14 +6,18 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.manifest import tool_versions
 from mobilevit_tools.models.own import folder_name, is_file_reference
 from mobilevit_tools.quantization.precisions import PRECISIONS
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Status = Literal["passed", "failed", "error"]
 
@@ -177,13 +181,20 @@ def read_cell_result(raw: object, source: str) -> CellResult:
     Raises:
         BadInputError: It is no such result.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(CellResult).validate_python(raw)
+        return _validator().validate_python(raw)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise BadInputError(f"{source} is no result of a cell: {where}: {first['msg']}.", code="bad_results") from error
     except UsageError as error:
         raise BadInputError(f"{source} is no result of a cell: {error.message}", code="bad_results") from error
+
+
+@cache
+def _validator() -> TypeAdapter[CellResult]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(CellResult)

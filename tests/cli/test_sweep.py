@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +21,7 @@ from mobilevit_tools.sweep.ledger import RESULTS, open_ledger
 from mobilevit_tools.sweep.plan import read_plan
 from tests.cli.conftest import Ran
 from tests.conftest import SMALL
+from tests.sweep.stand_in import PATIENCE_S, eventually
 
 Mvt = Callable[..., Ran]
 
@@ -95,6 +101,29 @@ def test_columns_that_nobody_fills_are_left_out(mvt: Mvt, plan: Path, tmp_path: 
     finish(plan, tmp_path / "sweep", profile=None)
     ran = mvt("sweep", plan, "--output", tmp_path / "sweep")
     assert ran.out.splitlines()[0].split() == ["cell", "SNR", "dB", "size", "time"]
+
+
+def test_a_sweep_that_is_interrupted_ends_its_cells_and_says_that_it_goes_on(plan: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mobilevit_tools", "sweep", plan, "--output", tmp_path / "sweep", "--json"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    sweep = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+
+    def exporting() -> bool:
+        lines = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):  # it has ended meanwhile
+                lines.append(path.read_bytes())
+        return any(b"\0export\0" in line and os.fsencode(tmp_path) in line for line in lines)
+
+    eventually(exporting)
+    sweep.send_signal(signal.SIGINT)
+    said = json.loads(sweep.communicate(timeout=PATIENCE_S)[0])
+    assert sweep.returncode == 130
+    assert said["error"]["message"] == (
+        f"Interrupted; finished cells are kept in {tmp_path}/sweep, and the same command goes on with the others."
+    )
+    assert not exporting()
+    assert {path.name for path in tmp_path.iterdir()} == {"sweep", plan.name}
 
 
 def test_a_plan_that_is_wrong_is_bad_input(mvt: Mvt, plan: Path) -> None:
