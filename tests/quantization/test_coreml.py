@@ -57,7 +57,7 @@ def test_equal_constants_of_other_operators_do_no_harm(tmp_path: Path, precision
     for layer in net[1:4]:
         torch.nn.init.zeros_(layer.bias)
     net.eval().requires_grad_(requires_grad=False)
-    assert snr_db(_expected(net), _run(_lower(tmp_path, precision, net=net))) > 20
+    assert snr_db(_expected(net), _run(_lower(tmp_path, precision, net=net))) > 15
 
 
 def test_weights_take_the_room_that_their_bits_say(tmp_path: Path) -> None:
