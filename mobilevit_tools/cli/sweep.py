@@ -90,7 +90,9 @@ def _spectator(out: Output) -> Callable[[Outlook], AbstractContextManager[Watch]
             say(f"{outlook.reused} of {outlook.cells} cells are finished already.")
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         done = outlook.reused
-        with Progress(*columns, console=out.log, disable=not out.log.is_terminal, transient=True) as display:
+        hidden, calm = not out.log.is_terminal, 1  # a second: drawing must not disturb what is measured
+        with Progress(*columns, console=out.log, disable=hidden, transient=True, refresh_per_second=calm) as display:
+            overall = display.add_task(f"{done} of {outlook.cells} cells", total=None)
             running: dict[str, TaskID] = {}
 
             def tell(event: Event) -> None:
@@ -102,6 +104,7 @@ def _spectator(out: Output) -> Callable[[Outlook], AbstractContextManager[Watch]
                 if digest in running:
                     display.remove_task(running.pop(digest))
                 done += event.kind == "finished"
+                display.update(overall, description=f"{done} of {outlook.cells} cells")
                 status, seconds = event.result.status, event.result.seconds
                 again = "" if event.kind == "finished" else f", once more: {escape(event.result.message or '')}"
                 say(f"\\[{done}/{outlook.cells}] {name}: [{STYLES[status]}]{status}[/], {seconds:.1f} s{again}")

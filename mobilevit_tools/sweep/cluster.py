@@ -82,7 +82,9 @@ class RayWorkers:
         if any(self._suits(node, job) for node in self._nodes):
             return None
         if not job.needs.timed:
-            return job.error("no_cpus", "No machine of the cluster has a CPU left for cells.")
+            return job.error(
+                "no_cpus", "No machine of the cluster has a CPU for cells.", exit_code=ExitCode.DEVICE_FAILED
+            )
         resources = f'{{"{_RESOURCE}{job.cell.device}": 1}}'
         return job.error(
             "no_such_device",
@@ -103,8 +105,8 @@ class RayWorkers:
         node, cpus = None, 1
         where: str | NodeAffinitySchedulingStrategy = "SPREAD"
         if alone:
-            taken = [other for _, other in self._running.values()]
-            node = next((each for each in self._nodes if self._suits(each, job) and each not in taken), None)
+            taken = {other.id for _, other in self._running.values() if other is not None}
+            node = next((each for each in self._nodes if self._suits(each, job) and each.id not in taken), None)
             if node is None:
                 return False
             cpus, where = node.cpus, NodeAffinitySchedulingStrategy(node.id, soft=False)
