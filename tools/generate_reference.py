@@ -171,6 +171,7 @@ def rewrites() -> str:
         everywhere = set(rewrite.deployments) == set(DEPLOYMENTS)
         targets = "all targets" if everywhere else ", ".join(rewrite.deployments)
         where = f"By default for {targets}, {' and '.join(rewrite.precisions)}"
+        where += "" if rewrite.rounds_well else ", not where weights alone are quantized"
         family = f"; knows the family {rewrite.family}." if rewrite.family else "; works on any model."
         page += [
             f"## `{rewrite.name}`",

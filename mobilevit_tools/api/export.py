@@ -269,7 +269,14 @@ def _rewrite(loaded: LoadedModel, spec: ExportSpec) -> Rewritten:
 
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(spec.batch, 3, *loaded.preprocessing.input_size, generator=generator)
-    return apply(loaded.module, example, deployment=spec.deployment, precision=spec.arithmetic, names=spec.rewrites)
+    return apply(
+        loaded.module,
+        example,
+        deployment=spec.deployment,
+        precision=spec.arithmetic,
+        weights_alone=PRECISIONS[spec.precision].weights_alone,
+        names=spec.rewrites,
+    )
 
 
 def _with_flips(parity: Parity, flips: int | None) -> Parity:

@@ -15,11 +15,13 @@ class Precision:
         name: The name that ``--precision`` takes.
         summary: What it does, in a few words.
         calibrated: Whether ranges of activations are measured on photos.
+        weights_alone: Whether weights are rounded, and activations not.
     """
 
     name: str
     summary: str
     calibrated: bool = False
+    weights_alone: bool = False
 
 
 PRECISIONS: Mapping[str, Precision] = MappingProxyType(
@@ -30,11 +32,11 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType(
             Precision("fp16", "weights and arithmetic in 16 bits"),
             Precision("int8", "weights and activations in 8 bits, ranges measured on photos", calibrated=True),
             Precision("dynamic-int8", "weights in 8 bits, ranges of activations measured at every inference"),
-            Precision("int8-weight", "weights in 8 bits, arithmetic in floating point"),
-            Precision("int4-weight", "weights in 4 bits, a scale per 32 of them; iOS 18 and later"),
-            Precision("palette8", "weights as indices into 256 values"),
-            Precision("palette6", "weights as indices into 64 values"),
-            Precision("palette4", "weights as indices into 16 values"),
+            Precision("int8-weight", "weights in 8 bits, arithmetic in floating point", weights_alone=True),
+            Precision("int4-weight", "weights in 4 bits, a scale per 32 of them; iOS 18 and later", weights_alone=True),
+            Precision("palette8", "weights as indices into 256 values", weights_alone=True),
+            Precision("palette6", "weights as indices into 64 values", weights_alone=True),
+            Precision("palette4", "weights as indices into 16 values", weights_alone=True),
         )
     }
 )

@@ -42,6 +42,7 @@ def apply(
     *,
     deployment: str,
     precision: str = "fp32",
+    weights_alone: bool = False,
     names: Sequence[str] | None = None,
 ) -> Rewritten:
     """Rewrite a copy of ``module``, and prove the copy on ``example``; the given one stays as it is.
@@ -53,13 +54,15 @@ def apply(
         example: An input (B, 3, H, W) of the size that will be exported.
         deployment: A member of ``registry.DEPLOYMENTS``: the target, and its backend where it has several.
         precision: ``fp32`` or ``fp16``.
+        weights_alone: Whether weights are going to be rounded, and activations not.
         names: The rewrites to apply; by default those of the deployment and precision.
 
     Raises:
         UsageError: A name is unknown.
         GateError: The copy does not compute what ``module`` computes.
     """
-    chosen = default_rewrites(deployment, precision) if names is None else select_rewrites(names)
+    defaults = default_rewrites(deployment, precision, weights_alone=weights_alone)
+    chosen = defaults if names is None else select_rewrites(names)
     dtype = next(module.parameters()).dtype
     rewritten: nn.Module = copy.deepcopy(module).eval().requires_grad_(requires_grad=False).double()
     example = example.double()

@@ -31,7 +31,9 @@ class Rewrite:
         name: The name that ``--rewrites`` takes; its module has the same name.
         summary: What it does, in a few words.
         deployments: The targets (with their backends) whose default set holds it.
-        precisions: The precisions whose default set holds it.
+        precisions: The precisions of arithmetic whose default set holds it.
+        rounds_well: Whether the weights that it leaves can be rounded as well as those that it found. Scales that are
+            folded in make the weights of one output channel as unlike as the channels of the input.
         family: The model family that it knows; None where it works on any module.
     """
 
@@ -39,6 +41,7 @@ class Rewrite:
     summary: str
     deployments: tuple[str, ...] = DEPLOYMENTS
     precisions: tuple[str, ...] = ("fp32", "fp16")
+    rounds_well: bool = True
     family: str | None = None
 
     @property
@@ -55,7 +58,7 @@ REWRITES: Mapping[str, Rewrite] = MappingProxyType(
         for rewrite in (
             Rewrite("merged_heads", "two averaged classifier heads as one Linear", family="care"),
             Rewrite("batch_norm_backward", "BatchNorm folded into the convolution before it"),
-            Rewrite("batch_norm_forward", "BatchNorm folded into the unpadded convolution after it"),
+            Rewrite("batch_norm_forward", "BatchNorm folded into the unpadded convolution after it", rounds_well=False),
             Rewrite("layer_scale", "layer scale folded into the last projection of its block", family="care"),
             Rewrite("half_attention", "linear attention within half range", precisions=("fp16",), family="care"),
             Rewrite(
@@ -75,12 +78,20 @@ REWRITES: Mapping[str, Rewrite] = MappingProxyType(
 )
 
 
-def default_rewrites(deployment: str, precision: str) -> tuple[str, ...]:
-    """Return the names of the rewrites that an export applies unless told otherwise, in order of application."""
+def default_rewrites(deployment: str, precision: str, *, weights_alone: bool = False) -> tuple[str, ...]:
+    """Return the names of the rewrites that an export applies unless told otherwise, in order of application.
+
+    Args:
+        deployment: A member of ``DEPLOYMENTS``.
+        precision: What is left in floating point computes in it: ``fp32`` or ``fp16``.
+        weights_alone: Whether weights are going to be rounded, and activations not.
+    """
     return tuple(
         rewrite.name
         for rewrite in REWRITES.values()
-        if deployment in rewrite.deployments and precision in rewrite.precisions
+        if deployment in rewrite.deployments
+        and precision in rewrite.precisions
+        and (rewrite.rounds_well or not weights_alone)
     )
 
 

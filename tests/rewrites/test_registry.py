@@ -29,6 +29,11 @@ def test_defaults_are_in_order_of_application(deployment):
     assert "batch_norm_forward" in names
 
 
+def test_what_makes_weights_harder_to_round_is_left_out_where_they_alone_are_rounded():
+    names = default_rewrites("onnx", "fp32", weights_alone=True)
+    assert set(default_rewrites("onnx", "fp32")) - set(names) == {"batch_norm_forward"}
+
+
 def test_selection_is_ordered_and_single():
     assert select_rewrites(["split_slices", "merged_heads", "split_slices"]) == ("merged_heads", "split_slices")
 
