@@ -75,7 +75,8 @@ def export(
     ] = None,
     calibration_size: Annotated[int, typer.Option("--calibration-size", help="How many of them to use.")] = 200,
     calibration_method: Annotated[
-        str | None, typer.Option("--calibration-method", help="min-max, percentile, entropy or histogram.")
+        str | None,
+        typer.Option("--calibration-method", help="min-max, percentile, entropy or histogram."),
     ] = None,
     max_drop: Annotated[
         float | None,

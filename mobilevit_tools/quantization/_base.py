@@ -20,7 +20,7 @@ METHODS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "onnx": ("percentile", "min-max", "entropy"),
         "executorch": ("histogram", "min-max"),
-        "coreml": ("min-max",),
+        "coreml": ("percentile", "min-max"),
     }
 )
 """How each target can turn measured activations into ranges, its default first."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import coremltools as ct
 import coremltools.optimize.coreml as cto
+import torch
 from coremltools.converters.mil.frontend.milproto import load as milproto
 from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass, PassOption
 from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
@@ -33,6 +34,8 @@ PALETTE_BITS = {"palette8": 8, "palette6": 6, "palette4": 4}
 INT4_BLOCK = 32
 SMALLEST_WEIGHT = 512
 """Weights with fewer elements stay as they are: their scales would take as much room."""
+OUTLIERS = 1000
+"""One value in so many is left out of a range by the method ``percentile``, at either end."""
 ACTIVATION_PASSES = (
     "compression::insert_prefix_quantize_dequantize_pair",
     "compression::insert_suffix_quantize_dequantize_pair",
@@ -59,7 +62,9 @@ def quantize(
         kept = _operations(program, quantization.keep)
         ranges = None
         if quantization.calibration is not None:
-            ranges = measure_ranges(program, quantization.calibration, takes_image=takes_image, batch=batch)
+            ranges = measure_ranges(
+                program, quantization.calibration, quantization.method, takes_image=takes_image, batch=batch
+            )
     if quantization.precision in PALETTE_BITS:
         palette = cto.OpPalettizerConfig(
             mode="kmeans", nbits=PALETTE_BITS[quantization.precision], weight_threshold=SMALLEST_WEIGHT
@@ -87,22 +92,35 @@ def quantize(
     )
 
 
-def measure_ranges(program: Program, calibration: Calibration, *, takes_image: bool, batch: int) -> Ranges:
-    """Return the smallest and largest value of every real-valued result and input over all photos."""
+def measure_ranges(program: Program, calibration: Calibration, method: str, *, takes_image: bool, batch: int) -> Ranges:
+    """Return the range of every real-valued result and input that holds the values of every photo.
+
+    Args:
+        program: What the package holds.
+        calibration: The photos.
+        method: ``min-max`` takes the smallest and the largest value of all; ``percentile`` leaves out one in a thousand
+            values of each batch at either end, so that outliers do not make 256 levels coarse for all others.
+        takes_image: Whether the package's input is an image and not a normalised tensor.
+        batch: Images per inference.
+    """
     ranges: Ranges = {}
 
-    def widen(name: str, low: float, high: float) -> None:
+    def widen(name: str, value: Tensor) -> None:
+        values = value.flatten()
+        left_out = values.numel() // OUTLIERS if method == "percentile" else 0
+        low = float(values.kthvalue(1 + left_out).values if left_out else values.min())
+        high = float(values.kthvalue(values.numel() - left_out).values if left_out else values.max())
         known = ranges.setdefault(name, {"rmin": low, "rmax": high})
         known["rmin"], known["rmax"] = min(known["rmin"], low), max(known["rmax"], high)
 
     def observe(operation: str, kind: str, name: str, value: Tensor) -> None:
         del operation, kind
-        widen(name, float(value.min()), float(value.max()))
+        widen(name, value)
 
     (entry,) = program.inputs
     arrays = calibration.pixel_batches(batch) if takes_image else calibration.batches(batch)
     for array in arrays:
-        widen(entry.name, float(array.min()), float(array.max()))
+        widen(entry.name, torch.from_numpy(array))
         program.run({entry.name: array}, "fp32", observe=observe)
     return ranges
 

@@ -34,7 +34,7 @@ def test_methods_are_the_targets_own() -> None:
         assert plan.record.calibration == photos.record
     with pytest.raises(UsageError, match="coreml has no calibration method") as caught:
         plan_quantization("coreml", "int8", photos, "entropy")
-    assert caught.value.hint == "It has min-max."
+    assert caught.value.hint == "It has percentile, min-max."
 
 
 def test_floating_precisions_quantize_nothing_and_weights_need_no_photos() -> None:

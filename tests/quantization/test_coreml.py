@@ -8,8 +8,8 @@ import torch
 
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.coreml import lower
+from mobilevit_tools.quantization import coreml
 from mobilevit_tools.quantization._base import plan_quantization
-from mobilevit_tools.quantization.coreml import measure_ranges
 from mobilevit_tools.quantization.sensitivity import round_weight
 from mobilevit_tools.runtimes.coreml import Program, load_program
 from mobilevit_tools.runtimes.registry import open_session
@@ -88,13 +88,30 @@ def test_ranges_cover_every_photo_and_not_the_last_alone(tmp_path: Path) -> None
     program = _program(tmp_path)
     pixels = smooth_pixels(3, seed=5)
     pixels[0] = np.where(pixels[0] > 127, 255, 0)
-    together = measure_ranges(program, calibration(pixels=pixels), takes_image=False, batch=1)
-    alone = [measure_ranges(program, calibration(pixels=each[None]), takes_image=False, batch=1) for each in pixels]
+    together = _ranges(program, pixels, "min-max")
+    alone = [_ranges(program, each[None], "min-max") for each in pixels]
     assert {"image", program.graph.outputs[0]} <= set(together)
     for name, measured in together.items():
         assert measured["rmin"] == min(each[name]["rmin"] for each in alone)
         assert measured["rmax"] == max(each[name]["rmax"] for each in alone)
     assert together["image"]["rmax"] > alone[-1]["image"]["rmax"]
+
+
+def test_percentiles_leave_out_what_is_rare_in_large_tensors_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coreml, "OUTLIERS", 3 * SIDE**2)
+    program = _program(tmp_path)
+    pixels = smooth_pixels(2, seed=5)
+    pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = 255, 0
+    usual, widest = (_ranges(program, pixels, method) for method in ("percentile", "min-max"))
+    assert usual["image"]["rmax"] < widest["image"]["rmax"]
+    assert usual["image"]["rmin"] > widest["image"]["rmin"]
+    assert usual[program.graph.outputs[0]] == widest[program.graph.outputs[0]]
+
+
+def _ranges(program: Program, pixels: np.ndarray, method: str) -> coreml.Ranges:
+    return coreml.measure_ranges(program, calibration(pixels=pixels), method, takes_image=False, batch=1)
 
 
 def test_only_operators_with_weights_read_eight_bits(tmp_path: Path) -> None:
