@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 import mobilevit_tools
 from mobilevit_tools import create_model, errors
-from mobilevit_tools.bundle.golden import Golden
+from mobilevit_tools.bundle.contents import Golden
 from mobilevit_tools.exporters.manifest import Manifest
 from mobilevit_tools.profiling.memory import peak_activation_bytes
 from mobilevit_tools.rewrites.registry import DEPLOYMENTS, REWRITES

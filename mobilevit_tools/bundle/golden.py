@@ -9,19 +9,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from mobilevit_tools.bundle.contents import Golden, GoldenInput, GoldenOutput
+from mobilevit_tools.bundle.snippets import render, snippets_of
 from mobilevit_tools.data.labels import unique_labels
-from mobilevit_tools.data.preprocessing import Preprocessing
-from mobilevit_tools.exporters.manifest import ArtifactFile, Manifest
+from mobilevit_tools.exporters.manifest import Manifest
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.verification.metrics import softmax
-from mobilevit_tools.verification.parity import Status
 from mobilevit_tools.verification.tolerances import GATES, Tolerance
 
 if TYPE_CHECKING:
@@ -33,98 +32,10 @@ if TYPE_CHECKING:
 
 BUNDLE_FOLDER = "bundle"
 GOLDEN_NAME = "golden.json"
-GOLDEN_SCHEMA = 1
 
 _SOFTMAX_GAIN = 0.5
 """A softmax halves every difference of its logits at least, in the largest and in the Euclidean norm: the rows of its
 Jacobian, diag(p) - p p^T, sum to 2 p (1 - p) in absolute values, and it is symmetric."""
-
-
-@dataclass(frozen=True)
-class GoldenInput:
-    """The stored input.
-
-    Attributes:
-        name: Its name in the artifact; ExecuTorch knows inputs by their position only.
-        file: The raw values, little-endian.
-        dtype: ``float32`` for a normalised tensor, ``uint8`` where the artifact takes an image.
-        shape: Its sizes.
-        layout: ``NCHW`` for a tensor; ``HWC, BGRA`` for an image, which is what a 32BGRA pixel buffer holds.
-        sha256: Digest of ``file``.
-        image: The same input as a PNG to look at, already resized and cropped.
-        source: The photo that it was made of.
-    """
-
-    name: str
-    file: str
-    dtype: Literal["float32", "uint8"]
-    shape: tuple[int, ...]
-    layout: Literal["NCHW", "HWC, BGRA"]
-    sha256: str
-    image: str
-    source: str
-
-
-@dataclass(frozen=True)
-class GoldenOutput:
-    """What the PyTorch float32 model answers, and how far an app may be from it.
-
-    Attributes:
-        name: Its name in the artifact; ExecuTorch knows outputs by their position only.
-        file: The expected values, raw float32, little-endian.
-        shape: Their sizes.
-        holds: ``logits``, ``probabilities`` or ``features``.
-        by_label: Whether Core ML gives a dictionary from label to value; ``file`` is in the order of the labels.
-        max_abs: The largest difference allowed of any value.
-        l2: The largest Euclidean norm allowed of all differences together.
-        sha256: Digest of ``file``.
-    """
-
-    name: str
-    file: str
-    shape: tuple[int, ...]
-    holds: Literal["logits", "probabilities", "features"]
-    by_label: bool
-    max_abs: float
-    l2: float
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Golden:
-    """Everything that ``golden.json`` says.
-
-    Attributes:
-        artifact: The artifact beside it, and its digest.
-        model: The model's name.
-        target: Its target.
-        backend: Its backend; None where the target has no choice.
-        precision: Its precision.
-        parity: What the export's own verification said of the artifact.
-        preprocessing: How any other photo becomes an input.
-        input: The stored input.
-        outputs: The expected outputs, in the artifact's order.
-        labels: Class names in index order, as the artifact gives them; None where they are unknown.
-        top1: The index of the expected class; None where the outputs are features.
-        snippets: Code that runs the artifact and compares.
-        tools: Versions by package.
-        schema: The version of this layout.
-    """
-
-    artifact: ArtifactFile
-    model: str
-    target: str
-    backend: str | None
-    precision: str
-    parity: Status
-    preprocessing: Preprocessing
-    input: GoldenInput
-    outputs: tuple[GoldenOutput, ...]
-    labels: tuple[str, ...] | None
-    top1: int | None
-    snippets: tuple[str, ...]
-    tools: Mapping[str, str]
-    schema: int = GOLDEN_SCHEMA
 
 
 def write_bundle(
@@ -139,8 +50,6 @@ def write_bundle(
         reference: Runs the PyTorch float32 model.
         inputs: The inputs of the verification; the most colourful photo among them is stored.
     """
-    from mobilevit_tools.bundle.snippets import render, snippets_of
-
     spec, contract = manifest.spec, manifest.contract
     bundle = artifact.parent / BUNDLE_FOLDER
     bundle.mkdir()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 if TYPE_CHECKING:
-    from mobilevit_tools.bundle.golden import Golden
+    from mobilevit_tools.bundle.contents import Golden
     from mobilevit_tools.exporters._base import ExportSpec
 
 KOTLIN = "GoldenCheck.kt"

@@ -8,7 +8,8 @@ import pytest
 from pydantic import TypeAdapter
 
 import mobilevit_tools
-from mobilevit_tools.bundle.golden import Golden, write_bundle
+from mobilevit_tools.bundle.contents import Golden
+from mobilevit_tools.bundle.golden import write_bundle
 from mobilevit_tools.data.bundled import verification_photos
 from mobilevit_tools.exporters.manifest import read_manifest
 from mobilevit_tools.runtimes.registry import open_session

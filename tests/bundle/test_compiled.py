@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from mobilevit_tools.bundle.golden import Golden
+from mobilevit_tools.bundle.contents import Golden
 from mobilevit_tools.bundle.snippets import KOTLIN, SWIFT, render
 from mobilevit_tools.devices import debian, toolchain
 from mobilevit_tools.runtimes.registry import open_session
