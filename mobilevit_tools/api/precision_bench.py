@@ -33,7 +33,8 @@ class PrecisionRow:
         size_ratio: Its size over that of the target's fp32 artifact.
         speed: The target's fp32 artifact (``a``) against this one (``b``), in turns on this machine; None where the
             target does not run here. Of fp32 it shows how well this machine repeats itself.
-        instructions: Instructions of one inference; None where they were not counted.
+        instructions: Instructions of one inference; None where they were not counted, or where the counted processor,
+            which lacks this one's vector extensions, computes something else.
     """
 
     artifact: ExportedArtifact
@@ -121,11 +122,18 @@ def bench_precisions(
                 if target in MEASURABLE:
                     speed = compare(fp32.path, artifact.path, threads=threads, rigor=rigor, progress=progress)
                     if count:
-                        instructions = profile(artifact.path, device="count", progress=progress).instructions
+                        instructions = _instructions(artifact, progress)
                 rows.append(
                     PrecisionRow(artifact, accuracy, artifact.size_bytes / fp32.size_bytes, speed, instructions)
                 )
     return PrecisionBench(model, tuple(rows))
+
+
+def _instructions(artifact: ExportedArtifact, progress: Progress) -> int | None:
+    try:
+        return profile(artifact.path, device="count", progress=progress).instructions
+    except GateError:
+        return None
 
 
 def _export(
