@@ -97,7 +97,8 @@ def observe(module: nn.Module, example: Tensor) -> Dataflow:
 
     def note(layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         calls[layer] += 1
-        inputs[layer] = id(args[0])
+        if args:  # a layer may hold a table that it returns, or take its input by name
+            inputs[layer] = id(args[0])
         outputs[id(output)] = layer
         watch.alive.append((args, output))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from tests.rewrites.seeded import assert_same, image, seeded
@@ -55,3 +56,30 @@ class Repeating(Branching):
 
 def test_shared_layers_stay():
     assert_same(seeded(Repeating()), ["batch_norm_backward"], image(5, 7), places=0)
+
+
+class Table(nn.Module):
+    """A layer that holds a tensor and takes no input, or takes it by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.offset = nn.Parameter(torch.ones(3, 1, 1))
+
+    def forward(self, *, x=None):
+        return self.offset if x is None else x + self.offset
+
+
+class Embedded(nn.Module):
+    """Convolution and norm between layers of the owner's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.named = Table(), Table()
+        self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.named(x=self.norm(self.conv(x + self.table())))
+
+
+def test_layers_that_take_no_input_or_take_it_by_name_are_left_alone():
+    assert_same(seeded(Embedded()), ["batch_norm_backward"], image(5, 7), places=1)
