@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from mobilevit_tools.api.profile import compare
 from mobilevit_tools.data.contract import Contract
+from mobilevit_tools.devices.registry import HOST_TARGETS
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import ExportSpec, load_exporter
 from mobilevit_tools.exporters.registry import find_target
@@ -18,7 +19,6 @@ from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 
-MEASURABLE = ("onnx", "executorch")
 DEVICES = (DEVICE, "count")
 EVERYTHING = "all rewrites"
 
@@ -58,7 +58,7 @@ class BenchResult:
 def bench_rewrites(
     models: Sequence[str],
     *,
-    targets: Sequence[str] = MEASURABLE,
+    targets: Sequence[str] = HOST_TARGETS,
     devices: Sequence[str] = (DEVICE,),
     threads: Sequence[int] = (1,),
     input_size: tuple[int, int] | None = None,
@@ -91,8 +91,8 @@ def bench_rewrites(
             raise UsageError(f"Rewrites are not measured on {device!r}.", hint=f"Give {' or '.join(DEVICES)}.")
     for target in targets:
         find_target(target)
-        if target not in MEASURABLE:
-            raise UsageError(f"{target} has no latency here.", hint=f"Give {' or '.join(MEASURABLE)}.")
+        if target not in HOST_TARGETS:
+            raise UsageError(f"{target} has no latency here.", hint=f"Give {' or '.join(HOST_TARGETS)}.")
     gains = []
     for name in models:
         with progress(f"Loading {name}"):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mobilevit_tools.api.bench import MEASURABLE
 from mobilevit_tools.api.evaluate import EvalResult, evaluate
 from mobilevit_tools.api.export import ExportedArtifact, ExportResult, export
 from mobilevit_tools.api.profile import compare, profile
+from mobilevit_tools.devices.registry import HOST_TARGETS
 from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.exporters._base import DEPLOYMENT_TARGETS
 from mobilevit_tools.exporters.registry import TARGETS, find_target
@@ -119,7 +119,7 @@ def bench_precisions(
                 fp32 = fp32 or artifact
                 accuracy = evaluate(artifact.path, eval_data, checkpoint=checkpoint, threads=threads, counter=counter)
                 speed = instructions = None
-                if target in MEASURABLE:
+                if target in HOST_TARGETS:
                     speed = compare(fp32.path, artifact.path, threads=threads, rigor=rigor, progress=progress)
                     if count:
                         instructions = _instructions(artifact, progress)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.exporters.staging import check_destination
+from mobilevit_tools.errors import UsageError
+from mobilevit_tools.exporters.staging import check_destination, write_whole
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.reporting.figures import FORMATS, figure_file, styled
 from mobilevit_tools.reporting.intake import read_runs
@@ -85,7 +83,7 @@ def report(
         files = {} if folder is None else _plot_files(shown, folder, plot_format, overwrite=overwrite)
         with progress(f"Writing {page}"):
             for path, content in {**files, page: render(shown).encode()}.items():
-                _write(path, content)
+                write_whole(path, content)
     return ReportResult(
         path=page,
         plots=tuple(files),
@@ -102,22 +100,3 @@ def _plot_files(shown: Contents, folder: Path, suffix: str, *, overwrite: bool) 
     for path in files:
         check_destination(path, overwrite=overwrite)
     return files
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write beside the final name and move, so that what has that name is whole."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    except OSError as error:
-        raise BadInputError(f"{path.parent} cannot be written: {error.strerror}.", code="output") from error
-    beside = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        beside.chmod(0o644)
-        beside.replace(path)
-    except OSError as error:
-        raise BadInputError(f"{path} cannot be written: {error.strerror}.", code="output") from error
-    finally:
-        beside.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from mobilevit_tools.errors import BadInputError, MvtError, UsageError
 from mobilevit_tools.exporters.manifest import tool_versions
 from mobilevit_tools.exporters.registry import TARGETS
-from mobilevit_tools.exporters.staging import check_destination
+from mobilevit_tools.exporters.staging import check_destination, write_whole
 from mobilevit_tools.jsonable import envelope
 from mobilevit_tools.matrix.aside import without_artifact
 from mobilevit_tools.matrix.baseline import Margins, check_comparable, compare_with_baseline, read_baseline
@@ -132,9 +132,9 @@ def smoke(
     )
     error = _error(result)
     if output is not None:
-        _write(output, json.dumps(envelope("smoke", result, error), allow_nan=False) + "\n")
+        write_whole(output, (json.dumps(envelope("smoke", result, error), allow_nan=False) + "\n").encode())
     if junit is not None:
-        _write(junit, junit_xml(result))
+        write_whole(junit, junit_xml(result).encode())
     if summary is not None:
         _append(summary, markdown_summary(result))
     if error is not None:
@@ -198,17 +198,6 @@ def _error(result: SmokeResult) -> MvtError | None:
         code="smoke_failed",
         result=result,
     )
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise BadInputError(f"{path} cannot be written: {error.strerror}.", code="output") from error
 
 
 def _append(path: Path, text: str) -> None:

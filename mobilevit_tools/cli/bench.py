@@ -61,11 +61,12 @@ def rewrites(
 ) -> None:
     """Measure models with their deployment rewrites and without, in turns, with intervals."""
     with command_output("bench rewrites", as_json=as_json, verbosity=verbose) as output:
-        from mobilevit_tools.api.bench import MEASURABLE, bench_rewrites
+        from mobilevit_tools.api.bench import bench_rewrites
+        from mobilevit_tools.devices.registry import HOST_TARGETS
 
         result = bench_rewrites(
             models,
-            targets=target or MEASURABLE,
+            targets=target or HOST_TARGETS,
             devices=device or ("host",),
             threads=threads or (1,),
             input_size=parse_size(input_size),

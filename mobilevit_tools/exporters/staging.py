@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -29,6 +30,29 @@ def check_destination(final: Path, *, overwrite: bool) -> None:
         raise UsageError(
             f"{final} exists already.", hint="Add --overwrite to replace it, or give another --output.", code="exists"
         )
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside its final name and move it, so that what has that name is whole.
+
+    Raises:
+        BadInputError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    except OSError as error:
+        raise BadInputError(f"{path.parent} cannot be written: {error.strerror}.", code="output") from error
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        beside.chmod(0o644)
+        beside.replace(path)
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be written: {error.strerror}.", code="output") from error
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 @dataclass
