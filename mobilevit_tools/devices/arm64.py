@@ -30,9 +30,9 @@ class Arm64Device(LocalDevice):
         """Nothing but the run that computes the outputs."""
         return 0, 0
 
-    def start(self, bundle: runner.Bundle) -> list[str | Path]:
+    def start(self, program: runner.Program) -> list[str | Path]:
         """The emulator around the runner's own loader."""
-        return [toolchain.find_qemu(), "-cpu", self._cpu, *bundle.command(".")]
+        return [toolchain.find_qemu(), "-cpu", self._cpu, *program.command(".")]
 
     def probe(self) -> Readiness:
         """Ready where the emulator, the cross compiler and the aarch64 libraries are."""

@@ -27,7 +27,7 @@ class CountDevice(LocalDevice):
         """One run to pack weights, one to count: the next ones would count the same."""
         return 1, 1
 
-    def start(self, bundle: runner.Bundle) -> list[str | Path]:
+    def start(self, program: runner.Program) -> list[str | Path]:
         """Callgrind around the runner, which finds its libraries beside itself."""
         return [
             toolchain.find_program("valgrind", "count"),
@@ -35,7 +35,7 @@ class CountDevice(LocalDevice):
             f"--callgrind-out-file={_COUNTS}",
             f"--toggle-collect={_MEASURED}",
             "--error-exitcode=0",
-            bundle.folder / runner.RUNNER,
+            program.files[runner.RUNNER],
         ]
 
     def measure(self, request: RunRequest) -> RunResult:

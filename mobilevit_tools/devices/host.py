@@ -15,9 +15,9 @@ class HostDevice(LocalDevice):
         """This machine's architecture."""
         return toolchain.host_arch()
 
-    def start(self, bundle: runner.Bundle) -> list[str]:
+    def start(self, program: runner.Program) -> list[str]:
         """The runner itself."""
-        return bundle.command(".")
+        return program.command(".")
 
     def probe(self) -> Readiness:
         """Ready wherever mvt runs."""

@@ -38,7 +38,7 @@ class LocalDevice(NativeDevice):
         return Path(self._scratch.name)
 
     @abstractmethod
-    def start(self, bundle: runner.Bundle) -> Sequence[str | Path]:
+    def start(self, program: runner.Program) -> Sequence[str | Path]:
         """The words that start the runner; its arguments follow them."""
 
     def push(self, files: Mapping[str, Path]) -> None:
@@ -48,9 +48,9 @@ class LocalDevice(NativeDevice):
             link.unlink(missing_ok=True)
             link.symlink_to(path)
 
-    def run(self, bundle: runner.Bundle, arguments: Sequence[str], timeout_s: float) -> process.Finished:
+    def run(self, program: runner.Program, arguments: Sequence[str], timeout_s: float) -> process.Finished:
         """Run it in the folder."""
-        command = [*self.start(bundle), *arguments]
+        command = [*self.start(program), *arguments]
         return process.run(command, timeout_s=timeout_s, cwd=self.folder, env=_ENVIRONMENT)
 
     def pull(self, name: str, path: Path) -> None:

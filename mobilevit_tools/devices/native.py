@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import tarfile
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ _INPUT, _OUTPUT, _PROFILE = "input.bin", "output.bin", "profile.bin"
 _SAYS = "runner: "
 _NOT_LOADED, _INPUT_REFUSED = 3, 4
 _SHELL_CANNOT_RUN = (126, 127)
+PACKED = ".tar"
 
 
 class NativeDevice(Device):
@@ -32,12 +34,16 @@ class NativeDevice(Device):
     def arch(self) -> str:
         """The architecture of the runner that the device takes: ``x86_64`` or ``aarch64``."""
 
+    def program(self, target: str) -> runner.Program:
+        """Return the runner for artifacts of a target; raises as `runner.build` does."""
+        return runner.build(target, self.arch())
+
     @abstractmethod
     def push(self, files: Mapping[str, Path]) -> None:
         """Put files into the device's folder under plain names; those that are already there need not travel."""
 
     @abstractmethod
-    def run(self, bundle: runner.Bundle, arguments: Sequence[str], timeout_s: float) -> Finished:
+    def run(self, program: runner.Program, arguments: Sequence[str], timeout_s: float) -> Finished:
         """Start the runner in the device's folder and wait for it.
 
         Returns:
@@ -70,8 +76,8 @@ class NativeDevice(Device):
         target = runtime_of(request.artifact).target
         if request.inputs.dtype.name not in protocol.DTYPES or request.inputs.ndim == 0:
             raise BadInputError(f"The native runner takes no {request.inputs.dtype} inputs.")
-        bundle = runner.build(target, self.arch())
-        model = f"model{request.artifact.suffix.lower()}"
+        program = self.program(target)
+        model = f"model{request.artifact.suffix.lower()}{PACKED if request.artifact.is_dir() else ''}"
         warmup, iterations = self.schedule(request)
         arguments = [model, _INPUT, _OUTPUT, str(warmup), str(iterations), "--threads", str(request.threads)]
         if request.per_op:
@@ -79,9 +85,10 @@ class NativeDevice(Device):
         with TemporaryDirectory(prefix="mvt-") as folder:
             work = Path(folder)
             protocol.write_tensor(work / _INPUT, request.inputs)
-            self.push(bundle.files | {model: request.artifact.absolute(), _INPUT: work / _INPUT})
+            file = _pack(request.artifact, work / model) if request.artifact.is_dir() else request.artifact.absolute()
+            self.push({**program.files, model: file, _INPUT: work / _INPUT})
             before = self.conditions()
-            report = protocol.parse_report(self._finish(bundle, arguments, request))
+            report = protocol.parse_report(self._finish(program, arguments, request))
             flags = tuple(dict.fromkeys((*before, *self.conditions())))
             self.pull(_OUTPUT, work / _OUTPUT)
             outputs = protocol.read_tensor(work / _OUTPUT)
@@ -101,8 +108,8 @@ class NativeDevice(Device):
             flags=flags,
         )
 
-    def _finish(self, bundle: runner.Bundle, arguments: Sequence[str], request: RunRequest) -> str:
-        done = self.run(bundle, arguments, request.timeout_s)
+    def _finish(self, program: runner.Program, arguments: Sequence[str], request: RunRequest) -> str:
+        done = self.run(program, arguments, request.timeout_s)
         if done.code == 0:
             return done.stdout
         if done.code is None:
@@ -117,7 +124,7 @@ class NativeDevice(Device):
             raise BadInputError(f"{request.artifact.name} does not run: {reason}.", code="not_runnable")
         if done.code in _SHELL_CANNOT_RUN or "Exec format error" in done.stderr:
             raise DeviceError(
-                f"{self.name} cannot start a program for {bundle.arch}: {reason}.",
+                f"{self.name} cannot start a program for {program.arch}: {reason}.",
                 hint="The device must be 64-bit and of that architecture.",
                 code="wrong_architecture",
             )
@@ -129,3 +136,17 @@ class NativeDevice(Device):
                 code="runner_crashed",
             )
         raise DeviceError(f"The runner on {self.name} failed with status {done.code}: {reason}.", code="runner_failed")
+
+
+def _pack(folder: Path, file: Path) -> Path:
+    """Pack an artifact that is a folder into one file, without what differs from copy to copy."""
+
+    def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+        entry.mtime = entry.uid = entry.gid = 0
+        entry.uname = entry.gname = ""
+        return entry
+
+    with tarfile.open(file, "w") as archive:
+        for path in sorted(folder.iterdir()):
+            archive.add(path, path.name, filter=plain)
+    return file

@@ -42,7 +42,12 @@ DEVICES: Mapping[str, DeviceKind] = MappingProxyType(
             "mobilevit_tools.devices.arm64", "arm64[:CPU]", "numerics of the phone's code path; never a latency"
         ),
         "adb": DeviceKind("mobilevit_tools.devices.adb", "adb[:SERIAL]", "CPU latency on an Android phone"),
-        "ssh": DeviceKind("mobilevit_tools.devices.ssh", "ssh:USER@HOST[:PORT]", "latency on a Linux board"),
+        "ssh": DeviceKind(
+            "mobilevit_tools.devices.ssh",
+            "ssh:USER@HOST[:PORT]",
+            "latency on a Linux board or a Mac",
+            ("onnx", "executorch", "coreml"),
+        ),
         "browser": DeviceKind(
             "mobilevit_tools.devices.browser", "browser", "latency in the browser (WebAssembly)", ("onnx",)
         ),

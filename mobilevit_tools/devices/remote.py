@@ -33,9 +33,12 @@ class RemoteDevice(NativeDevice):
 
     Attributes:
         folder: The device's folder, as the shell sees it: plain letters only.
+        is_runner: What the shell says to tell, in the folder, whether ``$pid`` is still the runner's: a number may by
+            now belong to another program.
     """
 
     folder: str
+    is_runner = '[ "$(readlink /proc/$pid/cwd)" = "$(pwd -P)" ]'
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -107,7 +110,8 @@ class RemoteDevice(NativeDevice):
         if self._resources is None:
             raise DeviceError(f"{self.name} is not in use.", hint="Use the device in a `with` block.")
         names = " ".join(shlex.quote(name) for name in files)
-        script = f"cd {self.folder} && df -Pk . && sha256sum {names} 2>/dev/null; true"
+        digest = "$(command -v sha256sum || echo shasum -a 256)"  # a Mac has the second
+        script = f"cd {self.folder} && df -Pk . && {digest} {names} 2>/dev/null; true"
         answer = self.check(self.shell(script), "cannot list its files").splitlines()
         there = {tuple(line.split(maxsplit=1)) for line in answer}
         digests = {name: _sha256(path) for name, path in files.items()}
@@ -122,11 +126,11 @@ class RemoteDevice(NativeDevice):
         if programs:
             self.check(self.shell(f"cd {self.folder} && chmod 755 {' '.join(programs)}"), "cannot start programs")
 
-    def run(self, bundle: runner.Bundle, arguments: Sequence[str], timeout_s: float) -> process.Finished:
+    def run(self, program: runner.Program, arguments: Sequence[str], timeout_s: float) -> process.Finished:
         """Start the runner through its own loader, on the biggest cores; stop it where the time limit does not."""
         threads = int(arguments[arguments.index("--threads") + 1])
         pin = self._pinning(threads)
-        words = shlex.join([*pin, *bundle.command("."), *arguments])
+        words = shlex.join([*pin, *program.command("."), *arguments])
         done = self.shell(
             f"cd {self.folder} && {{ {words} & echo $! > {_PID}; wait $!; code=$?; rm {_PID}; exit $code; }}", timeout_s
         )
@@ -135,9 +139,8 @@ class RemoteDevice(NativeDevice):
         return done
 
     def _stop(self) -> None:
-        """End a runner that was left behind; a number that now belongs to another program is told by its folder."""
-        same_folder = '[ "$(readlink /proc/$pid/cwd)" = "$(pwd -P)" ]'
-        self.shell(f"cd {self.folder} && pid=$(cat {_PID}) && {same_folder} && kill -9 $pid")
+        """End a runner that was left behind."""
+        self.shell(f"cd {self.folder} && pid=$(cat {_PID}) && {self.is_runner} && kill -9 $pid")
 
     def pull(self, name: str, path: Path) -> None:
         """Copy a file from the device."""

@@ -1,4 +1,7 @@
-"""Build the native runner of a runtime for an architecture, once, and gather all that it needs to start anywhere."""
+"""Build the native runner of a runtime for an architecture, once, and gather all that it needs to start anywhere.
+
+A Mac, which nothing here can build for, gets the same protocol in Python instead, for the runtimes that it has itself.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,14 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 from types import MappingProxyType
+from typing import Protocol
 
 from mobilevit_tools.devices import process, toolchain
 from mobilevit_tools.errors import BadInputError, DeviceError
 
 SOURCES = Path(__file__).parent / "native"
 RUNNER = "runner"
+SCRIPT = "runner.py"
 LOADERS: Mapping[str, str] = MappingProxyType(
     {"x86_64": "ld-linux-x86-64.so.2", "aarch64": "ld-linux-aarch64.so.1"},
 )
@@ -59,6 +64,21 @@ _RECIPES: Mapping[str, _Recipe] = MappingProxyType(
 )
 
 
+class Program(Protocol):
+    """A runner that can be put on a device and started there."""
+
+    @property
+    def arch(self) -> str:
+        """The architecture that it runs on."""
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Every file, by the name that it must have beside the others."""
+
+    def command(self, folder: str) -> list[str]:
+        """The words that start the runner from ``folder``."""
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A runner with every library that it needs, the C library and its loader included, in one folder.
@@ -79,6 +99,28 @@ class Bundle:
     def command(self, folder: str) -> list[str]:
         """The words that start the runner from ``folder`` with none of that machine's own libraries."""
         return [f"{folder}/{LOADERS[self.arch]}", "--library-path", folder, f"{folder}/{RUNNER}"]
+
+
+@dataclass(frozen=True)
+class Script:
+    """The runner in Python.
+
+    Attributes:
+        python: The interpreter there; it has the artifact's runtime.
+        arch: The architecture that it runs on.
+    """
+
+    python: str
+    arch: str
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The one file."""
+        return {SCRIPT: SOURCES / SCRIPT}
+
+    def command(self, folder: str) -> list[str]:
+        """The words that start the runner from ``folder``."""
+        return [self.python, f"{folder}/{SCRIPT}"]
 
 
 def build(target: str, arch: str) -> Bundle:

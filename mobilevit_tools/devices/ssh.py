@@ -1,8 +1,13 @@
-"""`ssh:USER@HOST[:PORT]`: a Linux board, through the ssh program and its configuration, over one connection."""
+"""`ssh:USER@HOST[:PORT]`: a Linux board or a Mac, through the ssh program and its configuration, over one connection.
+
+A board gets the native runner. A Mac gets the same runner in Python, and runs it with the runtimes that are installed
+there, Core ML among them.
+"""
 
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 from tempfile import mkdtemp
@@ -18,6 +23,9 @@ _DESTINATION = re.compile(
 _CONNECTION_FAILED = 255
 _COPY_TIMEOUT_S = 600.0
 _SYNTAX = "ssh:USER@HOST[:PORT]"
+_SYSTEMS = {"Linux": "Linux", "Darwin": "macOS"}
+_PYTHON = ".mvt-python"
+_WHEELS = {"onnx": ("onnxruntime",), "executorch": ("executorch", "torch"), "coreml": ("coremltools",)}
 
 
 class SshDevice(RemoteDevice):
@@ -31,12 +39,12 @@ class SshDevice(RemoteDevice):
         self._port = ["-p", str(port)] if port else []
         self._control: Path | None = None
         self._command: list[str | Path] = []
-        self._machine = ""
+        self._machine = self._system = ""
 
     @property
     def label(self) -> str:
-        """The board's architecture and address."""
-        return f"Linux {self._machine} ({self.name})"
+        """The system, its architecture and the address."""
+        return f"{_SYSTEMS[self._system]} {self._machine} ({self.name})"
 
     def arch(self) -> str:
         """What `connect` found."""
@@ -51,19 +59,49 @@ class SshDevice(RemoteDevice):
         options += [f"ControlPath={self._control}/master", "ControlPersist=600"]
         self._command = [program, *(f"-o{option}" for option in options), *self._port]
         system, _, machine = self.check(self.shell("uname -sm"), "does not describe itself").strip().partition(" ")
-        if system != "Linux":
+        if system not in _SYSTEMS:
             raise DeviceError(
-                f"{self.name} runs {system or 'an unknown system'}, and the native runner needs Linux.",
+                f"{self.name} runs {system or 'an unknown system'}, and the runner needs Linux or macOS.",
                 hint="Run mvt on that machine itself, with --device host.",
                 code="wrong_system",
             )
-        if machine not in runner.LOADERS:
+        self._system = system
+        if system == "Darwin":
+            self.is_runner = f"ps -o command= -p $pid | grep -q {runner.SCRIPT}"  # there is no /proc
+        elif machine not in runner.LOADERS:
             raise DeviceError(
                 f"{self.name} is {machine}, and the native runner is built for {' and '.join(runner.LOADERS)}.",
                 hint="Use a 64-bit board.",
                 code="wrong_architecture",
             )
         self._machine = machine
+
+    def program(self, target: str) -> runner.Program:
+        """The native runner; on a Mac the one in Python, which finds the target's runtime there.
+
+        Raises:
+            DeviceError: The Mac has no Python with that runtime.
+        """
+        if self._system != "Darwin":
+            return super().program(target)
+        python = self._python(target)
+        if python is None:
+            wheels = _WHEELS[target]
+            pinned = " ".join(f"{wheel}=={toolchain.package_version(wheel)}" for wheel in wheels)  # as here
+            raise DeviceError(
+                f"{self.name} has no Python with {wheels[0]}.",
+                hint=f"There: python3 -m venv {_PYTHON} && {_PYTHON}/bin/pip install {pinned}",
+                code="no_runtime",
+            )
+        return runner.Script(python, self._machine)
+
+    def _python(self, target: str) -> str | None:
+        """The Mac's interpreter that has a target's runtime."""
+        # found and not imported: an import of ONNX Runtime leaves files in the home folder
+        look = f"import importlib.util as u; raise SystemExit(u.find_spec('{_WHEELS[target][0]}') is None)"
+        places = f'"$HOME/{_PYTHON}/bin/python" python3'
+        script = f'for each in {places}; do "$each" -c "{look}" && echo "$each" && break; done 2>/dev/null'
+        return self.shell(script).stdout.strip() or None
 
     def disconnect(self) -> None:
         """Close the connection."""
@@ -73,8 +111,9 @@ class SshDevice(RemoteDevice):
             self._control = None
 
     def shell(self, script: str, timeout_s: float = 60.0) -> process.Finished:
-        """Run a script in the login shell."""
-        return self._check_connection(process.run([*self._command, self._host, script], timeout_s=timeout_s))
+        """Run a script in a POSIX shell, whatever the login shell is."""
+        words = shlex.join(["sh", "-c", script])
+        return self._check_connection(process.run([*self._command, self._host, words], timeout_s=timeout_s))
 
     def upload(self, path: Path, name: str) -> process.Finished:
         """Copy through the connection."""
@@ -98,9 +137,11 @@ class SshDevice(RemoteDevice):
         return done
 
     def probe(self) -> Readiness:
-        """Ready where the board can be logged in to and can run the runner."""
+        """Ready where the machine can be logged in to and can run the runner."""
         try:
             with self:
+                if self._system == "Darwin" and not any(self._python(target) for target in _WHEELS):
+                    self.program("coreml")
                 return Readiness(self.name, ready=True, detail=f"{self.label} answers.")
         except (DeviceError, MissingDependencyError) as error:
             return Readiness(self.name, ready=False, detail=error.message, remedy=error.hint)

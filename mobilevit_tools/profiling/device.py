@@ -30,6 +30,8 @@ ROUNDS = 4
 MAX_RUNS = 100_000
 MIN_SNR_DB = 60.0
 """Two processors differ in the order of their sums, far above this; a wrong kernel is far below."""
+MIN_SNR_DB_CORE_ML = 40.0
+"""Core ML also chooses what it computes in half precision: the fp16 gate of verification."""
 
 
 def profile_on_device(
@@ -107,7 +109,8 @@ def _check(artifact: Path, device: str, pilot: RunResult, expected: NDArray[Any]
     if pilot.outputs.shape != expected.shape:
         raise GateError(f"{artifact} gives {pilot.outputs.shape} on {device}, and {expected.shape} on this machine.")
     apart = distance(expected, pilot.outputs)
-    if not apart.finite or apart.snr_db is None or apart.snr_db < MIN_SNR_DB:
+    least = MIN_SNR_DB_CORE_ML if runtime_of(artifact).target == "coreml" else MIN_SNR_DB
+    if not apart.finite or apart.snr_db is None or apart.snr_db < least:
         raise GateError(
             f"{artifact} computes something else on {device} than on this machine "
             f"(SNR {'not finite' if apart.snr_db is None else f'{apart.snr_db:.1f} dB'}): its speed means nothing.",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,26 @@ from mobilevit_tools.errors import BadInputError, DeviceError, MissingDependency
 from tests.devices.conftest import Artifacts, relative_error
 
 
-def run(bundle: runner.Bundle, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [*bundle.command(str(bundle.folder)), *(str(word) for word in arguments)]
+def run(program: runner.Program, *arguments: object) -> subprocess.CompletedProcess[str]:
+    folder = program.files[runner.SCRIPT if isinstance(program, runner.Script) else runner.RUNNER].parent
+    command = [*program.command(str(folder)), *(str(word) for word in arguments)]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
 
-@pytest.fixture(scope="module", params=["executorch", "onnx"])
-def built(request: pytest.FixtureRequest, artifacts: Artifacts) -> tuple[runner.Bundle, Path]:
-    bundle = runner.build(request.param, toolchain.host_arch())
-    return bundle, artifacts.fp32 if request.param == "executorch" else artifacts.onnx
+@pytest.fixture(scope="module", params=["executorch", "onnx", "onnx in Python"])
+def built(request: pytest.FixtureRequest, artifacts: Artifacts) -> tuple[runner.Program, Path]:
+    if request.param == "onnx in Python":
+        return runner.Script(sys.executable, toolchain.host_arch()), artifacts.onnx
+    return (
+        runner.build(request.param, toolchain.host_arch()),
+        artifacts.fp32 if request.param == "executorch" else artifacts.onnx,
+    )
 
 
-def test_the_protocol_end_to_end(built: tuple[runner.Bundle, Path], artifacts: Artifacts, tmp_path: Path) -> None:
-    bundle, model = built
+def test_the_protocol_end_to_end(built: tuple[runner.Program, Path], artifacts: Artifacts, tmp_path: Path) -> None:
+    program, model = built
     protocol.write_tensor(tmp_path / "in", artifacts.inputs)
-    done = run(bundle, model, tmp_path / "in", tmp_path / "out", 3, 5, "--threads", 2)
+    done = run(program, model, tmp_path / "in", tmp_path / "out", 3, 5, "--threads", 2)
     assert done.returncode == 0, done.stderr
     fields = json.loads(done.stdout)
     assert set(fields) == {"load_ms", "warmup_ms", "samples_ms", "planned_bytes", "maxrss_kb", "threads"}
@@ -39,11 +45,12 @@ def test_the_protocol_end_to_end(built: tuple[runner.Bundle, Path], artifacts: A
     assert relative_error(outputs, artifacts.reference) < 1e-5
 
 
-def test_the_runner_tells_only_its_own_memory(built: tuple[runner.Bundle, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("built", ["executorch", "onnx"], indirect=True)
+def test_the_runner_tells_only_its_own_memory(built: tuple[runner.Program, Path], tmp_path: Path) -> None:
     ballast = np.ones(1 << 27, np.uint8)  # what the parent holds must not count
-    bundle, model = built
+    program, model = built
     protocol.write_tensor(tmp_path / "in", np.zeros((1, 3, 32, 32), np.float32))
-    done = run(bundle, model, tmp_path / "in", tmp_path / "out", 0, 1)
+    done = run(program, model, tmp_path / "in", tmp_path / "out", 0, 1)
     assert json.loads(done.stdout)["maxrss_kb"] * 1024 < ballast.nbytes
 
 
@@ -57,35 +64,35 @@ def test_the_runner_tells_only_its_own_memory(built: tuple[runner.Bundle, Path],
     ],
 )
 def test_an_input_that_does_not_fit_is_refused(
-    built: tuple[runner.Bundle, Path], tmp_path: Path, inputs: np.ndarray, words: str
+    built: tuple[runner.Program, Path], tmp_path: Path, inputs: np.ndarray, words: str
 ) -> None:
-    bundle, model = built
+    program, model = built
     protocol.write_tensor(tmp_path / "in", inputs)
-    done = run(bundle, model, tmp_path / "in", tmp_path / "out", 0, 1)
+    done = run(program, model, tmp_path / "in", tmp_path / "out", 0, 1)
     assert done.returncode == 4
     assert words in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"mvt1 float32 1 3 32 32\n", b"mvt1 float32 9999999999 9999999999\nx"])
-def test_a_broken_tensor_file_is_refused(built: tuple[runner.Bundle, Path], tmp_path: Path, content: bytes) -> None:
+def test_a_broken_tensor_file_is_refused(built: tuple[runner.Program, Path], tmp_path: Path, content: bytes) -> None:
     (tmp_path / "in").write_bytes(content)
     assert run(built[0], built[1], tmp_path / "in", tmp_path / "out", 0, 1).returncode == 2
 
 
-def test_a_damaged_model_is_refused_with_a_sentence(built: tuple[runner.Bundle, Path], tmp_path: Path) -> None:
-    bundle, model = built
+def test_a_damaged_model_is_refused_with_a_sentence(built: tuple[runner.Program, Path], tmp_path: Path) -> None:
+    program, model = built
     protocol.write_tensor(tmp_path / "in", np.zeros((1, 3, 32, 32), np.float32))
     half = tmp_path / f"half{model.suffix}"
     half.write_bytes(model.read_bytes()[:1500])
     for damaged in (half, tmp_path / "absent.pte"):
-        done = run(bundle, damaged, tmp_path / "in", tmp_path / "out", 0, 1)
+        done = run(program, damaged, tmp_path / "in", tmp_path / "out", 0, 1)
         assert done.returncode == 3
         assert done.stderr.splitlines()[-1].startswith("runner: ")
 
 
 @pytest.mark.parametrize("words", [[], ["a", "b", "c", "-1", "1"], ["a", "b", "c", "1", "x"]])
-def test_a_wrong_command_line_is_refused(built: tuple[runner.Bundle, Path], words: list[str]) -> None:
+def test_a_wrong_command_line_is_refused(built: tuple[runner.Program, Path], words: list[str]) -> None:
     assert run(built[0], *words).returncode == 2
 
 

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
 import socket
 import subprocess
+import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +17,7 @@ import numpy as np
 import pytest
 
 import mobilevit_tools
-from mobilevit_tools.devices import RunRequest, open_device, remote, ssh
+from mobilevit_tools.devices import RunRequest, open_device, remote, runner, ssh
 from mobilevit_tools.errors import DeviceError, MissingDependencyError, UsageError
 from tests.devices.conftest import CRASHES, HANGS, Artifacts, relative_error
 
@@ -57,7 +60,7 @@ class Board:
 def started_board() -> Iterator[Board]:
     with tempfile.TemporaryDirectory(prefix="mvt-board-") as name:
         folder = Path(name)
-        for part in ("home", "client", "bin"):
+        for part in ("home", "client", "bin", "python", "site", "project"):
             (folder / part).mkdir()
         folder.chmod(0o755)
         for key in ("host", "client/id"):
@@ -87,7 +90,9 @@ def started_board() -> Iterator[Board]:
         namespaces = ["--mount"] if root else ["--user", "--map-current-user", "--keep-caps", "--mount"]
         process = subprocess.Popen(
             ["unshare", *namespaces, "bash", str(Path(__file__).parent / "board" / "board.sh")],
-            env=os.environ | {"BOARD_FOLDER": str(folder), "BOARD_USER": user},
+            env=os.environ
+            | {"BOARD_FOLDER": str(folder), "BOARD_USER": user, "PYTHON": sys.base_prefix}
+            | {"SITE": sysconfig.get_path("purelib"), "PROJECT": str(Path(mobilevit_tools.__file__).parents[1])},
             stderr=(folder / "log").open("wb"),
         )
         if root:  # ssh insists that a key is its user's own
@@ -192,7 +197,7 @@ def test_no_space(board: Board, request_: RunRequest, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("uname", "code"), [("Linux armv7l", "wrong_architecture"), ("Darwin arm64", "wrong_system"), ("", "wrong_system")]
+    ("uname", "code"), [("Linux armv7l", "wrong_architecture"), ("FreeBSD amd64", "wrong_system"), ("", "wrong_system")]
 )
 def test_a_machine_that_cannot_run_the_runner(board: Board, uname: str, code: str) -> None:
     board.shell(f"echo {uname} > uname")
@@ -201,6 +206,101 @@ def test_a_machine_that_cannot_run_the_runner(board: Board, uname: str, code: st
     assert caught.value.error_code == code
     assert caught.value.hint is not None
     assert board.files() == "uname"
+
+
+# Core ML itself is on macOS only: behind coremltools' door the reference runtime computes.
+CORE_ML = """
+import sys
+if "model.mlpackage.tar" in sys.orig_argv:
+    import pathlib
+    import coremltools.models
+
+    def predict(self, data):
+        from mobilevit_tools.runtimes.registry import open_session
+        (array,) = data.values()
+        with open_session(pathlib.Path(self.package_path), threads=1) as session:
+            return {session.outputs[0].name: session.run(array)[0]}
+
+    coremltools.models.MLModel.predict = predict
+"""
+
+
+@pytest.fixture
+def mac(board: Board) -> Iterator[Board]:
+    """The board as a Mac would show itself: its name, no sha256sum, and a Python with the runtimes."""
+    folder = board.folder
+    board.shell("echo Darwin arm64 > uname")
+    (folder / "mac").mkdir()
+    (folder / "mac/sitecustomize.py").write_text(CORE_ML)
+    python = folder / "bin/python3"
+    python.write_text(
+        f"#!/bin/sh\n"
+        f"export PYTHONHOME={folder}/python LD_LIBRARY_PATH={folder}/python/lib\n"
+        f"export PYTHONPATH={folder}/mac:{folder}/project:{folder}/site PYTHONDONTWRITEBYTECODE=1\n"
+        f'exec {folder}/python/bin/python3 "$@"\n'
+    )
+    python.chmod(0o755)
+    yield board
+    python.unlink()
+    shutil.rmtree(folder / "mac")
+
+
+@pytest.mark.parametrize("kind", ["fp32", "int8", "onnx"])
+def test_a_mac_runs_what_its_python_has(mac: Board, request_: RunRequest, artifacts: Artifacts, kind: str) -> None:
+    request = replace(request_, artifact=getattr(artifacts, kind), per_op=True)
+    with open_device(mac.spec) as device:
+        result = device.measure(request)
+    assert result.device == f"macOS arm64 ({mac.spec})"
+    with open_device("host") as host:
+        np.testing.assert_array_equal(result.outputs, host.measure(request_ if kind == "fp32" else request).outputs)
+    assert result.timing is not None
+    assert (len(result.timing.warmup_ms), len(result.timing.samples_ms)) == (1, 3)
+    assert min(result.timing.samples_ms) > 0
+    assert result.maxrss_bytes is not None
+    assert 20 << 20 < result.maxrss_bytes < 2 << 30
+    assert result.planned_bytes is None
+    assert result.per_op
+    assert "not_pinned" in result.flags
+    assert mac.files() == "uname"
+
+
+def test_a_core_ml_package_travels_to_a_mac_whole(mac: Board, tmp_path: Path) -> None:
+    exported = mobilevit_tools.export(
+        "couplformer_kct2", random_weights=True, targets=["coreml"], output=tmp_path, tensor_io=True
+    )
+    package = Path(exported.artifacts[0].path)
+    result = mobilevit_tools.profile(package, device=mac.spec, rigor="quick")
+    assert result.target == "coreml"
+    assert result.latency_ms is not None
+    assert result.difference is not None
+    assert result.difference.snr_db is None or result.difference.snr_db > 100
+    assert mac.files() == "uname"
+
+
+def test_a_mac_without_the_runtime_says_how_to_get_it(mac: Board, request_: RunRequest) -> None:
+    (mac.folder / "bin/python3").write_text("#!/bin/sh\nexit 1\n")
+    with open_device(mac.spec) as device, pytest.raises(DeviceError, match="has no Python with executorch") as caught:
+        device.measure(request_)
+    assert caught.value.error_code == "no_runtime"
+    assert caught.value.hint is not None
+    assert "python3 -m venv .mvt-python && .mvt-python/bin/pip install executorch==" in caught.value.hint
+    found = open_device(mac.spec).probe()
+    assert not found.ready
+    assert "coremltools" in found.detail
+
+
+@pytest.mark.parametrize("faults", [("raise SystemExit(3)", "runner_failed"), ("while True: pass", "device_hangs")])
+def test_a_script_that_fails_or_hangs_on_a_mac(
+    mac: Board, request_: RunRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, faults: tuple[str, str]
+) -> None:
+    (tmp_path / "runner.py").write_text(faults[0])
+    monkeypatch.setattr(runner, "SOURCES", tmp_path)
+    with open_device(mac.spec) as device:
+        with pytest.raises(DeviceError) as caught:
+            device.measure(replace(request_, timeout_s=5))
+        assert "mvt-device" not in mac.shell("ls -l /proc/[0-9]*/cwd")
+    assert caught.value.error_code == faults[1]
+    assert mac.files() == "uname"
 
 
 def test_who_cannot_log_in_is_told_ssh_s_own_reason(board: Board) -> None:
