@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mobilevit_tools.errors import ExitCode, MvtError, UsageError
+from mobilevit_tools.errors import MvtError, UsageError
 from mobilevit_tools.matrix.cell import Cell, CellResult
+from mobilevit_tools.matrix.outcome import exit_code_of
 from mobilevit_tools.models.own import folder_name
 from mobilevit_tools.sweep.cluster import AUTO, RayWorkers
 from mobilevit_tools.sweep.expand import expand
@@ -25,14 +26,6 @@ ENGINES = ("local", "ray")
 OUTPUT = Path("sweep")
 ARTIFACTS = "artifacts"
 _DIGITS = 12
-_WORST_FIRST = (
-    ExitCode.GATE_FAILED,
-    ExitCode.DEVICE_FAILED,
-    ExitCode.MISSING_DEPENDENCY,
-    ExitCode.BAD_INPUT,
-    ExitCode.USAGE,
-    ExitCode.INTERNAL,
-)
 
 
 @dataclass(frozen=True)
@@ -133,8 +126,8 @@ def sweep(
         UsageError: The options contradict each other, or another sweep is writing to ``output``.
         MissingDependencyError: Ray is not installed.
         DeviceError: No cluster answers at ``address``.
-        MvtError: A cell failed, and ``result`` holds the :class:`SweepResult`. The class is that of exit code 4 where a
-            gate failed, else of the first of 6, 5, 3, 2 and 1 that a cell ended with; a crash or a hang is a 1.
+        MvtError: A cell failed, and ``result`` holds the :class:`SweepResult`. The class is that of the
+            worst exit code.
     """
     started = time.perf_counter()
     path, folder = Path(plan), Path(output)
@@ -167,7 +160,7 @@ def sweep(
             errors=statuses.count("error"),
             reused=reused,
             torn=ledger.torn,
-            exit_code=_exit_code(results),
+            exit_code=exit_code_of(results),
             seconds=round(time.perf_counter() - started, 3),
         )
     if result.exit_code:
@@ -204,15 +197,6 @@ def _is_finished(results: Mapping[str, CellResult], job: Job, *, retry_failed: b
     if result.status == "failed":
         return not retry_failed
     return job.folder is None or job.folder.is_dir()
-
-
-def _exit_code(results: Sequence[CellResult]) -> int:
-    codes = {
-        ExitCode(each.exit_code) if each.exit_code in _WORST_FIRST else ExitCode.INTERNAL
-        for each in results
-        if each.status != "passed"
-    }
-    return int(next((code for code in _WORST_FIRST if code in codes), ExitCode.OK))
 
 
 def _error(result: SweepResult) -> MvtError:

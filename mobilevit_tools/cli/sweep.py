@@ -51,8 +51,7 @@ def sweep(
 ) -> None:
     """Run a matrix of models, targets, precisions and devices; one that was stopped goes on where it was.
 
-    The exit code is 4 where a gate failed, else the first of 6, 5, 3, 2 and 1 that a cell ended with; a crash or a hang
-    is a 1.
+    The exit code is the worst of all cells': 1 (crashed or hung), then 2, 3, 5, 6, and 4 (a gate).
     """
     with command_output("sweep", as_json=as_json, verbosity=verbose, on_failure=_render) as out:
         from mobilevit_tools.api.sweep import sweep as run

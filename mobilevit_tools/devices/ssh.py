@@ -86,14 +86,17 @@ class SshDevice(RemoteDevice):
             return super().program(target)
         python = self._python(target)
         if python is None:
-            wheels = _WHEELS[target]
-            pinned = " ".join(f"{wheel}=={toolchain.package_version(wheel)}" for wheel in wheels)  # as here
-            raise DeviceError(
-                f"{self.name} has no Python with {wheels[0]}.",
-                hint=f"There: python3 -m venv {_PYTHON} && {_PYTHON}/bin/pip install {pinned}",
-                code="no_runtime",
-            )
+            raise self._lacks(target)
         return runner.Script(python, self._machine)
+
+    def _lacks(self, target: str) -> DeviceError:
+        wheels = _WHEELS[target]
+        pinned = " ".join(f"{wheel}=={toolchain.package_version(wheel)}" for wheel in wheels)  # as here
+        return DeviceError(
+            f"{self.name} has no Python with {wheels[0]}.",
+            hint=f"There: python3 -m venv {_PYTHON} && {_PYTHON}/bin/pip install {pinned}",
+            code="no_runtime",
+        )
 
     def _python(self, target: str) -> str | None:
         """The Mac's interpreter that has a target's runtime."""
@@ -140,9 +143,13 @@ class SshDevice(RemoteDevice):
         """Ready where the machine can be logged in to and can run the runner."""
         try:
             with self:
-                if self._system == "Darwin" and not any(self._python(target) for target in _WHEELS):
-                    self.program("coreml")
-                return Readiness(self.name, ready=True, detail=f"{self.label} answers.")
+                detail = f"{self.label} answers."
+                if self._system == "Darwin":
+                    found = [wheels[0] for target, wheels in _WHEELS.items() if self._python(target)]
+                    if not found:
+                        raise self._lacks("coreml")
+                    detail = f"{self.label} answers; its Python has {', '.join(found)}."
+                return Readiness(self.name, ready=True, detail=detail)
         except (DeviceError, MissingDependencyError) as error:
             return Readiness(self.name, ready=False, detail=error.message, remedy=error.hint)
 

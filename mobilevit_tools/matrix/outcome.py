@@ -83,7 +83,7 @@ class SmokeResult:
         return tuple(notes)
 
 
-def exit_code_of(results: Sequence[CellResult], baseline: BaselineReport | None) -> ExitCode:
+def exit_code_of(results: Sequence[CellResult], baseline: BaselineReport | None = None) -> ExitCode:
     """Return the worst exit code of all cells and of the comparison."""
     known = set(_WORST_FIRST) | {ExitCode.OK}
     codes = {ExitCode(result.exit_code) if result.exit_code in known else ExitCode.INTERNAL for result in results}

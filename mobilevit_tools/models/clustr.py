@@ -2,7 +2,7 @@
 
 The module names follow the authors' state dict, so their checkpoints load strictly. Where the authors break the ties
 of the clustering with random numbers, ties are broken by token index here, so that a model is a function of its input
-and exports as one static graph: comparisons, top-k, gather and matrix products.
+and exports as one static graph: comparisons, top-k, lookups and matrix products.
 """
 
 from __future__ import annotations
@@ -41,6 +41,12 @@ def earlier(tokens: int, device: torch.device) -> Tensor:
     return index < index.unsqueeze(1)
 
 
+def take(x: Tensor, index: Tensor) -> Tensor:
+    """Return the rows of ``x`` (B, N, C) that ``index`` (B, n) names, (B, n, C)."""
+    first = torch.arange(x.shape[0], device=x.device).unsqueeze(1) * x.shape[1]
+    return F.embedding(index + first, x.flatten(0, 1))  # whole rows: much faster than a gather of single values
+
+
 def precedes(values: Tensor, before: Tensor) -> Tensor:
     """Return whether token j comes before token i in descending order of ``values`` (B, N), as a mask (B, i, j).
 
@@ -62,56 +68,54 @@ def densities(x: Tensor, distances: Tensor) -> Tensor:
     batch, tokens, channels = x.shape
     candidates = min(CANDIDATES, tokens)
     index = distances.topk(candidates, dim=-1, largest=False).indices.flatten(1)
-    near = x.gather(1, index.unsqueeze(-1).expand(-1, -1, channels)).reshape(batch, tokens, candidates, channels)
+    near = take(x, index).reshape(batch, tokens, candidates, channels)
     exact = (near - x.unsqueeze(2)).square().mean(dim=-1)
     neighbours = exact.topk(min(NEIGHBOURS, tokens), dim=-1, largest=False).values
     return (neighbours.sum(dim=-1) * (-1 / neighbours.shape[-1])).exp()
 
 
-def rank_by_density_peaks(density: Tensor, distances: Tensor) -> Tensor:
-    """Rank tokens as cluster centres.
-
-    A token's score is its density times the least distance to a token of higher density, or for the densest the
-    largest distance of the image.
-
-    Args:
-        density: What :func:`densities` returns, (B, N).
-        distances: Squared distances (B, N, N).
-
-    Returns:
-        Ranks (B, N) from 0, the best centre, as floats; no two tokens share a rank.
-    """
-    largest = distances.amax(dim=(1, 2), keepdim=True)
-    before = earlier(distances.shape[1], distances.device)
-    parent = torch.where(precedes(density, before), distances, largest).amin(dim=-1)
-    score = torch.where(parent < SAME, 0.0, parent.sqrt() * density)
-    return precedes(score, before).to(distances.dtype).sum(dim=-1)
-
-
-def distances_to(centres: Tensor, distances: Tensor) -> Tensor:
-    """Return the squared distances of all tokens to ``centres`` (B, n), (B, n, N); -1 from a centre to itself.
-
-    ``distances`` are squared, (B, N, N).
-    """
-    index = centres.unsqueeze(-1)
-    itself = index == torch.arange(distances.shape[1], device=centres.device)
-    return torch.where(itself, -1.0, distances.gather(1, index.expand(-1, -1, distances.shape[1])))
-
-
-def nearest(to_centre: Tensor) -> Tensor:
-    """Return the position of every token's nearest centre, (B, 1, N), of those that are equally near the first.
-
-    ``to_centre`` is what :func:`distances_to` returns, so that a centre joins itself.
-    """
-    count = to_centre.shape[1]
-    # Expanded here, because coremltools does not broadcast where one side is a number.
-    position = torch.arange(count, device=to_centre.device).unsqueeze(1).expand_as(to_centre)
-    is_farther = to_centre > to_centre.amin(dim=1, keepdim=True) + TIE
-    return torch.where(is_farther, count, position).amin(dim=1, keepdim=True)
-
-
 class Clustering(nn.Module):
     """Density-peak clustering of tokens with k nearest neighbours, for several cluster counts at once."""
+
+    def parents(self, density: Tensor, distances: Tensor) -> Tensor:
+        """Return the least distance to a token of higher density; for the densest the largest of the image.
+
+        Args:
+            density: What :func:`densities` returns, (B, N).
+            distances: Squared distances (B, N, N).
+
+        Returns:
+            Squared distances (B, N).
+        """
+        largest = distances.amax(dim=(1, 2), keepdim=True)
+        before = earlier(distances.shape[1], distances.device)
+        return torch.where(precedes(density, before), distances, largest).amin(dim=-1)
+
+    def distances_to(self, centres: Tensor, distances: Tensor) -> Tensor:
+        """Return the squared distances of all tokens to ``centres`` (B, n), (B, n, N); -1 from a centre to itself.
+
+        ``distances`` are squared, (B, N, N).
+        """
+        itself = centres.unsqueeze(-1) == torch.arange(distances.shape[1], device=centres.device)
+        return torch.where(itself, -1.0, take(distances, centres))
+
+    def nearest(self, to_centre: Tensor) -> Tensor:
+        """Return the position of every token's nearest centre, (B, 1, N), of those that are equally near the first.
+
+        ``to_centre`` is what :meth:`distances_to` returns, so that a centre joins itself.
+        """
+        count = to_centre.shape[1]
+        # Expanded here, because coremltools does not broadcast where one side is a number.
+        position = torch.arange(count, device=to_centre.device).unsqueeze(1).expand_as(to_centre)
+        is_farther = to_centre > to_centre.amin(dim=1, keepdim=True) + TIE
+        return torch.where(is_farther, count, position).amin(dim=1, keepdim=True)
+
+    def members(self, joined: Tensor, count: int, like: Tensor) -> Tensor:
+        """Return 1 where a token belongs to a cluster and 0 elsewhere, (B, n, N), in the element type of ``like``.
+
+        ``joined`` is what :meth:`nearest` returns for ``count`` centres.
+        """
+        return (joined == torch.arange(count, device=joined.device).unsqueeze(1)).to(like.dtype)
 
     def forward(self, x: Tensor, counts: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Cluster tokens ``x`` (B, N, C) by ascending ``counts``.
@@ -120,31 +124,33 @@ class Clustering(nn.Module):
             For each n of ``counts``, the tokens that are centres (B, n) and the cluster of every token (B, 1, N).
         """
         distances = squared_distances(x)
-        ranks = rank_by_density_peaks(densities(x, distances), distances)
+        density = densities(x, distances)
+        parent = self.parents(density, distances)
+        # Those that are no peak come after all peaks, in the order of their indices.
+        last = -torch.arange(x.shape[1], device=x.device).to(x.dtype).expand_as(parent)
+        score = torch.where(parent < SAME, last, parent.sqrt() * density)
         # From the best on: the centres of a smaller count are the first of a larger one.
-        centres = ranks.topk(counts[-1], dim=-1, largest=False).indices
-        to_centre = distances_to(centres, distances)
-        coarser = [(centres[:, :count], nearest(to_centre[:, :count])) for count in counts[:-1]]
-        return [*coarser, (centres, nearest(to_centre))]
+        centres = score.topk(counts[-1], dim=-1).indices
+        to_centre = self.distances_to(centres, distances)
+        coarser = [(centres[:, :count], self.nearest(to_centre[:, :count])) for count in counts[:-1]]
+        return [*coarser, (centres, self.nearest(to_centre))]
 
 
-def merge(x: Tensor, weight: Tensor, joined: Tensor, count: int) -> Tensor:
+def merge(x: Tensor, weight: Tensor, members: Tensor) -> Tensor:
     """Merge each cluster to the weighted mean of its tokens.
 
     Args:
         x: Tokens (B, N, C).
         weight: Their positive weights (B, N, 1).
-        joined: The cluster of every token (B, 1, N).
-        count: The number of clusters n.
+        members: What :meth:`Clustering.members` returns, (B, n, N).
 
     Returns:
         Merged tokens (B, n, C).
     """
-    one_hot = joined == torch.arange(count, device=joined.device).unsqueeze(1)
-    members = one_hot.to(x.dtype) * weight.transpose(1, 2)
+    weighted = members * weight.transpose(1, 2)
     # A mean in place of the sum of weights: as a product with a constant it does not leave XNNPACK.
-    share = members.mean(dim=-1, keepdim=True) + EPS / x.shape[1]
-    return members @ x / (x.shape[1] * share)
+    share = weighted.mean(dim=-1, keepdim=True) + EPS / x.shape[1]
+    return weighted @ x / (x.shape[1] * share)
 
 
 class ClusterAttention(nn.Module):
@@ -170,7 +176,7 @@ class ClusterAttention(nn.Module):
         counts = [count for count in (coarse, 4 * coarse) if count < tokens]
         weight = self.weight_layer(x).exp()
         merged = [
-            merge(x, weight, joined, count)
+            merge(x, weight, self.clustering.members(joined, count, x))
             for count, (_, joined) in zip(counts, self.clustering(x, counts), strict=True)
         ]
         if len(merged) == 1:

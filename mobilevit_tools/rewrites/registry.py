@@ -64,6 +64,13 @@ REWRITES: Mapping[str, Rewrite] = MappingProxyType(
             Rewrite(
                 "linear_attention", "linear attention without transposed heads", precisions=("fp32",), family="care"
             ),
+            Rewrite(
+                "cluster_arithmetic",
+                "comparisons of distances as arithmetic",
+                _XNNPACK,
+                precisions=("fp32",),
+                family="clustr",
+            ),
             Rewrite("depthwise_lattices", "depthwise kernels in parts that have a kernel of their own", _XNNPACK),
             Rewrite("elu_plus_one", "elu(t) + 1 as relu(t) + exp(t - relu(t))", _XNNPACK),
             Rewrite("layer_norm_affine", "LayerNorm's affine folded into the Linear after it", _XNNPACK),

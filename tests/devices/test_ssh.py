@@ -278,6 +278,7 @@ def test_a_core_ml_package_travels_to_a_mac_whole(mac: Board, tmp_path: Path) ->
 
 
 def test_a_mac_without_the_runtime_says_how_to_get_it(mac: Board, request_: RunRequest) -> None:
+    assert open_device(mac.spec).probe().detail.endswith("its Python has onnxruntime, executorch, coremltools.")
     (mac.folder / "bin/python3").write_text("#!/bin/sh\nexit 1\n")
     with open_device(mac.spec) as device, pytest.raises(DeviceError, match="has no Python with executorch") as caught:
         device.measure(request_)

@@ -35,10 +35,10 @@ def slow_clusters(x: np.ndarray, count: int) -> tuple[list[int], np.ndarray]:
     return centres, joined
 
 
-@pytest.mark.parametrize(("tokens", "count"), [(36, 9), (40, 1), (60, 24), (4, 1)])
-def test_clusters_are_those_of_the_definition(tokens: int, count: int) -> None:
+@pytest.mark.parametrize(("tokens", "count", "kinds"), [(36, 9, 36), (40, 1, 40), (60, 24, 60), (4, 1, 4), (60, 24, 5)])
+def test_clusters_are_those_of_the_definition(tokens: int, count: int, kinds: int) -> None:
     generator = torch.Generator().manual_seed(tokens)
-    x = torch.randn(3, tokens, 8, generator=generator, dtype=torch.float64)
+    x = torch.randn(3, tokens, 8, generator=generator, dtype=torch.float64)[:, torch.arange(tokens) % kinds]
     ((centres, joined),) = Clustering()(x, [count])
     for image in range(3):
         expected_centres, expected = slow_clusters(x[image].numpy(), count)
@@ -49,7 +49,7 @@ def test_clusters_are_those_of_the_definition(tokens: int, count: int) -> None:
 def test_a_cluster_is_merged_to_the_weighted_mean_of_its_tokens() -> None:
     x, weight = torch.randn(1, 5, 3), torch.rand(1, 5, 1) + 0.1
     joined = torch.tensor([[[0, 1, 0, 2, 1]]])
-    merged = merge(x, weight, joined, 3)
+    merged = merge(x, weight, Clustering().members(joined, 3, x))
     for cluster, members in enumerate(([0, 2], [1, 4], [3])):
         w, y = weight[0, members], x[0, members]
         torch.testing.assert_close(merged[0, cluster], (w * y).sum(0) / (w.sum() + 1e-6))
