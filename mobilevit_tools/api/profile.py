@@ -8,7 +8,7 @@ from pathlib import Path
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters.manifest import find_manifest
 from mobilevit_tools.models.names import is_registered, resolve
-from mobilevit_tools.profiling.device import profile_on_device
+from mobilevit_tools.profiling.device import ROUNDS, profile_on_device
 from mobilevit_tools.profiling.host import DEVICE, compare_on_host, profile_on_host
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
 from mobilevit_tools.profiling.statistics import Comparison, Verdict
@@ -81,7 +81,8 @@ def compare(
         return ComparisonResult(one, other, _exact(one.instructions, other.instructions))
     if one.latency_ms is None or other.latency_ms is None:
         raise UsageError(f"{device} has no times: nothing can be compared there.", hint="Try --device count.")
-    return ComparisonResult(one, other, compare_samples(one.samples_ms, other.samples_ms))
+    block = len(one.samples_ms) // ROUNDS
+    return ComparisonResult(one, other, compare_samples(one.samples_ms, other.samples_ms, block=block))
 
 
 def _exact(a: int, b: int) -> Comparison:

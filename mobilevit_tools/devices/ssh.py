@@ -91,7 +91,8 @@ class SshDevice(RemoteDevice):
 
     def _lacks(self, target: str) -> DeviceError:
         wheels = _WHEELS[target]
-        pinned = " ".join(f"{wheel}=={toolchain.package_version(wheel)}" for wheel in wheels)  # as here
+        # as here, whatever was built into the one here: 2.13.0+cpu
+        pinned = " ".join(f"{wheel}=={toolchain.package_version(wheel).partition('+')[0]}" for wheel in wheels)
         return DeviceError(
             f"{self.name} has no Python with {wheels[0]}.",
             hint=f"There: python3 -m venv {_PYTHON} && {_PYTHON}/bin/pip install {pinned}",

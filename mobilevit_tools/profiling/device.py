@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 CHECKED_INPUTS = 3
 PILOT_RUNS = 10
-ROUNDS = 4
-"""Turns of each artifact where several are measured; each loads and warms up anew."""
+ROUNDS = 10
+"""Turns of each artifact where several are measured; each loads and warms up anew, and gives one ratio."""
 MAX_RUNS = 100_000
 MIN_SNR_DB = 60.0
 """Two processors differ in the order of their sums, far above this; a wrong kernel is far below."""
@@ -45,7 +46,8 @@ def profile_on_device(
 ) -> tuple[ProfileResult, ...]:
     """Measure one artifact, or several in turns.
 
-    A short pilot run checks the outputs and finds out how many runs make the preset's seconds.
+    A short pilot run checks the outputs and finds out how many runs make the preset's seconds. Several artifacts take
+    ``ROUNDS`` turns of equally many runs each.
 
     Args:
         device: As in ``--device``; see :data:`mobilevit_tools.devices.DEVICES`.
@@ -78,10 +80,11 @@ def profile_on_device(
         ]
         runs: list[list[RunResult]] = [[] for _ in artifacts]
         rounds = ROUNDS if len(artifacts) > 1 else 1
-        for turn in range(0 if opened.emulated else rounds):
-            for request, pilot, results in zip(requests, pilots, runs, strict=True):
-                with progress(f"Measuring {request.artifact.name} on {device}, {turn + 1} of {rounds}"):
-                    results.append(opened.measure(_planned(request, pilot, spec, rounds)))
+        plans = [] if opened.emulated else _plans(requests, pilots, spec, rounds)
+        for turn in range(rounds):
+            for plan, results in zip(plans, runs, strict=False):
+                with progress(f"Measuring {plan.artifact.name} on {device}, {turn + 1} of {rounds}"):
+                    results.append(opened.measure(plan))
     return tuple(
         _result(request, rigor, pilot=pilot, runs=results, difference=apart)
         for request, pilot, results, apart in zip(requests, pilots, runs, differences, strict=True)
@@ -119,18 +122,21 @@ def _check(artifact: Path, device: str, pilot: RunResult, expected: NDArray[Any]
     return apart
 
 
-def _planned(request: RunRequest, pilot: RunResult, spec: LatencySpec, rounds: int) -> RunRequest:
-    if pilot.timing is None:
-        raise UsageError("An emulated device has no times to plan by.")
-    milliseconds = max(median(pilot.timing.samples_ms), 1e-3)
-    runs = max(spec.min_runs, math.ceil(spec.min_seconds * 1e3 / milliseconds))
-    return RunRequest(
-        request.artifact,
-        request.inputs,
-        warmup=min(MAX_RUNS, max(spec.warmup_calls, math.ceil(spec.warmup_seconds * 1e3 / milliseconds))),
-        iterations=min(MAX_RUNS, math.ceil(runs / rounds)),
-        threads=request.threads,
-    )
+def _plans(
+    requests: Sequence[RunRequest], pilots: Sequence[RunResult], spec: LatencySpec, rounds: int
+) -> list[RunRequest]:
+    """Plan the runs of one turn: the slower an artifact the fewer warm it up, and all are timed equally often."""
+    medians = [max(median(pilot.timing.samples_ms), 1e-3) for pilot in pilots if pilot.timing is not None]
+    runs = max(spec.min_runs, *(math.ceil(spec.min_seconds * 1e3 / milliseconds) for milliseconds in medians))
+    return [
+        replace(
+            request,
+            warmup=min(MAX_RUNS, max(spec.warmup_calls, math.ceil(spec.warmup_seconds * 1e3 / milliseconds))),
+            iterations=min(MAX_RUNS, math.ceil(runs / rounds)),
+            per_op=False,
+        )
+        for request, milliseconds in zip(requests, medians, strict=True)
+    ]
 
 
 def _result(

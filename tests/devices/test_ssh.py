@@ -17,8 +17,11 @@ import numpy as np
 import pytest
 
 import mobilevit_tools
+from mobilevit_tools.api.profile import compare
 from mobilevit_tools.devices import RunRequest, open_device, remote, runner, ssh
 from mobilevit_tools.errors import DeviceError, MissingDependencyError, UsageError
+from mobilevit_tools.profiling import host
+from mobilevit_tools.profiling.protocol import LatencySpec
 from tests.devices.conftest import CRASHES, HANGS, Artifacts, relative_error
 
 # Ends its grandparent, which is the sshd that serves this connection.
@@ -362,4 +365,20 @@ def test_an_artifact_is_verified_there(board: Board, exported: Path) -> None:
     assert result.difference is not None
     assert result.difference.snr_db is not None
     assert result.difference.snr_db > 100
+    assert board.files() == ""
+
+
+def test_two_artifacts_are_compared_in_turns(
+    board: Board, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = {"quick": LatencySpec(min_runs=30, min_seconds=0.05, warmup_seconds=0.01)}
+    monkeypatch.setattr(host, "RIGORS", short)
+    compared = compare(artifacts.fp32, artifacts.onnx, device=board.spec, rigor="quick")
+    assert compared.comparison.pairs == 10
+    assert compared.comparison.interval is not None
+    assert compared.a.latency_ms is not None
+    assert compared.b.latency_ms is not None
+    expected = compared.b.latency_ms.p50 / compared.a.latency_ms.p50
+    assert compared.comparison.ratio == pytest.approx(expected, rel=0.5)
+    assert len(compared.a.samples_ms) == len(compared.b.samples_ms) >= 30
     assert board.files() == ""
