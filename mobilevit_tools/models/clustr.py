@@ -43,7 +43,9 @@ def earlier(tokens: int, device: torch.device) -> Tensor:
 
 def take(x: Tensor, index: Tensor) -> Tensor:
     """Return the rows of ``x`` (B, N, C) that ``index`` (B, n) names, (B, n, C)."""
-    first = torch.arange(x.shape[0], device=x.device).unsqueeze(1) * x.shape[1]
+    batch, tokens, _ = x.shape
+    # A range with a step, because PT2E makes the number of a product of integers a float.
+    first = torch.arange(0, batch * tokens, tokens, device=x.device).unsqueeze(1)
     return F.embedding(index + first, x.flatten(0, 1))  # whole rows: much faster than a gather of single values
 
 

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.executorch import lower
+from mobilevit_tools.models.clustr import ClusTR
 from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.executorch import quantize
+from mobilevit_tools.rewrites._base import apply
 from mobilevit_tools.runtimes.registry import open_session
 from tests.quantization.tiny import CONTRACT, RECIPE, SIDE, WIDTH, calibration, fresh_inputs, snr_db, tiny
 
@@ -108,3 +110,17 @@ def test_products_with_constants_stay_in_floating_point() -> None:
     plan = plan_quantization("executorch", "int8", calibration())
     assert plan is not None
     assert len(_eight_bit_weights(quantize(module, EXAMPLE, plan))) == 3
+
+
+@pytest.mark.parametrize("arithmetic", [False, True])
+def test_arithmetic_on_indices_stays_in_integers(arithmetic: bool) -> None:
+    torch.manual_seed(0)
+    model = ClusTR((8, 8, 8, 8), (1, 1, 1, 1), (1, 1, 1, 1), num_classes=4).eval()
+    example = torch.randn(1, 3, 64, 64)
+    names = ["cluster_arithmetic"] if arithmetic else []
+    rewritten = apply(model, example, deployment="executorch-xnnpack", names=names).module
+    plan = plan_quantization("executorch", "dynamic-int8", None)
+    assert plan is not None
+    quantized = quantize(rewritten, example, plan)  # runs the model on its way
+    with torch.no_grad():
+        assert snr_db(model(example).numpy(), quantized(example).numpy()) > 10
