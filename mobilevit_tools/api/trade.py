@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.exporters._base import Exporter, ExportSpec
 from mobilevit_tools.exporters.manifest import describe_artifact
 from mobilevit_tools.exporters.registry import find_target
-from mobilevit_tools.profiling.host import profile_on_host
+from mobilevit_tools.profiling.host import compare_on_host, profile_on_host
 from mobilevit_tools.progress import Progress, uncounted
 from mobilevit_tools.quantization._base import Quantization, TradeStep
 from mobilevit_tools.quantization.search import smallest_prefix
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.data.labelled import LabelledImages
+    from mobilevit_tools.profiling.statistics import Comparison
 
 RANKING_PHOTOS = 4
 """A ranking needs far fewer photos than ranges do."""
@@ -87,22 +88,19 @@ def keep_within(
         ranking = rank_operators(module, _ranking_inputs(quantization, contract, spec.batch), quantization.precision)
     expected = _remembered(reference)
     tried: dict[int, TradeStep] = {}
+    suffix = find_target(spec.target).suffix
+    with TemporaryDirectory(prefix="mvt-trade-") as folder:
 
-    def accepts(count: int) -> bool:
-        keep = tuple(each.weight for each in ranking[:count])
-        with progress(f"Trying {spec.variant} with {count} of {len(ranking)} operators in floating point"):
-            tried[count] = _try(
-                lambda path: exporter.lower(module, spec, contract, path, replace(quantization, keep=keep)),
-                contract,
-                photos,
-                expected,
-                data=bound.data,
-                suffix=find_target(spec.target).suffix,
-                kept=count,
-            )
-        return tried[count].drop <= bound.max_drop
+        def accepts(count: int) -> bool:
+            keep = tuple(each.weight for each in ranking[:count])
+            path = Path(folder, f"{count}{suffix}")
+            with progress(f"Trying {spec.variant} with {count} of {len(ranking)} operators in floating point"):
+                exporter.lower(module, spec, contract, path, replace(quantization, keep=keep))
+                first = Path(folder, f"{next(iter(tried))}{suffix}") if tried else None
+                tried[count] = _judge(path, contract, photos, expected, data=bound.data, kept=count, first=first)
+            return tried[count].drop <= bound.max_drop
 
-    count = smallest_prefix(len(ranking), accepts)
+        count = smallest_prefix(len(ranking), accepts)
     if count == len(ranking):
         raise GateError(
             f"{spec.variant} stays within {bound.max_drop} points of top-1 only where nothing is quantized.",
@@ -111,39 +109,46 @@ def keep_within(
     return replace(quantization, keep=tuple(each.weight for each in ranking[:count]), trade=tuple(tried.values()))
 
 
-def _try(
-    lower: Callable[[Path], object],
+def _judge(
+    path: Path,
     contract: Contract,
     photos: LabelledImages,
     reference: Reference,
     *,
     data: Path,
-    suffix: str,
     kept: int,
+    first: Path | None,
 ) -> TradeStep:
-    with TemporaryDirectory(prefix="mvt-trade-") as folder:
-        path = Path(folder, f"model{suffix}")
-        lower(path)
-        with open_session(path) as session:
-            result = evaluate_session(
-                session, contract, reference, photos, path=path, source=data, threads=1, counter=uncounted
-            )
-        try:
-            latency = profile_on_host(path, rigor="quick").latency_ms
-        except UsageError:  # Core ML has no latency off macOS
-            latency = None
-        size = describe_artifact(path).size_bytes
+    with open_session(path) as session:
+        result = evaluate_session(
+            session, contract, reference, photos, path=path, source=data, threads=1, counter=uncounted
+        )
     agreement, own = result.agreement, result.reference_top1
     if agreement is None or own is None:
         raise AssertionError("the reference was run")
+    latency, against_first = _time(path, first)
     return TradeStep(
         kept=kept,
-        size_bytes=size,
-        latency_ms=latency.p50 if latency else None,
+        size_bytes=describe_artifact(path).size_bytes,
+        latency_ms=latency,
+        relative_latency=against_first.ratio if against_first else None,
+        relative_interval=against_first.interval if against_first else None,
         top1=result.top1,
         agreement=agreement,
         drop=100 * (own - result.top1),
     )
+
+
+def _time(path: Path, first: Path | None) -> tuple[float | None, Comparison | None]:
+    """Return an artifact's median latency, in turns with the first one, which a busy moment hits alike."""
+    try:
+        if first is None:
+            alone = profile_on_host(path, rigor="quick").latency_ms
+            return (alone.p50 if alone else None), None
+        both = compare_on_host(first, path, rigor="quick")
+    except UsageError:  # Core ML has no latency off macOS
+        return None, None
+    return (both.b.latency_ms.p50 if both.b.latency_ms else None), both.comparison
 
 
 def _ranking_inputs(quantization: Quantization, contract: Contract, batch: int) -> Sequence[NDArray[np.float32]]:

@@ -31,6 +31,7 @@ from mobilevit_tools.exporters.registry import TARGETS
 if TYPE_CHECKING:
     from mobilevit_tools.api.export import ExportedArtifact, ExportResult
     from mobilevit_tools.precision.record import Preflight
+    from mobilevit_tools.quantization._base import TradeStep
 
 
 PRECISION_HELP = "; ".join(f"{name}: {', '.join(target.precisions)}" for name, target in TARGETS.items()) + "."
@@ -201,6 +202,14 @@ def _render_kept(console: Console, target: str, preflight: Preflight) -> None:
         console.print(f"[dim]  {escape(module or 'the model')}: {escape(names)}[/]", highlight=False, soft_wrap=True)
 
 
+def _relative(step: TradeStep) -> str:
+    if step.relative_latency is None:
+        return "-"
+    if step.relative_interval is None:
+        return f"{step.relative_latency:.2f}"
+    return f"{step.relative_latency:.2f} ({step.relative_interval[0]:.2f} to {step.relative_interval[1]:.2f})"
+
+
 def _render_trade(console: Console, artifact: ExportedArtifact) -> None:
     from mobilevit_tools.cli.tables import number, size
 
@@ -208,13 +217,14 @@ def _render_trade(console: Console, artifact: ExportedArtifact) -> None:
     if record is None:
         return
     table = Table(box=None, header_style="bold", title=f"{artifact.target}: kept in fp, and the trade")
-    for heading in ("kept", "size", "latency ms", "top-1", "agreement", "drop"):
+    for heading in ("kept", "size", "latency ms", "of the first (95 %)", "top-1", "agreement", "drop"):
         table.add_column(heading, justify="right", no_wrap=True)
     for step in record.trade:
         table.add_row(
             str(step.kept),
             size(step.size_bytes),
             number(step.latency_ms, ".2f"),
+            _relative(step),
             f"{step.top1:.2%}",
             f"{step.agreement:.2%}",
             f"{step.drop:.2f}",

@@ -34,6 +34,8 @@ class TradeStep:
         kept: How many operators with weights stayed in floating point.
         size_bytes: Its size.
         latency_ms: Its median latency on this host with one thread; None where there is none to be had.
+        relative_latency: Its time over that of the first artifact, measured in turns; None for the first.
+        relative_interval: The 95 % interval of that; None where the runs were too few for one.
         top1: Its top-1, a fraction.
         agreement: Share of photos with the PyTorch model's top-1.
         drop: Points of top-1 below the PyTorch model's.
@@ -42,6 +44,8 @@ class TradeStep:
     kept: int
     size_bytes: int
     latency_ms: float | None
+    relative_latency: float | None
+    relative_interval: tuple[float, float] | None
     top1: float
     agreement: float
     drop: float

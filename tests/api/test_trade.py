@@ -11,6 +11,8 @@ from mobilevit_tools.api import trade
 from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.exporters import onnx
 from mobilevit_tools.exporters._base import ExportSpec
+from mobilevit_tools.profiling import host
+from mobilevit_tools.profiling.protocol import LatencySpec
 from mobilevit_tools.progress import silent
 from mobilevit_tools.quantization._base import Quantization, plan_quantization
 from mobilevit_tools.verification.parity import torch_reference
@@ -19,12 +21,13 @@ from tests.quantization.tiny import CLASSES, CONTRACT, RECIPE, Tiny, smooth_pixe
 LABELS = tuple(f"class {index}" for index in range(CLASSES))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise UsageError("no latency here")
 
     monkeypatch.setattr(trade, "profile_on_host", refuse)
+    monkeypatch.setattr(trade, "compare_on_host", refuse)
 
 
 def _damaged() -> Tiny:
@@ -71,7 +74,8 @@ def _keep_within(max_drop: float, photos: Path) -> Quantization:
     )
 
 
-def test_what_hurts_is_kept_and_nothing_else(photos: Path) -> None:
+def test_what_hurts_is_kept_and_nothing_else(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "RIGORS", {"quick": LatencySpec(min_runs=100, min_seconds=0.1, warmup_seconds=0.1)})
     found = _keep_within(5.0, photos)
     assert found.keep == ("head.weight",)
     first, last = found.trade
@@ -79,14 +83,23 @@ def test_what_hurts_is_kept_and_nothing_else(photos: Path) -> None:
     assert first.drop > 20 > 5 >= last.drop
     assert first.size_bytes < last.size_bytes
     assert last.top1 == pytest.approx(1 - last.drop / 100)
+    assert first.latency_ms is not None
+    assert first.relative_latency is None
+    assert last.latency_ms is not None
+    assert last.relative_latency is not None
+    assert last.relative_interval is not None
+    assert last.relative_interval[0] <= last.relative_latency <= last.relative_interval[1]
 
 
+@pytest.mark.usefixtures("_untimed")
 def test_a_generous_bound_keeps_nothing(photos: Path) -> None:
     found = _keep_within(100.0, photos)
     assert found.keep == ()
-    assert len(found.trade) == 1
+    (only,) = found.trade
+    assert (only.latency_ms, only.relative_latency, only.relative_interval) == (None, None, None)
 
 
+@pytest.mark.usefixtures("_untimed")
 def test_a_bound_that_cannot_be_met_is_a_failed_gate(photos: Path) -> None:
     with pytest.raises(GateError, match="only where nothing is quantized"):
         _keep_within(-1.0, photos)
