@@ -96,7 +96,7 @@ def keep_within(
             path = Path(folder, f"{count}{suffix}")
             with progress(f"Trying {spec.variant} with {count} of {len(ranking)} operators in floating point"):
                 exporter.lower(module, spec, contract, path, replace(quantization, keep=keep))
-                first = Path(folder, f"{next(iter(tried))}{suffix}") if tried else None
+                first = Path(folder, f"0{suffix}")  # what a search tries first
                 tried[count] = _judge(path, contract, photos, expected, data=bound.data, kept=count, first=first)
             return tried[count].drop <= bound.max_drop
 
@@ -117,7 +117,7 @@ def _judge(
     *,
     data: Path,
     kept: int,
-    first: Path | None,
+    first: Path,
 ) -> TradeStep:
     with open_session(path) as session:
         result = evaluate_session(
@@ -139,10 +139,10 @@ def _judge(
     )
 
 
-def _time(path: Path, first: Path | None) -> tuple[float | None, Comparison | None]:
+def _time(path: Path, first: Path) -> tuple[float | None, Comparison | None]:
     """Return an artifact's median latency, in turns with the first one, which a busy moment hits alike."""
     try:
-        if first is None:
+        if path == first:
             alone = profile_on_host(path, rigor="quick").latency_ms
             return (alone.p50 if alone else None), None
         both = compare_on_host(first, path, rigor="quick")

@@ -11,11 +11,12 @@ import gc
 import json
 import os
 import resource
+import shutil
 import sys
 import tarfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -123,9 +124,11 @@ class CoreMLEngine(Engine):
 
         if profile is not None:
             raise RunnerError(NOT_LOADED, "Core ML tells no times per operator over ssh; run mvt on the Mac itself")
+        package = path.with_suffix("")
+        shutil.rmtree(package, ignore_errors=True)  # of an artifact that ran here before
         with tarfile.open(path) as archive:
-            archive.extractall(path.with_suffix(""), filter="data")
-        self._model = MLModel(str(path.with_suffix("")))
+            archive.extractall(package, filter="data")
+        self._model = MLModel(str(package))
         description = self._model.get_spec().description
         check_one(len(description.input), len(description.output))
         self._input, self._output = description.input[0].name, description.output[0].name
@@ -266,7 +269,7 @@ def count(text: str) -> int:
     return int(text)
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Parse the command line, and end with the exit codes of runner.hpp."""
     parser = argparse.ArgumentParser(prog="runner")
     for name in ("model", "input", "output"):
@@ -275,7 +278,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("iterations", type=count)
     parser.add_argument("--threads", type=count, default=1)
     parser.add_argument("--profile", type=Path)
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args()
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     try:
