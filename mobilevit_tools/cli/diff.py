@@ -112,15 +112,16 @@ def _render_weights(console: Console, weights: WeightsDiff) -> None:
 
 
 def _render_latency(console: Console, latency: LatencyDiff) -> None:
+    from mobilevit_tools.cli.tables import spread
+
     sides = (
         (latency.place_a, latency.p50_a, latency.interval_a, latency.instructions_a),
         (latency.place_b, latency.p50_b, latency.interval_b, latency.instructions_b),
     )
     figures = []
     for _, p50, interval, instructions in sides:
-        spread = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
         counted = "-" if instructions is None else f"{instructions:,} instructions"
-        figures.append(counted if p50 is None else f"{p50:.2f} ms{spread}")
+        figures.append(counted if p50 is None else f"{p50:.2f} ms{spread(interval)}")
     console.print(_table("latency", [("where", *(place for place, *_ in sides)), ("median", *figures)]))
     verdict = "b is " * (latency.verdict in ("faster", "slower")) + (latency.verdict or "no comparison")
     flags = f" Flags: {', '.join(flag.replace('_', ' ') for flag in latency.flags)}." if latency.flags else ""

@@ -31,7 +31,6 @@ from mobilevit_tools.exporters.registry import TARGETS
 if TYPE_CHECKING:
     from mobilevit_tools.api.export import ExportedArtifact, ExportResult
     from mobilevit_tools.precision.record import Preflight
-    from mobilevit_tools.quantization._base import TradeStep
 
 
 PRECISION_HELP = "; ".join(f"{name}: {', '.join(target.precisions)}" for name, target in TARGETS.items()) + "."
@@ -202,16 +201,8 @@ def _render_kept(console: Console, target: str, preflight: Preflight) -> None:
         console.print(f"[dim]  {escape(module or 'the model')}: {escape(names)}[/]", highlight=False, soft_wrap=True)
 
 
-def _relative(step: TradeStep) -> str:
-    if step.relative_latency is None:
-        return "-"
-    if step.relative_interval is None:
-        return f"{step.relative_latency:.2f}"
-    return f"{step.relative_latency:.2f} ({step.relative_interval[0]:.2f} to {step.relative_interval[1]:.2f})"
-
-
 def _render_trade(console: Console, artifact: ExportedArtifact) -> None:
-    from mobilevit_tools.cli.tables import number, size
+    from mobilevit_tools.cli.tables import number, size, spread
 
     record = artifact.quantization
     if record is None:
@@ -224,7 +215,7 @@ def _render_trade(console: Console, artifact: ExportedArtifact) -> None:
             str(step.kept),
             size(step.size_bytes),
             number(step.latency_ms, ".2f"),
-            _relative(step),
+            number(step.relative_latency, ".2f") + spread(step.relative_interval),
             f"{step.top1:.2%}",
             f"{step.agreement:.2%}",
             f"{step.drop:.2f}",

@@ -20,6 +20,11 @@ def number(value: float | None, pattern: str) -> str:
     return "-" if value is None else format(value, pattern)
 
 
+def spread(interval: tuple[float, float] | None) -> str:
+    """Format an interval to stand behind its value, or nothing for none."""
+    return f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+
+
 def size(count: int) -> str:
     """Format bytes as megabytes (10^6)."""
     return f"{count / 1e6:.2f} MB"
