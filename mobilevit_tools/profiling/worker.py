@@ -43,6 +43,9 @@ class Worker:
 
     def load(self, path: str, threads: int) -> dict[str, object]:
         """Import the runtime, then load the artifact; only the second is timed."""
+        if self._session is not None:
+            self._run = None
+            self._session.close()
         artifact = Path(path)
         package = runtime_of(artifact).package
         import_module(runtime_of(artifact).module)
@@ -57,7 +60,8 @@ class Worker:
 
     def warm_up(self, spec: dict[str, Any]) -> dict[str, object]:
         """Follow the protocol up to sampling."""
-        return asdict(warm_up(self._loaded(), LatencySpec(**spec), after_call=self._alive))
+        warm = asdict(warm_up(self._loaded(), LatencySpec(**spec), after_call=self._alive))
+        return {**warm, "process_seconds": time.process_time()}
 
     def sample(self, runs: int, seconds: float) -> dict[str, object]:
         """Take samples."""
@@ -66,6 +70,7 @@ class Worker:
         return {
             "samples_ms": samples,
             "cpu_seconds": time.process_time() - cpu,
+            "process_seconds": time.process_time(),
             "wall_seconds": time.perf_counter() - wall,
             "peak_memory_bytes": resident.peak_bytes(),
         }

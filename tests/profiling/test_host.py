@@ -14,7 +14,7 @@ import pytest
 from mobilevit_tools.errors import BadInputError, DeviceError, UsageError
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.profiling import host
-from mobilevit_tools.profiling.host import compare_on_host, profile_on_host
+from mobilevit_tools.profiling.host import LOADS, compare_on_host, profile_on_host
 from mobilevit_tools.profiling.statistics import BLOCK, summarize
 from tests.profiling.conftest import SHORT, write_model
 
@@ -73,13 +73,14 @@ def test_a_comparison_takes_turns_and_keeps_every_sample(model: Path, monkeypatc
     assert (result.a.artifact, result.b.artifact) == (model, other)
     a, b = turns[0].split()[0], turns[1].split()[0]
     assert a != b
-    rounds = SHORT.min_runs // BLOCK
+    again = [f"{process} {step}" for process in (a, b) for step in ("load", "sample")]
     assert turns == [
         *(f"{process} {step}" for step in ("load", "warm_up") for process in (a, b)),
-        *[f"{a} sample", f"{b} sample"] * rounds,
+        *[f"{a} sample", f"{b} sample"],
+        *[*again, f"{a} sample", f"{b} sample"] * (LOADS - 1),
     ]
-    assert len(result.a.samples_ms) == len(result.b.samples_ms) == SHORT.min_runs
-    assert result.comparison.pairs == rounds
+    assert len(result.a.samples_ms) == len(result.b.samples_ms) == LOADS * BLOCK
+    assert result.comparison.pairs == LOADS
     assert result.comparison.verdict in ("faster", "slower", "no difference")
 
 
