@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from mobilevit_tools.errors import GateError
+from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.rewrites.dataflow import observe
 from mobilevit_tools.rewrites.functions import Function, Replaced, Replacement
@@ -59,17 +59,27 @@ def apply(
 
     Raises:
         UsageError: A name is unknown.
+        BadInputError: The model cannot be run in float64.
         GateError: The copy does not compute what ``module`` computes.
     """
     defaults = default_rewrites(deployment, precision, weights_alone=weights_alone)
     chosen = defaults if names is None else select_rewrites(names)
+    rewritten: nn.Module = copy.deepcopy(module).eval().requires_grad_(requires_grad=False)
+    if not chosen:
+        return Rewritten(rewritten, (), 0.0)
     dtype = next(module.parameters()).dtype
-    rewritten: nn.Module = copy.deepcopy(module).eval().requires_grad_(requires_grad=False).double()
-    example = example.double()
+    rewritten, example = rewritten.double(), example.double()
     functions: dict[str, Mapping[Function, Replacement]] = {}
     found: dict[str, tuple[int, int]] = {}
     with torch.no_grad():
-        flow = observe(rewritten, example)
+        try:
+            flow = observe(rewritten, example)
+        except RuntimeError as error:
+            raise BadInputError(
+                f"The model does not run in float64, in which rewrites are proved: {str(error).splitlines()[0]}",
+                hint="Export with --no-rewrites, or let the model make its tensors of its input's type.",
+                code="no_float64",
+            ) from error
         for name in chosen:
             file = import_module(REWRITES[name].module)
             if hasattr(file, "REPLACEMENTS"):
@@ -87,8 +97,9 @@ def apply(
             rewritten = rewritten.pruned()
     if not difference <= PROOF_TOLERANCE:
         raise GateError(
-            f"The rewritten model differs from the original by {difference:.2g} of the largest output.",
-            hint="Export with --no-rewrites, and report the model.",
+            f"The rewritten model differs from the original by {difference:.2g} of the largest output "
+            f"(rewrites: {', '.join(chosen)}).",
+            hint="Export with --no-rewrites or fewer --rewrites, and report the model.",
         )
     if hasattr(module, "feature_channels"):
         rewritten.feature_channels = module.feature_channels
@@ -98,10 +109,12 @@ def apply(
 
 def _difference(expected: object, actual: object) -> float:
     """Return the largest difference of two results over the largest value of the first; NaN where they do not match."""
-    lefts, rights = pytree.tree_leaves(expected), pytree.tree_leaves(actual)
+    lefts, rights = ([leaf.double() for leaf in pytree.tree_leaves(result)] for result in (expected, actual))
     if [left.shape for left in lefts] != [right.shape for right in rights]:
         return float("nan")
-    return max(float((left - right).abs().max() / left.abs().max()) for left, right in zip(lefts, rights, strict=True))
+    largest = [left.abs().max().clamp_min(torch.finfo(left.dtype).tiny) for left in lefts]
+    relative = [(left - right).abs().max() / scale for left, right, scale in zip(lefts, rights, largest, strict=True)]
+    return float(torch.stack(relative).max())
 
 
 def _count(module: nn.Module) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-_ASKS_ONLY = frozenset({"size", "dim", "numel", "__get__", "stride", "is_floating_point"})
+_ASKS_ONLY = frozenset({"size", "dim", "numel", "stride", "is_floating_point"})
 
 
 First = TypeVar("First", bound=nn.Module)
@@ -51,9 +51,12 @@ class _Watch(TorchFunctionMode):
         args: tuple[object, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
-        if getattr(func, "__name__", "") not in _ASKS_ONLY:
+        result = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        # An attribute may be a shape, which tells nothing of the values, or the values transposed.
+        if name not in _ASKS_ONLY and (name != "__get__" or isinstance(result, Tensor)):
             self.read((args, kwargs))
-        return func(*args, **(kwargs or {}))
+        return result
 
     def read(self, values: object) -> None:
         for leaf in pytree.tree_leaves(values):
@@ -128,5 +131,9 @@ def observe(module: nn.Module, example: Tensor) -> Dataflow:
 
 
 def layers(module: nn.Module, kind: type[First]) -> list[tuple[str, First]]:
-    """Return name and module of all layers of a kind."""
-    return [(name, layer) for name, layer in module.named_modules() if isinstance(layer, kind)]
+    """Return name and module of all layers of a kind.
+
+    A subclass may compute something else, and a layer of several names would be replaced under one of them only.
+    """
+    names = Counter(layer for _, layer in module.named_modules(remove_duplicate=False))
+    return [(name, layer) for name, layer in module.named_modules() if type(layer) is kind and names[layer] == 1]

@@ -26,7 +26,7 @@ def _elu(run: Run, t: Tensor, alpha: float = 1.0, inplace: bool = False) -> obje
 
 def _add(run: Run, left: object, right: object, *, alpha: float = 1) -> object:
     t = run.origin(left)
-    if not isinstance(t, Tensor) or right != 1 or alpha != 1:
+    if not isinstance(t, Tensor) or not isinstance(right, int | float) or right != 1 or alpha != 1:
         return NotImplemented
     positive = torch.relu(t)
     return positive + torch.exp(t - positive)

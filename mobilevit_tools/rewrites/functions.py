@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import cache
+from inspect import Signature, signature
 from typing import Any
 
 import torch
@@ -56,7 +58,8 @@ class BufferDict(nn.Module):
 
 
 Replacement = Callable[..., object]
-"""Takes the :class:`Run` and the call's arguments; returns NotImplemented where the call should stay as it is."""
+"""Takes the :class:`Run` and the call's arguments; returns NotImplemented where the call should stay as it is, as does
+a call with arguments that the replacement does not know."""
 
 
 class _Mode(TorchFunctionMode):
@@ -69,12 +72,23 @@ class _Mode(TorchFunctionMode):
         self, func: Function, types: object, args: tuple[object, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> object:
         replacement = self.replacements.get(func)
-        if replacement is not None:
+        if replacement is not None and _takes(replacement, self.run, *args, **(kwargs or {})):
             result = replacement(self.run, *args, **(kwargs or {}))
             if result is not NotImplemented:
                 self.run.places += 1
                 return result
         return func(*args, **(kwargs or {}))
+
+
+_signature: Callable[[Replacement], Signature] = cache(signature)
+
+
+def _takes(replacement: Replacement, *args: object, **kwargs: object) -> bool:
+    try:
+        _signature(replacement).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
 
 
 class Replaced(nn.Module):

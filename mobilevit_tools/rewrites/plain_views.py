@@ -6,7 +6,7 @@ Dropping or adding axes of one is a reshape, which XNNPACK takes over wherever t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -19,8 +19,9 @@ def _expand(_: Run, x: Tensor, *sizes: int) -> object:
     return x if same else NotImplemented
 
 
-def _squeeze(_: Run, x: Tensor, dim: int | None = None) -> Tensor:
-    dropped = range(x.dim()) if dim is None else [dim % x.dim()]
+def _squeeze(_: Run, x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
+    named = range(x.dim()) if dim is None else [dim] if isinstance(dim, int) else dim
+    dropped = [axis % x.dim() for axis in named]
     return x.reshape([side for axis, side in enumerate(x.shape) if axis not in dropped or side != 1])
 
 

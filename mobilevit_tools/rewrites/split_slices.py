@@ -44,15 +44,19 @@ def _unbind(run: Run, x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def _pick(_: Run, x: Tensor, index: object) -> object:
-    if not isinstance(index, tuple) or not all(isinstance(part, int) or part == slice(None) for part in index):
+    if not isinstance(index, tuple) or not all(type(part) is int or _is_whole(part) for part in index):
         return NotImplemented
-    picked = [dim for dim, part in enumerate(index) if isinstance(part, int)]
+    picked = [dim for dim, part in enumerate(index) if type(part) is int]
     if not picked:
         return NotImplemented
     result = x
     for dim in picked:
         result = result.narrow(dim, index[dim] % x.shape[dim], 1)
     return result.reshape([side for dim, side in enumerate(x.shape) if dim not in picked])
+
+
+def _is_whole(part: object) -> bool:
+    return isinstance(part, slice) and part == slice(None)
 
 
 REPLACEMENTS: Mapping[Function, Replacement] = {

@@ -4,10 +4,12 @@ import copy
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
-from mobilevit_tools.errors import GateError, UsageError
+from mobilevit_tools.errors import BadInputError, GateError, UsageError
 from mobilevit_tools.models.care import care_s0
-from mobilevit_tools.rewrites import batch_norm_forward
+from mobilevit_tools.rewrites import batch_norm_backward, batch_norm_forward
 from mobilevit_tools.rewrites._base import apply
 from mobilevit_tools.rewrites.registry import DEPLOYMENTS, REWRITES, default_rewrites
 from tests.rewrites.seeded import image, seeded, small_care
@@ -61,6 +63,73 @@ def test_non_finite_result_is_refused(monkeypatch):
     monkeypatch.setattr(batch_norm_forward, "by_input", lambda values, conv: torch.full((1,), float("nan")))
     with pytest.raises(GateError):
         apply(small_care(), image(), deployment="onnx")
+
+
+class Maps(nn.Module):
+    """Two maps, one after a convolution and a norm, and one that is zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+
+    def forward(self, x):
+        return [torch.zeros_like(x), self.layers(x)]
+
+
+def test_a_result_of_zeros_is_no_mismatch():
+    assert apply(seeded(Maps()), image(), deployment="onnx").difference < 1e-12
+
+
+def test_non_finite_later_result_is_refused(monkeypatch):
+    monkeypatch.setattr(batch_norm_backward, "frozen", lambda tensor: nn.Parameter(tensor * float("nan")))
+    with pytest.raises(GateError):
+        apply(seeded(Maps()), image(), deployment="onnx")
+
+
+class Single(nn.Module):
+    """Makes a tensor of its own in float32, which float64 cannot be multiplied with."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        return torch.eye(x.shape[-2]) @ self.conv(x)
+
+
+def test_a_model_that_has_no_float64_is_exported_without_rewrites():
+    model = Single().eval()
+    with pytest.raises(BadInputError, match="does not run in float64") as error:
+        apply(model, image().float(), deployment="onnx")
+    assert "--no-rewrites" in str(error.value.hint)
+    result = apply(model, image().float(), deployment="onnx", names=())
+    assert torch.equal(result.module(image().float()), model(image().float()))
+
+
+class Ordinary(nn.Module):
+    """Calls the functions that rewrites replace in every other way that torch takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        x = self.conv(x)
+        x = F.elu(x) + x
+        x = x + 2 * (F.elu(x) + 0.5)
+        x = torch.softmax(x, dim=1, dtype=torch.float64) + torch.softmax(input=x, dim=2)
+        means = x.mean(axis=1), x.mean(1, dtype=torch.float64), x.mean(), torch.mean(input=x, dim=(1, 2))
+        pooled = x.mean(dim=(2, 3), keepdim=True).squeeze((2, 3))
+        wide = pooled[:, :, None, None].expand(size=x.shape) + x.expand(x.shape)
+        first, *_ = x.split(split_size=2, dim=1)
+        picked = x[..., 0], x[:, 0], x[:, True], x[:, torch.tensor([0, 2])], x[x[:, 0, 0, 0] > -1]
+        product = torch.matmul(input=x, other=x.transpose(2, 3))
+        return [*means, wide, first, *picked, product, F.layer_norm(x, normalized_shape=x.shape[1:])]
+
+
+def test_ordinary_calls_of_what_is_replaced():
+    model = Ordinary().double().eval()
+    assert apply(model, image(8, 8), deployment="executorch-xnnpack").difference < 1e-12
 
 
 def test_misspelt_name_is_refused_with_the_nearest():
