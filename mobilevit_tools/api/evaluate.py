@@ -154,7 +154,7 @@ def evaluate_session(
     """Classify labelled photos with an open session; see :func:`evaluate`.
 
     Raises:
-        BadInputError: None of the photos can be read.
+        BadInputError: None of the photos can be read, or the artifact's outputs are not what its contract says.
     """
     import numpy as np
 
@@ -169,6 +169,7 @@ def evaluate_session(
             started = time.perf_counter()
             logits = session.run(padded)[0]
             seconds += time.perf_counter() - started
+            contract.check_logits(logits)
             outputs.append(np.asarray(logits[: len(array)], np.float64))
             truths += labels
             if run_reference is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.runtimes.registry import open_session
 
 
@@ -45,7 +45,9 @@ def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5,
     """Classify ``images`` with an artifact that mvt exported, preprocessed as its contract says.
 
     Raises:
-        BadInputError: The artifact or an image cannot be read, or the artifact has no contract or no logits.
+        BadInputError: The artifact or an image cannot be read, or the artifact has no contract, no logits, or not
+            as many as its contract has labels.
+        GateError: The artifact's output is not finite.
     """
     import numpy as np
 
@@ -66,7 +68,15 @@ def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5,
         for image in map(Path, images):
             pixels = contract.preprocessing.pixels(load_image(image))[None]
             array = pixels if session.inputs[0].kind == "image" else contract.preprocessing.normalize(pixels)
-            probabilities = softmax(session.run(np.repeat(array, batch, axis=0))[0][0])
+            logits = session.run(np.repeat(array, batch, axis=0))[0]
+            contract.check_logits(logits)
+            if not np.isfinite(logits[0]).all():
+                raise GateError(
+                    f"{path} gives NaN or infinity for {image}.",
+                    hint="Run `mvt verify` on it, and try another precision.",
+                    code="non_finite",
+                )
+            probabilities = softmax(logits[0])
             best = np.argsort(-probabilities, kind="stable")[:top]
             labels = contract.labels
             predictions.append(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mobilevit_tools.data.preprocessing import MAX_SIDE
 from mobilevit_tools.errors import UsageError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON envelope on stdout.")]
@@ -33,8 +34,6 @@ Images = Annotated[
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of one inference.")]
 Rigor = Annotated[str, typer.Option("--rigor", help="quick, default or mlperf: how many runs.")]
-
-MAX_SIDE = 8192
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

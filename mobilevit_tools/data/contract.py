@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CONTRACT_SCHEMA = 1
 METADATA_KEY = "mobilevit_tools.contract"
@@ -53,7 +56,8 @@ class Contract:
         """Read what :meth:`to_json` wrote.
 
         Raises:
-            BadInputError: The text is not such a contract, or one of a newer schema.
+            BadInputError: The text is not such a contract, or one of a newer schema, or one that no image can be
+                prepared by.
         """
         from pydantic import TypeAdapter, ValidationError
 
@@ -69,3 +73,18 @@ class Contract:
                 hint="Use the version of mobilevit-tools that exported it, or export it again.",
             )
         return contract
+
+    def check_logits(self, logits: NDArray[Any]) -> None:
+        """Refuse an output that is not one row of logits for each image, a number for each label.
+
+        Raises:
+            BadInputError: The artifact computes something else than its contract says.
+        """
+        if logits.ndim != 2:
+            raise BadInputError(f"The artifact gives an output of {logits.ndim} dimensions, where logits have 2.")
+        if self.labels and logits.shape[1] != len(self.labels):
+            raise BadInputError(
+                f"The artifact's contract names {len(self.labels)} classes, and its output has {logits.shape[1]}.",
+                hint="Export the model again.",
+                code="class_count",
+            )

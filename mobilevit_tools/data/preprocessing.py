@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from mobilevit_tools.errors import BadInputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MAX_SIDE = 8192
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
@@ -27,6 +31,9 @@ class Preprocessing:
         interpolation: The resampling filter.
         mean: Per-channel mean, on the 0-1 scale.
         std: Per-channel standard deviation, on the 0-1 scale.
+
+    Raises:
+        BadInputError: No image can be prepared in this way.
     """
 
     input_size: tuple[int, int]
@@ -34,6 +41,17 @@ class Preprocessing:
     interpolation: Interpolation = "bicubic"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        """Refuse what no image can be prepared with: artifacts and manifests bring recipes from anyone."""
+        if not all(1 <= side <= MAX_SIDE for side in self.input_size):
+            raise _refusal(f"sides of {' x '.join(map(str, self.input_size))} pixels", f"between 1 and {MAX_SIDE}")
+        if self.crop_fraction is not None and not 0 < self.crop_fraction <= 1:
+            raise _refusal(f"a crop fraction of {self.crop_fraction}", "above 0 and at most 1")
+        if not all(map(math.isfinite, self.mean)):
+            raise _refusal(f"a mean of {', '.join(map(str, self.mean))}", "finite")
+        if not all(0 < value < math.inf for value in self.std):
+            raise _refusal(f"a standard deviation of {', '.join(map(str, self.std))}", "finite and above 0")
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """Resize and crop an RGB image to an array (3, H, W) of uint8."""
@@ -51,7 +69,8 @@ class Preprocessing:
         else:
             # The part of the original that survives "resize until it covers size / crop_fraction, then centre crop".
             scale = max(height / image.height, width / image.width) / self.crop_fraction
-            kept_width, kept_height = width / scale, height / scale
+            # Rounding may leave the last bit of the covering side outside of the image.
+            kept_width, kept_height = min(width / scale, image.width), min(height / scale, image.height)
             left, top = (image.width - kept_width) / 2, (image.height - kept_height) / 2
             box = (left, top, left + kept_width, top + kept_height)
         resized = image.resize((width, height), filters[self.interpolation], box=box)
@@ -73,3 +92,7 @@ class Preprocessing:
 
         scale, offset = self.scale_and_offset()
         return pixels.astype(np.float32) * scale[:, None, None] + offset[:, None, None]
+
+
+def _refusal(found: str, allowed: str) -> BadInputError:
+    return BadInputError(f"The preprocessing asks for {found}, which must be {allowed}.", code="bad_preprocessing")

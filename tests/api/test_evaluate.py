@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,4 +90,13 @@ def test_photos_that_cannot_be_read_at_all_are_refused(artifact: Path, photos: P
     for path in photos.rglob("*.png"):
         path.write_bytes(b"no image")
     with pytest.raises(BadInputError, match="None of the 9 photos"):
+        evaluate(artifact, photos, reference=False)
+
+
+def test_labels_that_are_not_as_many_as_the_outputs_are_refused(artifact: Path, photos: Path) -> None:
+    model = onnx.load(artifact)
+    (stored,) = model.metadata_props
+    stored.value = replace(Contract.from_json(stored.value), labels=(*COLOURS, "grey")).to_json()
+    onnx.save(model, artifact)
+    with pytest.raises(BadInputError, match="names 4 classes, and its output has 3"):
         evaluate(artifact, photos, reference=False)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper, numpy_helper
 from PIL import Image
 
 import mobilevit_tools
 from mobilevit_tools.data.bundled import verification_photos
+from mobilevit_tools.data.contract import METADATA_KEY, Contract
 from mobilevit_tools.data.images import load_image
-from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.data.preprocessing import Preprocessing
+from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.models.factory import load_model
 from tests.conftest import SMALL
 
@@ -50,3 +54,35 @@ def test_what_is_no_photo_is_refused(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_text("no photo")
     with pytest.raises(BadInputError, match="not an image"):
         mobilevit_tools.predict(exported / ARTIFACTS[0], [tmp_path / "x.jpg"])
+
+
+def constant(path: Path, logits: np.ndarray, labels: tuple[str, ...] | None) -> Path:
+    """Write an artifact that gives ``logits`` whatever it is shown."""
+    image = helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3, 8, 8])
+    output = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, logits.shape)
+    node = helper.make_node("Constant", [], ["logits"], value=numpy_helper.from_array(logits.astype(np.float32)))
+    graph = helper.make_graph([node], "constant", [image], [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    helper.set_model_props(model, {METADATA_KEY: Contract("m", Preprocessing((8, 8)), labels=labels).to_json()})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("labels", [("a", "b"), ("a", "b", "c", "d")])
+def test_labels_that_are_not_the_outputs_are_refused(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    artifact = constant(tmp_path / "model.onnx", np.zeros((1, 3)), labels)
+    with pytest.raises(BadInputError, match=f"names {len(labels)} classes, and its output has 3"):
+        mobilevit_tools.predict(artifact, verification_photos()[:1])
+
+
+def test_an_output_that_is_no_row_of_logits_is_refused(tmp_path: Path) -> None:
+    artifact = constant(tmp_path / "model.onnx", np.zeros((1, 3, 2, 2)), None)
+    with pytest.raises(BadInputError, match="an output of 4 dimensions"):
+        mobilevit_tools.predict(artifact, verification_photos()[:1])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_no_prediction(tmp_path: Path, value: float) -> None:
+    artifact = constant(tmp_path / "model.onnx", np.array([[0, value, 0]]), None)
+    with pytest.raises(GateError, match="NaN or infinity for"):
+        mobilevit_tools.predict(artifact, verification_photos()[:1])
