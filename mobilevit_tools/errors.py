@@ -64,7 +64,7 @@ class GateError(MvtError):
 
 
 class MissingDependencyError(MvtError):
-    """A backend, package or program that this command needs is not installed."""
+    """A backend, package or program that this command needs is not installed, or cannot run the artifact."""
 
     code = "missing_dependency"
     exit_code = ExitCode.MISSING_DEPENDENCY

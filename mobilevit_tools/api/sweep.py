@@ -39,6 +39,7 @@ class SweepResult:
         parquet: The rows as a Parquet file.
         rows: What came of every cell of the plan, in its order.
         passed: How many cells passed.
+        not_verified: How many made an artifact that nothing here can run: neither passed nor failed.
         failed: How many failed a numeric gate.
         errors: How many came to nothing.
         reused: How many were finished before.
@@ -53,6 +54,7 @@ class SweepResult:
     parquet: Path
     rows: tuple[Row, ...]
     passed: int
+    not_verified: int
     failed: int
     errors: int
     reused: int
@@ -106,8 +108,9 @@ def sweep(
 ) -> SweepResult:
     """Run the cells of a plan that are not finished yet.
 
-    A cell is finished when it passed or failed its gate, and neither its settings nor its checkpoint, photos or the
-    versions of the tools have changed since. A crash, a hang or a fault of a device gets one more attempt.
+    A cell is finished when it made an artifact, whether that passed its gate or not, and neither its settings nor its
+    checkpoint, photos or the versions of the tools have changed since. A crash, a hang or a fault of a device gets one
+    more attempt. A cell whose artifact nothing here can run is ``not_verified``: no pass, and no failure.
 
     Args:
         plan: The plan, a TOML file; see :mod:`mobilevit_tools.sweep.plan`.
@@ -156,6 +159,7 @@ def sweep(
             parquet=folder / PARQUET,
             rows=rows,
             passed=statuses.count("passed"),
+            not_verified=statuses.count("not_verified"),
             failed=statuses.count("failed"),
             errors=statuses.count("error"),
             reused=reused,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilevit_tools.data.contract import Contract
-from mobilevit_tools.errors import BadInputError, GateError, UsageError
+from mobilevit_tools.errors import BadInputError, GateError, MissingDependencyError, UsageError
 from mobilevit_tools.exporters.manifest import Manifest, describe_artifact, find_manifest
 from mobilevit_tools.models.factory import LoadedModel, load_model
 from mobilevit_tools.models.own import is_file_reference, short_name
@@ -77,6 +77,7 @@ def verify(
         UsageError: Nothing says what to compare with, or the device does not run such an artifact.
         DeviceError: The device failed, or the artifact crashed or hung on it.
         GateError: The gate failed; ``result`` holds the :class:`VerifyResult`.
+        MissingDependencyError: Nothing here can run the artifact, which is no pass; ``result`` as above.
     """
     from mobilevit_tools.data.bundled import verification_photos
     from mobilevit_tools.verification.inputs import build_inputs
@@ -118,10 +119,18 @@ def verify(
         device=ran.device if ran else None,
         difference=ran.difference if ran else None,
     )
-    for verdict in (parity, native):
-        if verdict is not None and verdict.status == "failed":
+    verdicts = [verdict for verdict in (parity, native) if verdict is not None]
+    for verdict in verdicts:
+        if verdict.status == "failed":
             where = f" on {result.device}" if result.device else ""
             raise GateError(f"{path} does not compute {loaded.name}{where}: {verdict.reason}.", result=result)
+    if all(verdict.status == "not_verified" for verdict in verdicts):
+        raise MissingDependencyError(
+            f"{path} was not verified: {parity.reason}",
+            hint="Verify it where its runtime is; `mvt devices` lists what --device takes.",
+            code="not_verified",
+            result=result,
+        )
     return result
 
 

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from mobilevit_tools.matrix.cell import CellResult
     from mobilevit_tools.matrix.outcome import SmokeResult
 
-STYLES = {"passed": "green", "failed": "bold red", "error": "bold red", "regressed": "red", "not comparable": "red"}
+STYLES = {
+    "passed": "green",
+    "not verified": "yellow",
+    "failed": "bold red",
+    "error": "bold red",
+    "regressed": "red",
+    "not comparable": "red",
+}
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 
 
@@ -98,9 +105,9 @@ def smoke(
         summary = os.environ.get(SUMMARY_VARIABLE)
 
         def finished(result: CellResult, number: int, total: int) -> None:
-            style = STYLES[result.status]
+            status, seconds = result.status.replace("_", " "), result.seconds
             out.log.print(
-                f"\\[{number}/{total}] {escape(result.cell.name)}: [{style}]{result.status}[/], {result.seconds:.1f} s",
+                f"\\[{number}/{total}] {escape(result.cell.name)}: [{STYLES[status]}]{status}[/], {seconds:.1f} s",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mobilevit_tools.api.sweep import Outlook, SweepResult
     from mobilevit_tools.sweep.schedule import Event, Watch
 
-STYLES = {"passed": "green", "failed": "bold red", "error": "bold red"}
+STYLES = {"passed": "green", "not verified": "yellow", "failed": "bold red", "error": "bold red"}
 
 
 def sweep(
@@ -104,7 +104,7 @@ def _spectator(out: Output) -> Callable[[Outlook], AbstractContextManager[Watch]
                     display.remove_task(running.pop(digest))
                 done += event.kind == "finished"
                 display.update(overall, description=f"{done} of {outlook.cells} cells")
-                status, seconds = event.result.status, event.result.seconds
+                status, seconds = event.result.status.replace("_", " "), event.result.seconds
                 again = "" if event.kind == "finished" else f", once more: {escape(event.result.message or '')}"
                 say(f"\\[{done}/{outlook.cells}] {name}: [{STYLES[status]}]{status}[/], {seconds:.1f} s{again}")
 
@@ -131,13 +131,15 @@ def _render(console: Console, result: SweepResult) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for row, *cells in zip(result.rows, *shown.values(), strict=True):
-        table.add_row(escape(row.cell), *cells, f"[{STYLES[row.status]}]{row.status}[/]")
+        status = row.status.replace("_", " ")
+        table.add_row(escape(row.cell), *cells, f"[{STYLES[status]}]{status}[/]")
     console.print(table)
     for row in result.rows:
         if row.message:
             told = " ".join(part for part in (row.message, row.hint) if part)
             console.print(f"{escape(row.cell)}: {escape(told)}", highlight=False, soft_wrap=True)
-    counts = f"{result.passed} passed, {result.failed} failed, {result.errors} errors"
+    unknown = f", {result.not_verified} not verified" if result.not_verified else ""
+    counts = f"{result.passed} passed{unknown}, {result.failed} failed, {result.errors} errors"
     console.print(f"{counts}; {result.reused} finished before", highlight=False)
     console.print(
         f"wrote {escape(str(result.results))} and {escape(str(result.parquet))}", highlight=False, soft_wrap=True

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.errors import BadInputError, ExitCode
 from mobilevit_tools.jsonable import SCHEMA
 from mobilevit_tools.matrix.cell import Cell, CellResult, read_cell_result
 from mobilevit_tools.matrix.figures import Figures, parity_status
@@ -174,7 +174,7 @@ def _incomparable(before: CellResult, now: CellResult) -> Incomparable | None:
     name = now.cell.name
     if now.artifact is None:
         return Incomparable(name, "It has no artifact in this run.", other_model=False)
-    if before.artifact is None or before.status != "passed":
+    if before.artifact is None or before.exit_code != ExitCode.OK:
         return Incomparable(name, "It did not pass in the baseline.", other_model=False)
     for figure in ("params", "macs"):
         was, has = before.artifact.get(figure), now.artifact.get(figure)
@@ -195,7 +195,7 @@ def _worse(before: CellResult, now: CellResult, margins: Margins) -> Iterator[tu
         yield "parity", f"SNR {has.snr_db:.1f} dB, {fall}, where {margins.snr_db:g} are allowed"
     yield from _more("delegate_calls", "calls into its backend", was.calls, has.calls, margins.calls)
     yield from _more("outside", "operators outside its backend", was.outside, has.outside, margins.outside)
-    if now.status == "passed":
+    if now.exit_code == ExitCode.OK:
         for figure, old, new in (
             ("instructions", was.instructions, has.instructions),
             ("delegate_calls", was.calls, has.calls),

@@ -19,7 +19,7 @@ from mobilevit_tools.quantization.precisions import PRECISIONS
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-Status = Literal["passed", "failed", "error"]
+Status = Literal["passed", "not_verified", "failed", "error"]
 
 
 @dataclass(frozen=True)
@@ -145,12 +145,14 @@ class CellResult:
     Attributes:
         cell: The cell.
         digest: Its digest when it ran.
-        status: ``passed``; ``failed`` where a numeric gate failed; ``error`` for anything else.
+        status: ``passed``; ``not_verified`` where nothing here can run the artifact, which is then no pass; ``failed``
+            where a numeric gate failed; ``error`` for anything else.
         exit_code: That of the command that ended the cell, negative where a signal killed it; None where it hung.
-        code: The error's identifier; ``crashed`` or ``timed_out`` where the command could not say one; None if passed.
-        message: The error in one sentence; None if passed.
+        code: The error's identifier; ``crashed`` or ``timed_out`` where the command could not say one, ``not_verified``
+            with that status; None if passed.
+        message: The error, or why it was not verified, in one sentence; None if passed.
         hint: What to do next.
-        command: The commands up to the one that failed, to be typed again; None if passed.
+        command: The commands up to the one that failed, to be typed again; None if none did.
         artifact: The artifact as ``mvt export --json`` tells of it; None where there is none.
         profile: The result of ``mvt profile --json``; None where it was not asked for or not reached.
         evaluation: The result of ``mvt eval --json``, likewise.

@@ -33,7 +33,7 @@ class Figures:
     def of(cls, result: CellResult) -> Self:
         """Read them; a result may come from a file, and that need not hold what this version writes."""
         artifact = result.artifact or {}
-        parity, delegation = _mapping(artifact.get("parity")), _mapping(artifact.get("delegation"))
+        parity, delegation = parity_of(artifact), _mapping(artifact.get("delegation"))
         outside = delegation.get("outside")
         return cls(
             size_bytes=_integer(artifact.get("size_bytes")),
@@ -53,9 +53,14 @@ class Figures:
         )
 
 
+def parity_of(artifact: Mapping[str, object] | None) -> Mapping[str, object]:
+    """Return what an artifact's verification found; empty where nothing tells."""
+    return _mapping((artifact or {}).get("parity"))
+
+
 def parity_status(result: CellResult) -> str | None:
     """Return the verdict on the artifact's parity; None where there is none."""
-    status = _mapping((result.artifact or {}).get("parity")).get("status")
+    status = parity_of(result.artifact).get("status")
     return status if isinstance(status, str) else None
 
 

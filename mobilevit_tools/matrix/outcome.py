@@ -27,6 +27,7 @@ class SmokeResult:
     Attributes:
         cells: What came of each cell, in the order in which they ran.
         passed: How many cells passed.
+        not_verified: How many made an artifact that nothing here can run: neither passed nor failed.
         failed: How many failed a numeric gate.
         errors: How many ended in another way: crashed, hung, or refused.
         left_out: What nobody asked for by name and is not possible, a sentence each.
@@ -38,6 +39,7 @@ class SmokeResult:
 
     cells: tuple[CellResult, ...]
     passed: int
+    not_verified: int
     failed: int
     errors: int
     left_out: tuple[str, ...]
@@ -48,7 +50,11 @@ class SmokeResult:
 
     def complaints(self, cell: str) -> tuple[str, ...]:
         """Return, a sentence each, what is wrong with a cell, by itself or against the baseline."""
-        own = tuple(result.message for result in self.cells if result.cell.name == cell and result.message)
+        own = tuple(
+            result.message
+            for result in self.cells
+            if result.cell.name == cell and result.message and result.status != "not_verified"
+        )
         if self.baseline is None:
             return own
         worse = tuple(f"Regressed: {each.message}." for each in self.baseline.regressions if each.cell == cell)
@@ -56,9 +62,9 @@ class SmokeResult:
         return own + worse + other
 
     def verdict(self, result: CellResult) -> str:
-        """Return ``passed``, ``failed``, ``error`` or ``regressed``; ``not comparable`` with a wrong baseline."""
-        if result.status != "passed" or not self.complaints(result.cell.name):
-            return result.status
+        """Return the cell's status in words, or ``regressed``, or ``not comparable`` with a wrong baseline."""
+        if result.status in ("failed", "error") or not self.complaints(result.cell.name):
+            return result.status.replace("_", " ")
         wrong = self.baseline is not None and any(
             each.cell == result.cell.name and each.other_model for each in self.baseline.incomparable
         )
@@ -66,13 +72,19 @@ class SmokeResult:
 
     @property
     def worst_first(self) -> tuple[CellResult, ...]:
-        """The cells, those with complaints first."""
-        return tuple(sorted(self.cells, key=lambda result: not self.complaints(result.cell.name)))
+        """The cells, those with complaints first, and those that passed last."""
+        return tuple(
+            sorted(
+                self.cells,
+                key=lambda result: (not self.complaints(result.cell.name), result.status != "not_verified"),
+            )
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What else there is to say, a sentence each: what was left out, and what the baseline does not share."""
-        notes = [f"Left out: {reason}" for reason in self.left_out]
+        """What else there is to say, a sentence each: what was not verified, left out, or not in the baseline."""
+        notes = [f"{each.cell.name}: {each.message}" for each in self.cells if each.status == "not_verified"]
+        notes += [f"Left out: {reason}" for reason in self.left_out]
         report = self.baseline
         if report is not None:
             notes.append(f"Compared with {report.path}: {len(report.compared)} of {len(self.cells)} cells.")

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from mobilevit_tools.devices.process import Finished, run
 from mobilevit_tools.errors import ExitCode, MvtError
 from mobilevit_tools.matrix.cell import Cell, CellResult, Status
+from mobilevit_tools.matrix.figures import parity_of
 
 TYPED_FOLDER = Path("out")
 """The folder in the commands that people are shown: the cell's own may be gone by then."""
@@ -46,7 +47,7 @@ class _Ending:
     @property
     def status(self) -> Status:
         if self.exit_code == ExitCode.OK:
-            return "passed"
+            return "passed" if self.code is None else "not_verified"
         return "failed" if self.exit_code == ExitCode.GATE_FAILED else "error"
 
 
@@ -97,6 +98,9 @@ def _run_commands(cell: Cell, folder: Path, deadline: float, timeout_s: float, h
         _note(call[0], envelope, heard)
         if ended.code != ExitCode.OK or envelope is None or envelope.get("status") != "ok":
             return _failure(call, ended, envelope, calls, timeout_s)
+    parity = parity_of(heard.artifact)
+    if parity.get("status") == "not_verified":
+        return _Ending(code="not_verified", message=f"Not verified: {parity.get('reason')}")
     return _Ending()
 
 

@@ -148,7 +148,7 @@ def _cells(result: object, source: str) -> Iterator[object]:
 
 def _add_cell(result: CellResult, source: str, run: str, collection: Collection) -> None:
     cell, key = result.cell, None
-    if result.status != "passed":
+    if result.status in ("failed", "error"):
         collection.add_failure(
             Failure(
                 cell.name,

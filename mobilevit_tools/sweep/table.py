@@ -26,10 +26,10 @@ class Row:
         backend: Its backend.
         precision: The precision.
         device: Where the artifact ran after the export.
-        status: ``passed``, ``failed`` (a numeric gate) or ``error``.
+        status: ``passed``, ``not_verified``, ``failed`` (a numeric gate) or ``error``.
         exit_code: That of the command that failed.
         code: The error's identifier.
-        message: The error in one sentence.
+        message: The error, or why it was not verified, in one sentence.
         hint: What to do next.
         parity: ``passed``, ``failed`` or ``not_verified``.
         max_abs_rel: The largest difference to PyTorch over the largest output.

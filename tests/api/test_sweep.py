@@ -69,6 +69,14 @@ def test_only_what_has_changed_runs_again_and_nothing_is_forgotten(tmp_path: Pat
     assert (third.reused, third.rows) == (2, first.rows)
 
 
+def test_what_could_not_be_verified_is_finished_and_no_pass(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, {"end": "not_verified"}, {})
+    first = run(plan)
+    assert (first.passed, first.not_verified, first.failed, first.errors, first.exit_code) == (1, 1, 0, 0, 0)
+    assert [row.status for row in first.rows] == ["not_verified", "passed"]
+    assert run(plan).reused == 2
+
+
 def test_failed_cells_run_again_only_where_that_is_asked_for(tmp_path: Path) -> None:
     plan = write_plan(tmp_path, {"end": "failed*1"}, {})
     assert fail(plan).failed == 1

@@ -13,6 +13,8 @@ import torch
 from onnx import numpy_helper
 
 import mobilevit_tools
+from mobilevit_tools.runtimes._base import UnsupportedOperatorError
+from mobilevit_tools.runtimes.executorch import ExecutorchSession
 from tests.cli.conftest import Ran
 from tests.conftest import SMALL
 
@@ -63,6 +65,26 @@ def test_a_program_of_other_weights_fails(mvt: Mvt, exported: Path, tmp_path: Pa
     )
     assert ran.code == 4
     assert "failed" in ran.out
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_cannot_run_here_is_no_pass(
+    mvt: Mvt, exported: Path, monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    def run(self: ExecutorchSession, array: object) -> None:
+        raise UnsupportedOperatorError(("delegate:VulkanBackend",))
+
+    monkeypatch.setattr(ExecutorchSession, "run", run)
+    artifact = exported / "executorch-xnnpack-fp32/model.pte"
+    ran = mvt("verify", artifact, *(["--json"] if as_json else []))
+    assert ran.code == 5
+    message = f"{artifact} was not verified: The runtime lacks these operators: delegate:VulkanBackend."
+    if as_json:
+        assert (ran.envelope["error"]["code"], ran.envelope["error"]["message"]) == ("not_verified", message)
+        assert ran.envelope["result"]["parity"]["status"] == "not_verified"
+    else:
+        assert "not verified" in ran.out
+        assert "error:" in ran.err
 
 
 def test_a_moved_artifact_needs_to_be_told_its_model(mvt: Mvt, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from mobilevit_tools.matrix.cell import Cell, CellResult
 
@@ -43,6 +44,15 @@ def passed(
         evaluation=None,
         seconds=12.25,
     )
+
+
+UNRUNNABLE = "Not verified: The runtime lacks these operators: delegate:VulkanBackend."
+
+
+def not_verified(cell: Cell = CELL, *, size: int = 1_000_000) -> CellResult:
+    """Return a cell whose artifact nothing here can run."""
+    made = passed(cell, size=size, parity="not_verified")
+    return replace(made, status="not_verified", code="not_verified", message=UNRUNNABLE)
 
 
 def broken(

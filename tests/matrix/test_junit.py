@@ -4,7 +4,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 from mobilevit_tools.matrix.junit import junit_xml
-from tests.matrix.samples import CELL, broken, passed
+from tests.matrix.samples import CELL, UNRUNNABLE, broken, not_verified, passed
 from tests.matrix.test_outcome import OTHERS, outcome
 
 NASTY = 'a <b> & "c" ]]> \x00\x1b[31m\ud800 é\nend'
@@ -45,6 +45,18 @@ def test_a_gate_is_a_failure_a_crash_an_error_a_lost_cell_is_skipped() -> None:
     assert failure.get("message") == "SNR 3 dB"
     assert error.get("type") == "crashed"
     assert "Run it by itself: mvt export 'a b' --output out" in (error.text or "")
+
+
+def test_what_could_not_be_verified_is_skipped_with_the_reason() -> None:
+    root = ElementTree.fromstring(junit_xml(outcome(not_verified())))
+    (case,) = root.findall(".//testcase")
+    assert [(each.tag, each.get("message")) for each in case] == [("skipped", UNRUNNABLE)]
+    assert {name: root.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "1",
+        "failures": "0",
+        "errors": "0",
+        "skipped": "1",
+    }
 
 
 def test_a_regression_is_a_failure_of_its_cell() -> None:

@@ -8,7 +8,7 @@ import pytest
 from mobilevit_tools.matrix.baseline import Margins, compare_with_baseline
 from mobilevit_tools.matrix.cell import CellResult
 from mobilevit_tools.matrix.outcome import SmokeResult, exit_code_of
-from tests.matrix.samples import CELL, broken, passed
+from tests.matrix.samples import CELL, UNRUNNABLE, broken, not_verified, passed
 
 OTHERS = [replace(CELL, target=target) for target in ("onnx", "coreml")]
 
@@ -20,6 +20,7 @@ def outcome(*results: CellResult, before: CellResult | None = None) -> SmokeResu
     return SmokeResult(
         cells=results,
         passed=statuses.count("passed"),
+        not_verified=statuses.count("not_verified"),
         failed=statuses.count("failed"),
         errors=statuses.count("error"),
         left_out=("onnx has no precision named 'palette4'.",),
@@ -65,6 +66,20 @@ def test_verdicts() -> None:
     assert [cell.cell.target for cell in regressed.worst_first] == ["executorch", "coreml", "onnx"]
     other = outcome(passed(), before=passed(macs=1))
     assert other.verdict(other.cells[0]) == "not comparable"
+
+
+def test_what_could_not_be_verified_is_no_pass_and_no_failure() -> None:
+    run = outcome(passed(OTHERS[0]), not_verified())
+    assert (run.passed, run.not_verified, run.failed, run.errors, run.exit_code) == (1, 1, 0, 0, 0)
+    assert [run.verdict(cell) for cell in run.worst_first] == ["not verified", "passed"]
+    assert f"{CELL.name}: {UNRUNNABLE}" in run.notes
+    assert run.complaints(CELL.name) == ()
+
+    lost = outcome(not_verified(), before=passed())
+    assert (lost.verdict(lost.cells[0]), lost.exit_code) == ("regressed", 4)
+    same = outcome(not_verified(size=2_000_000), before=not_verified())
+    assert (same.verdict(same.cells[0]), same.exit_code) == ("regressed", 4)
+    assert "2,000,000 bytes" in same.complaints(CELL.name)[0]
 
 
 def test_notes_say_what_was_left_out_and_what_only_one_side_has() -> None:

@@ -44,6 +44,14 @@ def test_a_gate_that_fails_keeps_the_figures(net: str, tmp_path: Path) -> None:
     assert result.command == shlex.join(["mvt", *cell.commands(Path("out"))[0]])
 
 
+def test_what_nothing_here_can_run_is_no_pass(net: str, tmp_path: Path) -> None:
+    cell = Cell(f"{net}:patches", "executorch", backend="vulkan", random_weights=True)
+    result = run_cell(cell, tmp_path / "out", timeout_s=PATIENCE_S)
+    assert (result.status, result.exit_code, result.code) == ("not_verified", 0, "not_verified")
+    assert result.message == "Not verified: The runtime lacks these operators: delegate:VulkanBackend."
+    assert result.command is None
+
+
 def test_a_crash_fails_its_cell_says_the_signal_and_leaves_nothing_unfinished(
     net: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 from mobilevit_tools.matrix.summary import MAX_TOLD, escape, markdown_summary
-from tests.matrix.samples import CELL, broken, passed
+from tests.matrix.samples import CELL, UNRUNNABLE, broken, not_verified, passed
 from tests.matrix.test_outcome import OTHERS, outcome
 
 
@@ -27,6 +27,13 @@ def test_failures_come_first_with_the_command() -> None:
     assert "2 of 3 cells failed" in text
     assert "```bash\nmvt export 'a b' --output out\n```" in text
     assert "- Left out: onnx has no precision named 'palette4'\\." in text
+
+
+def test_what_could_not_be_verified_is_counted_and_named() -> None:
+    text = markdown_summary(outcome(passed(OTHERS[0]), not_verified()))
+    assert text.startswith("## mvt smoke: 1 of 2 cells passed, 1 not verified\n")
+    assert [row[0] for row in rows(text)] == ["**not verified**", "passed"]
+    assert escape(UNRUNNABLE) in text
 
 
 def test_nothing_of_a_name_or_message_becomes_markdown() -> None:

@@ -2,7 +2,7 @@
 
 Options: ``log=FOLDER`` receives a line for everything that happens; ``seconds=S`` is how long it takes; ``meet=N`` lets
 it wait until N cells, itself included, have run side by side on its node, but not forever; ``end=WORD`` is how it ends:
-``passed``, ``failed``, ``bad_input``, ``device``, ``raise``,
+``passed``, ``not_verified``, ``failed``, ``bad_input``, ``device``, ``raise``,
 ``crash``, or ``kill_waiting``, which kills whoever waits for the cell. ``seconds=S*N`` and ``end=WORD*N`` hold for the
 first N times only.
 """
@@ -21,7 +21,7 @@ from mobilevit_tools.matrix.cell import Cell, CellResult
 
 RUNNER = f"{__name__}:run"
 PATIENCE_S = 60.0
-EXIT_CODES = {"passed": 0, "failed": 4, "bad_input": 3, "device": 6}
+EXIT_CODES = {"passed": 0, "not_verified": 0, "failed": 4, "bad_input": 3, "device": 6}
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,10 @@ def run(cell: Cell, folder: Path, *, timeout_s: float) -> CellResult:
     return CellResult(
         cell=cell,
         digest=cell.digest(),
-        status={0: "passed", 4: "failed"}.get(code, "error"),  # type: ignore[arg-type]
+        status=word if code in (0, 4) else "error",  # type: ignore[arg-type]
         exit_code=code,
-        code=None if code == 0 else word,
-        message=None if code == 0 else f"It ended as {word}.",
+        code=None if word == "passed" else word,
+        message=None if word == "passed" else f"It ended as {word}.",
         hint=None,
         command=None,
         artifact={"path": str(folder / "made"), "kept": True, "size_bytes": 7},
