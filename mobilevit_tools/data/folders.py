@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from dataclasses import dataclass
+from os.path import realpath
 from pathlib import Path
 
 from mobilevit_tools.errors import BadInputError, UsageError
@@ -90,9 +91,10 @@ def _walk(folder: Path, root: Path) -> list[Path]:
 
 def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
     """Return the images and the folders directly in ``folder``, sorted; links to folders are not followed."""
+    # Unlike Path.resolve, realpath takes a link in a circle as it takes any other that leads nowhere.
     images, folders = [], []
     for path in sorted(Path(folder, name) for name in os.listdir(folder) if not name.startswith(".")):  # noqa: PTH208
-        if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+        if path.is_symlink() and not Path(realpath(path)).is_relative_to(root.resolve()):
             raise BadInputError(
                 f"{path} is a link that leads out of {root}.", hint="Copy the images there.", code="link_leads_out"
             )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os.path import realpath
 from pathlib import Path
 
 from mobilevit_tools.data.folders import list_images
@@ -49,7 +50,7 @@ def read_labelled(source: Path, labels: Sequence[str] | None, num_classes: int) 
         num_classes: How many classes the model has.
 
     Raises:
-        BadInputError: There are no photos, or a label is none of the model's.
+        BadInputError: There are no photos, or a label is none of the model's, or the name of several.
     """
     if source.is_file():
         return _read_csv(source, labels, num_classes)
@@ -76,22 +77,13 @@ def _read_image_folder(source: Path, labels: Sequence[str] | None, num_classes: 
 def _match_folders(
     source: Path, folders: Sequence[str], labels: Sequence[str] | None, num_classes: int
 ) -> tuple[dict[str, int], str]:
-    positions = {label: index for index, label in enumerate(labels or ())}
+    positions = _positions(labels or ())
     if all(folder in positions for folder in folders):
-        return {folder: positions[folder] for folder in folders}, "folder names are the model's labels"
+        return {folder: _only(positions, folder) for folder in folders}, "folder names are the model's labels"
     names = _read_names(source)
     if names is not None and all(folder in names for folder in folders):
-        if labels is None:
-            positions = {name: index for index, name in enumerate(names.values())}
-        unknown = [names[folder] for folder in folders if names[folder] not in positions]
-        if unknown or len(positions) > num_classes:
-            raise BadInputError(
-                f"{LABELS_FILE} names the class {unknown[0]!r}, which the model does not have."
-                if unknown
-                else f"{LABELS_FILE} names {len(positions)} classes; the model has {num_classes}.",
-                code="bad_labels",
-            )
-        return {folder: positions[names[folder]] for folder in folders}, f"folder names looked up in {LABELS_FILE}"
+        found = _look_up(folders, names, None if labels is None else positions, num_classes)
+        return found, f"folder names looked up in {LABELS_FILE}"
     if all(_is_index(folder, num_classes) for folder in folders):
         return {folder: int(folder) for folder in folders}, "folder names are class indices"
     if len(folders) == num_classes:
@@ -103,6 +95,45 @@ def _match_folders(
         hint=f"Name the folders as the model's labels, or put a {LABELS_FILE} with lines `folder name` beside them.",
         code="bad_labels",
     )
+
+
+def _look_up(
+    folders: Sequence[str], names: Mapping[str, str], positions: Mapping[str, Sequence[int]] | None, num_classes: int
+) -> dict[str, int]:
+    """Return the class of each folder by its name in a ``labels.txt``; without labels by the order of the lines."""
+    if positions is None:
+        if len(names) > num_classes:
+            raise BadInputError(
+                f"{LABELS_FILE} names {len(names)} classes; the model has {num_classes}.", code="bad_labels"
+            )
+        order = {folder: index for index, folder in enumerate(names)}
+        return {folder: order[folder] for folder in folders}
+    unknown = next((names[folder] for folder in folders if names[folder] not in positions), None)
+    if unknown is not None:
+        raise BadInputError(
+            f"{LABELS_FILE} names the class {unknown!r}, which the model does not have.", code="bad_labels"
+        )
+    return {folder: _only(positions, names[folder]) for folder in folders}
+
+
+def _positions(labels: Sequence[str]) -> dict[str, list[int]]:
+    positions: dict[str, list[int]] = {}
+    for index, label in enumerate(labels):
+        positions.setdefault(label, []).append(index)
+    return positions
+
+
+def _only(positions: Mapping[str, Sequence[int]], name: str) -> int:
+    """Return the one class of a name: ImageNet has two that are called crane."""
+    first, *others = positions[name]
+    if others:
+        indices = ", ".join(map(str, positions[name]))
+        raise BadInputError(
+            f"The model has {1 + len(others)} classes named {name!r}, and a photo shows one.",
+            hint=f"Label photos by class indices in place of names; these are {indices}.",
+            code="ambiguous_label",
+        )
+    return first
 
 
 def _read_names(source: Path) -> dict[str, str] | None:
@@ -120,7 +151,7 @@ def _read_names(source: Path) -> dict[str, str] | None:
 
 
 def _read_csv(source: Path, labels: Sequence[str] | None, num_classes: int) -> LabelledImages:
-    positions = {label: index for index, label in enumerate(labels or ())}
+    positions = _positions(labels or ())
     root = source.parent.resolve()
     images = []
     try:
@@ -142,13 +173,17 @@ def _read_csv(source: Path, labels: Sequence[str] | None, num_classes: int) -> L
                 code="bad_labels",
             )
         path = source.parent / name
-        if not path.resolve().is_relative_to(root):
+        try:
+            inside = Path(realpath(path)).is_relative_to(root)
+        except ValueError as error:  # a NUL
+            raise BadInputError(f"Line {number} of {source} names no file: {name!r}.", code="bad_labels") from error
+        if not inside:
             raise BadInputError(
                 f"Line {number} of {source} leads out of its folder: {name}.",
                 hint="Put the CSV at the root of the photos.",
                 code="bad_labels",
             )
-        images.append((path, positions[label] if label in positions else int(label)))
+        images.append((path, _only(positions, label) if label in positions else int(label)))
     if not images:
         raise BadInputError(f"{source} lists no photos.", code="no_images")
     return LabelledImages(tuple(images), "labels of the CSV")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mobilevit_tools.data.folders import list_images
+from mobilevit_tools.data.images import load_image
 from mobilevit_tools.errors import BadInputError, UsageError
 
 
@@ -102,3 +103,9 @@ def test_a_subset_is_seeded_ordered_and_keeps_targets(tmp_path: Path) -> None:
 def test_an_empty_subset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         list_images(make(tmp_path, "a.jpg")).subset(0)
+
+
+def test_a_link_in_a_circle_is_an_image_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").symlink_to("a.jpg")
+    with pytest.raises(BadInputError, match=r"a\.jpg"):
+        load_image(*list_images(tmp_path).images)

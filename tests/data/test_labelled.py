@@ -79,6 +79,7 @@ def test_csv_with_names_and_indices_and_missing_photos(tmp_path: Path) -> None:
         ("x.png,whale", "Line 1 .* 'whale'"),
         ("x.png,3", "'3'"),
         ("x.png", "is not path,label"),
+        ("x\0.png,cat", r"names no file: 'x\\x00.png'|NUL"),
         ("path,label\n", "lists no photos"),
         ("\x00\x00,\xff", "CSV|path,label|whale|label"),
     ],
@@ -88,3 +89,34 @@ def test_csv_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, message:
     table.write_bytes(text.encode("latin-1"))
     with pytest.raises(BadInputError, match=message):
         read_labelled(table, LABELS, 3)
+
+
+TWINS = ("crane", "ant", "crane")
+
+
+def test_a_name_that_two_classes_share_is_no_label(tmp_path: Path) -> None:
+    named = _folders(tmp_path / "named", "ant", "crane")
+    looked_up = _folders(tmp_path / "looked_up", "n1", "n2", "n3")
+    (looked_up / "labels.txt").write_text("n1 crane\nn2 ant\nn3 crane\n")
+    table = tmp_path / "list.csv"
+    table.write_text("x.png,crane\n")
+    for source in (named, looked_up, table):
+        with pytest.raises(BadInputError, match="2 classes named 'crane'") as refusal:
+            read_labelled(source, TWINS, 3)
+        assert "0, 2" in str(refusal.value.hint)
+
+
+def test_twins_that_no_photo_shows_and_class_indices_are_fine(tmp_path: Path) -> None:
+    assert _classes(_folders(tmp_path / "named", "ant"), TWINS) == {"ant": 1}
+    table = tmp_path / "list.csv"
+    table.write_text("x.png,ant\ny.png,2\n")
+    assert [label for _, label in read_labelled(table, TWINS, 3).images] == [1, 2]
+
+
+def test_without_the_models_labels_twins_in_labels_txt_are_two_classes(tmp_path: Path) -> None:
+    root = _folders(tmp_path, "n1", "n2", "n3")
+    (root / "labels.txt").write_text("n1 crane\nn2 ant\nn3 crane\n")
+    assert _classes(root, None) == {"n1": 0, "n2": 1, "n3": 2}
+    (root / "labels.txt").write_text("n0 x\nn1 crane\nn2 ant\nn3 crane\n")
+    with pytest.raises(BadInputError, match="names 4 classes"):
+        _classes(root, None)
