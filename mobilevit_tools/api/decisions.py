@@ -35,10 +35,12 @@ def count_flips(
 ) -> int | None:
     """Count over all inputs what a target's runtime decides otherwise than PyTorch; None where nothing is decided.
 
-    The decisions are exported beside the model, by the same exporter and with the same kind of input: what normalises
-    its pixels by itself may round them otherwise.
+    The decisions are exported beside the model, by the same exporter, with the same rewrites and the same kind of input:
+    what normalises its pixels by itself may round them otherwise.
     """
     import torch
+
+    from mobilevit_tools.rewrites._base import apply
 
     decide = getattr(module, "decisions", None)
     if decide is None:
@@ -46,11 +48,13 @@ def count_flips(
     decisions = decide().eval()
     reference = torch_reference(decisions)
     decisions.feature_channels = reference(inputs[0].tensor)  # one for each output, for its name
+    example = torch.from_numpy(inputs[0].tensor)
+    rewritten = apply(decisions, example, deployment=spec.deployment, names=spec.rewrites).module
     features = replace(contract, output="features")
     flips = 0
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"decisions{find_target(spec.target).suffix}"
-        exporter.lower(decisions, replace(spec, precision="fp32", batch=1, dynamic_batch=False), features, path)
+        exporter.lower(rewritten, replace(spec, precision="fp32", batch=1, dynamic_batch=False), features, path)
         with open_session(path) as session:
             takes_image = session.inputs[0].kind == "image"
             for item in inputs:

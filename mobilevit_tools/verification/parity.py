@@ -169,7 +169,7 @@ def _judge_input(
     wanted = pairs[0][0].astype(np.float64)
     same = all(int(row.argmax()) == int(wanted.argmax()) for _, row in pairs)
     second, first = np.sort(wanted)[-2:] if wanted.size > 1 else (-np.inf, wanted[0])
-    error = max((float(np.abs(row - wanted).max()) for _, row in pairs), default=0.0)
+    error = max((float(np.sqrt(np.mean((row - wanted) ** 2))) for _, row in pairs), default=0.0)
     return InputResult(
         item.name, item.kind, apart, same_top1=same, near_tie=bool(first - second <= NEAR_TIE_MARGIN * error)
     )

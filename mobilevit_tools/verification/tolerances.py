@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 NEAR_TIE_MARGIN = 4.0
-"""A prediction may change where the reference's margin is within this many times the measured max-abs difference."""
+"""A prediction may change where the reference's margin is within this many times the root mean square of the output's
+difference: what noise of that size does to two logits. (The largest difference would excuse every change, because a
+prediction only changes where two logits move by the margin between them.)"""
 
 
 @dataclass(frozen=True)

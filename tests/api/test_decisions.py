@@ -12,10 +12,11 @@ import torch
 from mobilevit_tools.api.decisions import count_flips
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.data.preprocessing import Preprocessing
-from mobilevit_tools.exporters import coreml
-from mobilevit_tools.exporters import onnx as exporter
+from mobilevit_tools.exporters import coreml, onnx
 from mobilevit_tools.exporters._base import ExportSpec
+from mobilevit_tools.models.clustr import Clustering
 from mobilevit_tools.models.factory import create_model
+from mobilevit_tools.rewrites.cluster_arithmetic import ArithmeticClustering
 from mobilevit_tools.verification.inputs import VerificationInput
 from tests.conftest import SMALL
 
@@ -30,9 +31,9 @@ def inputs() -> list[VerificationInput]:
 def test_clusters_are_the_same_until_a_weight_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     model = create_model("clustr_t", random_weights=True, img_size=64)
     spec = ExportSpec("onnx")
-    assert count_flips(model, exporter, spec, CONTRACT, inputs()) == 0
+    assert count_flips(model, onnx, spec, CONTRACT, inputs()) == 0
 
-    honest = exporter.lower
+    honest = onnx.lower
 
     def other_weights(module: torch.nn.Module, *arguments: object) -> object:
         changed = type(module)(create_model("clustr_t", random_weights=True, img_size=64))
@@ -41,10 +42,29 @@ def test_clusters_are_the_same_until_a_weight_changes(monkeypatch: pytest.Monkey
             changed.model.patch_embed1.proj.weight.mul_(torch.linspace(0.2, 2, 64).view(-1, 1, 1, 1))
         return honest(changed, *arguments)
 
-    monkeypatch.setattr(exporter, "lower", other_weights)
-    flips = count_flips(model, exporter, spec, CONTRACT, inputs())
+    monkeypatch.setattr(onnx, "lower", other_weights)
+    flips = count_flips(model, onnx, spec, CONTRACT, inputs())
     assert flips is not None
     assert flips > 10
+
+
+class LoweredError(Exception):
+    """Carries what was about to be lowered."""
+
+
+@pytest.mark.parametrize(("names", "kind"), [(("cluster_arithmetic",), ArithmeticClustering), ((), Clustering)])
+def test_what_is_asked_is_written_as_the_artifact_is(
+    names: tuple[str, ...], kind: type[Clustering], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lower(module: torch.nn.Module, *_: object) -> None:
+        raise LoweredError(module)
+
+    monkeypatch.setattr(onnx, "lower", lower)
+    model = create_model("clustr_t", random_weights=True, img_size=64)
+    with pytest.raises(LoweredError) as caught:
+        count_flips(model, onnx, ExportSpec("onnx", rewrites=names), CONTRACT, inputs())
+    (lowered,) = caught.value.args
+    assert {type(layer) for layer in lowered.modules() if isinstance(layer, Clustering)} == {kind}
 
 
 def test_an_artifact_that_takes_an_image_is_given_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,4 +85,4 @@ def test_an_artifact_that_takes_an_image_is_given_one(monkeypatch: pytest.Monkey
 
 def test_a_model_that_decides_nothing_has_no_count(tmp_path: Path) -> None:
     model = create_model(SMALL, random_weights=True)
-    assert count_flips(model, exporter, ExportSpec("onnx"), CONTRACT, inputs()) is None
+    assert count_flips(model, onnx, ExportSpec("onnx"), CONTRACT, inputs()) is None

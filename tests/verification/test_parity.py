@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,21 @@ def test_a_change_within_a_near_tie_is_listed_for_fp16_and_fails_fp32() -> None:
     parity = verify_session(session, lambda x: [near_tie(x)], inputs(1), GATES["fp16"])
     assert (parity.status, parity.near_ties, parity.top1_agreement) == ("passed", ("input 0",), 0.0)
     assert verify_session(session, lambda x: [near_tie(x)], inputs(1), GATES["fp32"]).status == "failed"
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8-weight", "int8"])
+def test_a_change_that_noise_does_not_explain_fails(precision: str) -> None:
+    clear = np.random.default_rng(0).standard_normal((1, 1000))
+    clear[0, :2] = 10.0, 9.5
+    exchanged = clear.copy()
+    exchanged[0, :2] = 9.7, 9.8
+    noisy = clear + 0.15 * np.random.default_rng(1).standard_normal(clear.shape)
+    noisy[0, :2] = 9.7, 9.8
+    gate = replace(GATES[precision], max_abs_rel=None, snr_db=10.0, cosine=0.9, judged=("noise",))
+    for changed, status in ((exchanged, "failed"), (noisy, "passed")):
+        session = FunctionSession(lambda x, row=changed: np.tile(row, (len(x), 1)))
+        parity = verify_session(session, lambda _: [clear], inputs(1), gate)
+        assert (parity.status, parity.top1_agreement) == (status, 0.0)
 
 
 def test_stage_maps_are_judged_without_classes() -> None:
