@@ -39,7 +39,7 @@ def profile(
         BadInputError: The artifact is missing or cannot be loaded.
         UsageError: There is no such device or rigor, or no latency to be had for this artifact there.
         DeviceError: The device failed, or the artifact crashed or hung.
-        GateError: The device computes something else than this machine does.
+        GateError: The device computes something else than this machine does, or this one gets what is not finite.
     """
     path = Path(artifact)
     manifest = find_manifest(path)

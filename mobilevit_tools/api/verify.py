@@ -34,7 +34,7 @@ class VerifyResult:
             (Core ML on macOS).
         device: Where the artifact ran, in full; None where it ran in this process.
         difference: How far the device's outputs are from this machine's, over all inputs; None without a device, or
-            where this machine cannot run the artifact.
+            where this machine cannot run the artifact or gets what is not finite.
     """
 
     artifact: Path
@@ -73,7 +73,8 @@ def verify(
         progress: Told of every step.
 
     Raises:
-        BadInputError: The artifact or the model's weights cannot be read, or are not those of the manifest.
+        BadInputError: The artifact or the model's weights cannot be read, or are not those of the manifest, or the
+            model's own outputs are not finite.
         UsageError: Nothing says what to compare with, or the device does not run such an artifact.
         DeviceError: The device failed, or the artifact crashed or hung on it.
         GateError: The gate failed; ``result`` holds the :class:`VerifyResult`.

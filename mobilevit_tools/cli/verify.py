@@ -53,7 +53,7 @@ def _render(console: Console, result: VerifyResult) -> None:
         console.print("Core ML itself, on this system:")
         parity_table(console, result.native, result.gate)
     if result.device is not None:
-        apart = "which cannot run it"
+        apart = "nothing to compare with"
         if result.difference is not None:
             apart = (
                 f"{number(result.difference.max_abs_rel, '.2e')}, {number(result.difference.snr_db, '.1f')} dB apart"

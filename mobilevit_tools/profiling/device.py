@@ -18,6 +18,7 @@ from mobilevit_tools.profiling.protocol import LatencySpec, drifts, is_steady
 from mobilevit_tools.profiling.result import ProfileResult
 from mobilevit_tools.profiling.statistics import summarize
 from mobilevit_tools.progress import Progress, silent
+from mobilevit_tools.runtimes._base import numpy_type
 from mobilevit_tools.runtimes.registry import open_session, runtime_of
 from mobilevit_tools.verification.metrics import Distance, distance
 
@@ -58,7 +59,7 @@ def profile_on_device(
         progress: Told of every step.
 
     Raises:
-        GateError: The device computes something else than this machine does.
+        GateError: The device computes something else than this machine does, or this one gets what is not finite.
         DeviceError: The device failed.
         UsageError: The device or the preset does not exist, or the device has no times to give.
     """
@@ -100,10 +101,10 @@ def _on_this_machine(artifact: Path, threads: int) -> tuple[NDArray[Any], NDArra
             raise UsageError(f"{artifact} leaves more than its batch open; mvt cannot make up an input for it.")
         batch = info.shape[0] or 1
         shape = (batch, *(size or 1 for size in info.shape[1:]))
-        if info.kind == "image":
+        if info.kind == "image" or info.dtype == "uint8":
             batches = [rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(CHECKED_INPUTS)]
         else:
-            batches = [rng.standard_normal(shape).astype(info.dtype) for _ in range(CHECKED_INPUTS)]
+            batches = [rng.standard_normal(shape).astype(numpy_type(info)) for _ in range(CHECKED_INPUTS)]
         outputs = [session.run(array)[0] for array in batches]
     return np.concatenate(batches), np.concatenate(outputs)
 
@@ -111,6 +112,11 @@ def _on_this_machine(artifact: Path, threads: int) -> tuple[NDArray[Any], NDArra
 def _check(artifact: Path, device: str, pilot: RunResult, expected: NDArray[Any]) -> Distance:
     if pilot.outputs.shape != expected.shape:
         raise GateError(f"{artifact} gives {pilot.outputs.shape} on {device}, and {expected.shape} on this machine.")
+    if not np.isfinite(expected).all():
+        raise GateError(
+            f"{artifact} gives values that are not finite on this machine: its speed means nothing.",
+            hint="Run `mvt verify` on it, and try another precision.",
+        )
     apart = distance(expected, pilot.outputs)
     least = MIN_SNR_DB_CORE_ML if runtime_of(artifact).target == "coreml" else MIN_SNR_DB
     if not apart.finite or apart.snr_db is None or apart.snr_db < least:

@@ -12,7 +12,7 @@ import numpy as np
 from mobilevit_tools.devices import RunRequest, open_device
 from mobilevit_tools.devices.registry import find_kind
 from mobilevit_tools.errors import UsageError
-from mobilevit_tools.runtimes._base import Session, UnsupportedOperatorError
+from mobilevit_tools.runtimes._base import Session, UnsupportedOperatorError, numpy_type
 from mobilevit_tools.runtimes.registry import runtime_of
 from mobilevit_tools.verification.metrics import Distance, distance, worst
 from mobilevit_tools.verification.parity import FREE_BATCH, Parity, Reference, verify_session
@@ -36,7 +36,8 @@ class DeviceVerification:
     Attributes:
         device: Where it ran, in full.
         parity: Its figures against PyTorch, and the verdict.
-        difference: Its distance from what this machine computes; None where this machine cannot run the artifact.
+        difference: Its distance from what this machine computes; None where this machine cannot run the artifact, or
+            gets what is not finite.
     """
 
     device: str
@@ -95,7 +96,7 @@ def verify_on_device(
     info = session.inputs[0]
     arrays = [item.pixels if info.kind == "image" else item.tensor for item in inputs]
     batch = info.shape[0] or FREE_BATCH
-    feeds = [np.repeat(array, batch, axis=0).astype(info.dtype) for array in arrays if array is not None]
+    feeds = [np.repeat(array, batch, axis=0).astype(numpy_type(info)) for array in arrays if array is not None]
     with open_device(device) as opened:
         ran = opened.measure(RunRequest(artifact, np.concatenate(feeds), warmup=0, iterations=1, timeout_s=TIMEOUT_S))
     outputs = np.split(ran.outputs, len(feeds))
@@ -109,6 +110,8 @@ def verify_on_device(
 def _apart(session: Session, feeds: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> Distance | None:
     with suppress(UnsupportedOperatorError):
         here = [session.run(feed)[0] for feed in feeds]
+        if not all(np.isfinite(wanted).all() for wanted in here):
+            return None
         return worst([distance(wanted, got) for wanted, got in zip(here, outputs, strict=True)])
     return None
 

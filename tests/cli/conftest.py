@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from mobilevit_tools.cli import main
 
@@ -23,6 +28,18 @@ class Ran:
     @property
     def envelope(self) -> dict[str, Any]:
         return json.loads(self.out)
+
+
+@pytest.fixture
+def overflowing(exported: Path, tmp_path: Path) -> Path:
+    """An artifact, manifest and all, one of whose weights became NaN."""
+    folder = tmp_path / "overflowing"
+    shutil.copytree(exported / "onnx-fp32", folder)
+    model = onnx.load(folder / "model.onnx")
+    weight = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 2)
+    weight.CopyFrom(numpy_helper.from_array(np.full(weight.dims, np.nan, np.float32), weight.name))
+    onnx.save(model, folder / "model.onnx")
+    return folder / "model.onnx"
 
 
 @pytest.fixture

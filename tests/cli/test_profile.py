@@ -84,6 +84,12 @@ def test_a_device_that_computes_something_else_is_a_failure(
     assert "computes something else" in ran.envelope["error"]["message"]
 
 
+def test_what_is_not_finite_has_no_speed(mvt: Mvt, overflowing: Path) -> None:
+    ran = mvt("profile", overflowing, "--device", "count", "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (4, "gate_failed")
+    assert "not finite" in ran.envelope["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

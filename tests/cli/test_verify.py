@@ -67,6 +67,13 @@ def test_a_program_of_other_weights_fails(mvt: Mvt, exported: Path, tmp_path: Pa
     assert "failed" in ran.out
 
 
+def test_a_model_that_is_not_finite_itself_is_bad_input(mvt: Mvt, exported: Path, tmp_path: Path) -> None:
+    state = mobilevit_tools.create_model(SMALL, random_weights=True).state_dict()
+    torch.save({key: value * 1e30 for key, value in state.items()}, tmp_path / "huge.pth")
+    ran = mvt("verify", exported / "onnx-fp32/model.onnx", "--checkpoint", tmp_path / "huge.pth", "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (3, "non_finite_reference")
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 def test_what_cannot_run_here_is_no_pass(
     mvt: Mvt, exported: Path, monkeypatch: pytest.MonkeyPatch, as_json: bool

@@ -68,6 +68,14 @@ def test_a_device_that_computes_nonsense_fails(mvt: Mvt, exported: Path, monkeyp
     assert ran.envelope["result"]["difference"]["snr_db"] < 60
 
 
+def test_what_is_not_finite_on_this_machine_either_fails_its_gate(mvt: Mvt, overflowing: Path) -> None:
+    ran = mvt("verify", overflowing, "--device", "host", "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (4, "gate_failed")
+    assert "non-finite output" in ran.envelope["error"]["message"]
+    assert ran.envelope["result"]["parity"]["status"] == "failed"
+    assert ran.envelope["result"]["difference"] is None
+
+
 def test_a_device_that_fails_is_no_verdict(mvt: Mvt, exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(self: Device, _: RunRequest) -> RunResult:
         raise DeviceError(f"{self.name} was disconnected.", code="device_disconnected")

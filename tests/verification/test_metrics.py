@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.verification.metrics import MAX_SNR_DB, Distance, distance, worst
 
 
@@ -49,7 +50,7 @@ def test_shapes_must_agree() -> None:
 
 
 def test_a_broken_reference_is_not_a_reference() -> None:
-    with pytest.raises(ValueError, match="reference"):
+    with pytest.raises(BadInputError, match="not finite"):
         distance(np.array([np.nan]), np.array([1.0]))
 
 
