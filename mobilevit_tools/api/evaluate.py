@@ -169,7 +169,7 @@ def evaluate_session(
             started = time.perf_counter()
             logits = session.run(padded)[0]
             seconds += time.perf_counter() - started
-            contract.check_logits(logits)
+            contract.check_logits(logits, batch)
             outputs.append(np.asarray(logits[: len(array)], np.float64))
             truths += labels
             if run_reference is not None:

@@ -69,7 +69,7 @@ def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5,
             pixels = contract.preprocessing.pixels(load_image(image))[None]
             array = pixels if session.inputs[0].kind == "image" else contract.preprocessing.normalize(pixels)
             logits = session.run(np.repeat(array, batch, axis=0))[0]
-            contract.check_logits(logits)
+            contract.check_logits(logits, batch)
             if not np.isfinite(logits[0]).all():
                 raise GateError(
                     f"{path} gives NaN or infinity for {image}.",

@@ -74,14 +74,18 @@ class Contract:
             )
         return contract
 
-    def check_logits(self, logits: NDArray[Any]) -> None:
+    def check_logits(self, logits: NDArray[Any], images: int) -> None:
         """Refuse an output that is not one row of logits for each image, a number for each label.
 
         Raises:
             BadInputError: The artifact computes something else than its contract says.
         """
-        if logits.ndim != 2:
-            raise BadInputError(f"The artifact gives an output of {logits.ndim} dimensions, where logits have 2.")
+        if logits.ndim != 2 or len(logits) != images or logits.dtype.kind not in "fiu":
+            shape = "x".join(map(str, logits.shape))
+            raise BadInputError(
+                f"The artifact's output ({shape}, {logits.dtype}) is not a row of logits for each of {images} images.",
+                code="no_logits",
+            )
         if self.labels and logits.shape[1] != len(self.labels):
             raise BadInputError(
                 f"The artifact's contract names {len(self.labels)} classes, and its output has {logits.shape[1]}.",

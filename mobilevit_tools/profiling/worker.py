@@ -22,6 +22,7 @@ import numpy as np
 from mobilevit_tools.errors import BadInputError, ExitCode, MvtError
 from mobilevit_tools.profiling import resident
 from mobilevit_tools.profiling.protocol import LatencySpec, sample, warm_up
+from mobilevit_tools.runtimes._base import numpy_type
 from mobilevit_tools.runtimes.registry import open_session, runtime_of
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def example_array(session: Session) -> NDArray[Any]:
     random = np.random.default_rng(0)
     if info.kind == "image" or info.dtype == "uint8":
         return random.integers(0, 256, shape).astype(np.uint8)
-    return random.standard_normal(shape).astype(info.dtype)
+    return random.standard_normal(shape).astype(numpy_type(info))
 
 
 def serve(requests: TextIO, replies: TextIO) -> None:

@@ -12,6 +12,7 @@ from mobilevit_tools.errors import BadInputError, ExitCode, MvtError, UsageError
 if TYPE_CHECKING:
     from types import TracebackType
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from mobilevit_tools.data.contract import Contract
@@ -159,3 +160,19 @@ def check_input(inputs: tuple[TensorInfo, ...], array: NDArray[Any]) -> None:
         shape = "x".join("?" if size is None else str(size) for size in expected)
         given = "x".join(map(str, array.shape))
         raise BadInputError(f"The artifact takes {shape}, not {given}.", code="input_shape")
+
+
+def numpy_type(info: TensorInfo) -> np.dtype[Any]:
+    """Return the type of an input's elements.
+
+    Raises:
+        BadInputError: NumPy has no such type: the input takes text, a sequence, or numbers of few bits.
+    """
+    import numpy as np
+
+    try:
+        return np.dtype(info.dtype)
+    except (TypeError, ValueError) as error:
+        raise BadInputError(
+            f"The artifact's input {info.name} takes {info.dtype}, which mvt cannot make.", code="input_type"
+        ) from error

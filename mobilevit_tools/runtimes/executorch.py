@@ -13,7 +13,14 @@ from executorch.extension.pybindings import _C
 
 from mobilevit_tools.data.contract import METADATA_KEY, METHOD_NAME, Contract
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.runtimes._base import DELEGATE, Session, TensorInfo, UnsupportedOperatorError, check_input
+from mobilevit_tools.runtimes._base import (
+    DELEGATE,
+    Session,
+    TensorInfo,
+    UnsupportedOperatorError,
+    check_input,
+    numpy_type,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,32 +46,47 @@ class ExecutorchSession(Session):
             # The module keeps the file's bytes alive for as long as its methods run.
             self._module = _C._load_for_executorch(str(path))
             meta = self._module.method_meta(METHOD)
+            self.inputs = tuple(_info(f"input{i}", meta.input_tensor_meta(i)) for i in range(meta.num_inputs()))
+            self.outputs = tuple(_info(f"output{i}", meta.output_tensor_meta(i)) for i in range(meta.num_outputs()))
+        except IndexError as error:
+            raise BadInputError(
+                f"{path} has an input or an output that is no tensor.", code="unloadable_artifact"
+            ) from error
         except RuntimeError as error:
             raise BadInputError(
                 f"{path} cannot be loaded by the ExecuTorch runtime: {_first_line(error)}",
                 hint="The file may be cut short, or need a backend that this runtime does not have.",
                 code="unloadable_artifact",
             ) from error
-        self.inputs = tuple(_info(f"input{i}", meta.input_tensor_meta(i)) for i in range(meta.num_inputs()))
-        self.outputs = tuple(_info(f"output{i}", meta.output_tensor_meta(i)) for i in range(meta.num_outputs()))
         self.metadata = {}
         self.contract = None
         if METHOD_NAME in self._module.method_names():
-            stored = self._module.run_method(METHOD_NAME, ())[0]
+            stored = self._stored_contract()
             self.metadata[METADATA_KEY] = stored
             self.contract = Contract.from_json(stored)
 
+    def _stored_contract(self) -> str:
+        try:
+            (stored,) = self._module.run_method(METHOD_NAME, ())
+        except (RuntimeError, ValueError) as error:  # it fails, or returns several values, or bytes that are no text
+            raise BadInputError(f"The contract of {self._path} cannot be read: {_first_line(error)}") from error
+        if not isinstance(stored, str):
+            raise BadInputError(f"The contract of {self._path} is not text.")
+        return stored
+
+    def _tensors(self, array: NDArray[Any]) -> tuple[torch.Tensor]:
+        check_input(self.inputs, array)
+        return (torch.from_numpy(np.ascontiguousarray(array, dtype=numpy_type(self.inputs[0]))),)
+
     def prepare(self, array: NDArray[Any]) -> Callable[[], object]:
         """Bind one input; see the base class."""
-        check_input(self.inputs, array)
-        tensors = (torch.from_numpy(np.ascontiguousarray(array, dtype=self.inputs[0].dtype)),)
+        tensors = self._tensors(array)
         module = self._module
         return lambda: module.run_method(METHOD, tensors, clone_outputs=False)
 
     def run(self, array: NDArray[Any]) -> list[NDArray[Any]]:
         """Run on one input; see the base class."""
-        check_input(self.inputs, array)
-        tensors = (torch.from_numpy(np.ascontiguousarray(array, dtype=self.inputs[0].dtype)),)
+        tensors = self._tensors(array)
         try:
             return [output.numpy() for output in self._module.run_method(METHOD, tensors)]
         except RuntimeError as error:
@@ -79,7 +101,12 @@ class ExecutorchSession(Session):
         from executorch.exir._serialize._program import deserialize_pte_binary
         from executorch.exir.schema import DelegateCall, KernelCall
 
-        program = deserialize_pte_binary(self._path.read_bytes()).program
+        try:
+            program = deserialize_pte_binary(self._path.read_bytes()).program
+        except Exception as error:  # the runtime may load what the decoder, written for valid files, trips over
+            raise BadInputError(
+                f"{self._path} cannot be decoded: {_first_line(error)}", code="unloadable_artifact"
+            ) from error
         plan = next(plan for plan in program.execution_plan if plan.name == METHOD)
         counts = Counter[str]()
         for chain in plan.chains:
@@ -113,4 +140,4 @@ def _info(name: str, meta: _C.TensorInfo) -> TensorInfo:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -13,12 +13,20 @@ import onnxruntime as ort
 
 from mobilevit_tools.data.contract import METADATA_KEY, Contract
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.runtimes._base import Session, TensorInfo, check_input
+from mobilevit_tools.runtimes._base import Session, TensorInfo, check_input, numpy_type
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_NUMPY_NAMES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
+_NUMPY_NAMES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    **{
+        f"tensor({name})": name
+        for name in ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+    },
+}
 _ERRORS_ONLY = 3
 
 
@@ -46,7 +54,7 @@ class OnnxSession(Session):
 
     def _feeds(self, array: NDArray[Any]) -> dict[str, NDArray[Any]]:
         check_input(self.inputs, array)
-        return {self.inputs[0].name: np.ascontiguousarray(array, dtype=self.inputs[0].dtype)}
+        return {self.inputs[0].name: np.ascontiguousarray(array, dtype=numpy_type(self.inputs[0]))}
 
     def prepare(self, array: NDArray[Any]) -> Callable[[], object]:
         """Bind one input; see the base class."""
@@ -55,7 +63,11 @@ class OnnxSession(Session):
 
     def run(self, array: NDArray[Any]) -> list[NDArray[Any]]:
         """Run on one input; see the base class."""
-        return [np.asarray(output) for output in self._session.run(None, self._feeds(array))]
+        feeds = self._feeds(array)
+        try:
+            return [np.asarray(output) for output in self._session.run(None, feeds)]
+        except Exception as error:  # as when it is loaded
+            raise BadInputError(f"{self._path} fails when it is run: {_first_line(error)}") from error
 
     def operators(self) -> dict[str, int]:
         """Count operators by type; see the base class."""

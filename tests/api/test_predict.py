@@ -75,9 +75,10 @@ def test_labels_that_are_not_the_outputs_are_refused(tmp_path: Path, labels: tup
         mobilevit_tools.predict(artifact, verification_photos()[:1])
 
 
-def test_an_output_that_is_no_row_of_logits_is_refused(tmp_path: Path) -> None:
-    artifact = constant(tmp_path / "model.onnx", np.zeros((1, 3, 2, 2)), None)
-    with pytest.raises(BadInputError, match="an output of 4 dimensions"):
+@pytest.mark.parametrize("shape", [(1, 3, 2, 2), (0, 3)])
+def test_an_output_that_is_no_row_of_logits_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    artifact = constant(tmp_path / "model.onnx", np.zeros(shape), None)
+    with pytest.raises(BadInputError, match="is not a row of logits for each of 1 images"):
         mobilevit_tools.predict(artifact, verification_photos()[:1])
 
 

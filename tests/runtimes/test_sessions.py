@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import torch
+from onnx import helper, numpy_helper
 
+from mobilevit_tools.data.contract import METHOD_NAME
 from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.profiling.worker import example_array
 from mobilevit_tools.runtimes.registry import RUNTIMES, open_session
 from tests.conftest import SMALL
 
@@ -53,3 +58,75 @@ def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"")
     with pytest.raises(BadInputError, match="not an artifact"):
         open_session(tmp_path / "model.bin")
+
+
+def onnx_model(path: Path, nodes: list[onnx.NodeProto], dtype: int = onnx.TensorProto.FLOAT) -> Path:
+    """Write a graph from ``x``, 1 x 4 of ``dtype``, to ``y``."""
+    x, y = (helper.make_tensor_value_info(name, dtype, [1, 4]) for name in "xy")
+    graph = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(np.array([3, 3]), "shape")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["uint8", "int64", "bool"])
+def test_an_onnx_input_of_whole_numbers_takes_them(tmp_path: Path, name: str) -> None:
+    dtype = helper.np_dtype_to_tensor_dtype(np.dtype(name))
+    path = onnx_model(tmp_path / "model.onnx", [helper.make_node("Identity", ["x"], ["y"])], dtype)
+    with open_session(path) as session:
+        assert session.inputs[0].dtype == name
+        array = example_array(session)
+        assert array.dtype == name
+        np.testing.assert_array_equal(session.run(array)[0], array)
+
+
+def test_an_input_that_takes_no_numbers_is_one_clear_error(tmp_path: Path) -> None:
+    identity = helper.make_node("Identity", ["x"], ["y"])
+    path = onnx_model(tmp_path / "model.onnx", [identity], onnx.TensorProto.STRING)
+    with open_session(path) as session:
+        for ask in (example_array, lambda session: session.run(np.zeros((1, 4)))):
+            with pytest.raises(BadInputError, match=r"x takes tensor\(string\)"):
+                ask(session)
+
+
+def test_an_onnx_model_that_fails_in_a_node_is_one_clear_error(tmp_path: Path) -> None:
+    path = onnx_model(tmp_path / "model.onnx", [helper.make_node("Reshape", ["x", "shape"], ["y"])])
+    with open_session(path) as session, pytest.raises(BadInputError, match="fails when it is run"):
+        session.run(np.zeros((1, 4), np.float32))
+
+
+class Scaled(torch.nn.Module):
+    """Multiplies a tensor by a number."""
+
+    def forward(self, x: torch.Tensor, factor: int) -> torch.Tensor:
+        return x * factor
+
+
+def program(path: Path, module: torch.nn.Module, inputs: tuple[object, ...], **constants: object) -> Path:
+    """Write an ExecuTorch program with constant methods."""
+    from executorch.exir import to_edge
+
+    edge = to_edge(torch.export.export(module, inputs), constant_methods=constants)
+    path.write_bytes(edge.to_executorch().buffer)
+    return path
+
+
+def test_a_program_that_takes_more_than_tensors_is_one_clear_error(tmp_path: Path) -> None:
+    path = program(tmp_path / "model.pte", Scaled(), (torch.ones(1, 3), 2))
+    with pytest.raises(BadInputError, match="no tensor"):
+        open_session(path)
+
+
+@pytest.mark.parametrize("contract", [5, torch.ones(2)])
+def test_a_programs_contract_that_is_no_text_is_one_clear_error(tmp_path: Path, contract: object) -> None:
+    path = program(tmp_path / "model.pte", torch.nn.ReLU(), (torch.ones(1, 3),), **{METHOD_NAME: contract})
+    with pytest.raises(BadInputError, match="is not text"):
+        open_session(path)
+
+
+def test_a_program_that_cannot_be_decoded_is_one_clear_error(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def trip(_: bytes) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("executorch.exir._serialize._program.deserialize_pte_binary", trip)
+    with open_session(exported / ARTIFACTS[1]) as session, pytest.raises(BadInputError, match="cannot be decoded"):
+        session.operators()
