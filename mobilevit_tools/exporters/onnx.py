@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
@@ -50,6 +50,7 @@ def lower(
     )
     if program is None:
         raise MvtError("torch.onnx.export returned no program.")
+    _simplify(program)
     model = program.model_proto
     first_dimension = model.graph.input[0].type.tensor_type.shape.dim[0]
     if spec.dynamic_batch and not first_dimension.dim_param:
@@ -64,6 +65,31 @@ def lower(
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
     return Lowering()
+
+
+def _simplify(program: torch.onnx.ONNXProgram) -> None:
+    """Remove what one pass of the exporter's own optimizer leaves: zeros added, and pairs that undo each other.
+
+    Such a pair of transposes becomes one only once the reshapes between them are gone, which is when that pass ends.
+    """
+    from onnxscript import ir, rewriter
+
+    def add(op: Any, x: ir.Value, zeros: ir.Value) -> ir.Value:
+        return op.Add(x, zeros)
+
+    def nothing(op: Any, x: ir.Value, **_: ir.Value) -> ir.Value:
+        return op.Identity(x)
+
+    def changes_nothing(_: object, x: ir.Value, zeros: ir.Value) -> bool:
+        known = zeros.const_value
+        if known is None or x.shape is None or len(known.shape) > len(x.shape) or known.size > 1:
+            return False
+        return not known.numpy().any()
+
+    program.model = rewriter.rewrite(
+        program.model, rewriter.RewriteRuleSet(rewriter.RewriteRule(add, nothing, changes_nothing).commute())
+    )
+    program.optimize()
 
 
 def _strip_traces(model: onnx.ModelProto) -> None:
