@@ -35,8 +35,8 @@ def count_flips(
 ) -> int | None:
     """Count over all inputs what a target's runtime decides otherwise than PyTorch; None where nothing is decided.
 
-    The decisions are exported beside the model, by the same exporter, with the same rewrites and the same kind of input:
-    what normalises its pixels by itself may round them otherwise.
+    The decisions are exported beside the model, by the same exporter, with the same rewrites and the same kind of
+    input: what normalises its pixels by itself may round them otherwise.
     """
     import torch
 

@@ -27,6 +27,7 @@ from mobilevit_tools.quantization._base import Quantization, QuantizationRecord,
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, load_calibration
 from mobilevit_tools.quantization.precisions import FLOATING, PRECISIONS
 from mobilevit_tools.rewrites.applied import AppliedRewrite
+from mobilevit_tools.rewrites.registry import select_rewrites
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.verification.parity import Parity, torch_reference, verify_session
 from mobilevit_tools.verification.tolerances import GATES
@@ -53,10 +54,11 @@ class ExportedArtifact:
         macs: Multiply-accumulates of one image.
         parity: How right it is.
         delegation: How much its backend took over; None where that does not apply.
-        rewrites: The deployment rewrites that were applied, each proved, in order.
+        rewrites: The deployment rewrites that were applied, in order.
+        rewrite_difference: How far they moved the outputs in float64, as a share of the largest.
         quantization: How it was quantized; None where it is in floating point.
         preflight: What half precision does to the model, and what stays in float32 for it; None in float32.
-        seconds: How long it took, by step and in ``total``.
+        seconds: How long it took, by step, in ``other`` and in ``total``.
         kept: Whether the artifact is on disk.
     """
 
@@ -72,6 +74,7 @@ class ExportedArtifact:
     parity: Parity
     delegation: Delegation | None
     rewrites: tuple[AppliedRewrite, ...]
+    rewrite_difference: float
     quantization: QuantizationRecord | None
     preflight: Preflight | None
     seconds: Mapping[str, float]
@@ -101,6 +104,7 @@ class _Clock:
 
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def step(self, name: str, text: str) -> Iterator[None]:
@@ -108,6 +112,11 @@ class _Clock:
         with self.progress(text):
             yield
         self.seconds[name] = round(time.perf_counter() - started, 3)
+
+    def whole(self) -> dict[str, float]:
+        """Return the seconds by step, with what no step has and their sum."""
+        total = round(time.perf_counter() - self.started, 3)
+        return {**self.seconds, "other": round(total - sum(self.seconds.values()), 3), "total": total}
 
 
 def export(
@@ -183,6 +192,8 @@ def export(
         BadInputError: The model, checkpoint, labels, photos or destination cannot be used.
         GateError: An artifact does not compute the model; ``result`` holds the :class:`ExportResult`.
     """
+    if rewrites is not None:
+        select_rewrites(rewrites)
     names = list(TARGETS) if targets == "all" else [targets] if isinstance(targets, str) else list(targets)
     if backend is not None and not any(backend in find_target(name).backends for name in names):
         raise UsageError(f"None of {', '.join(names)} has a backend named {backend!r}.")
@@ -352,6 +363,7 @@ def _export_one(
             contract=contract,
             parity=parity,
             rewrites=rewritten.applied,
+            rewrite_difference=rewritten.difference,
             quantization=quantization.record if quantization else None,
             fp16_keep=preflights[-1].keep if preflights else (),
             delegation=lowering.delegation,
@@ -363,7 +375,6 @@ def _export_one(
             with clock.step("bundle", f"Bundling {spec.variant}"), open_session(path) as session:
                 write_bundle(path, manifest, session, reference, inputs)
         stage.keep = parity.status != "failed" or keep_failed
-    clock.seconds["total"] = round(sum(clock.seconds.values()), 3)
     return ExportedArtifact(
         target=spec.target,
         backend=spec.backend,
@@ -377,8 +388,9 @@ def _export_one(
         parity=parity,
         delegation=lowering.delegation,
         rewrites=rewritten.applied,
+        rewrite_difference=rewritten.difference,
         quantization=quantization.record if quantization else None,
         preflight=preflights[-1] if preflights else None,
-        seconds=clock.seconds,
+        seconds=clock.whole(),
         kept=stage.keep,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +28,7 @@ from mobilevit_tools.cli.arguments import (
     photos_in,
 )
 from mobilevit_tools.cli.output import command_output
+from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters.registry import TARGETS
 
 if TYPE_CHECKING:
@@ -95,8 +98,11 @@ def export(
     verbose: Verbosity = 0,
 ) -> None:
     """Export a model, verify every artifact against it, and write a manifest beside each."""
-    with command_output("export", as_json=as_json, verbosity=verbose, on_failure=_render) as out:
+    render = partial(_render, times=verbose > 0)
+    with command_output("export", as_json=as_json, verbosity=verbose, on_failure=render) as out:
         size, photos = parse_size(input_size), photos_in(images)
+        if no_rewrites and rewrites is not None:
+            raise UsageError("--no-rewrites and --rewrites contradict each other.", hint="Give one of them.")
         from mobilevit_tools.api.export import export as make
         from mobilevit_tools.data.labels import read_labels
         from mobilevit_tools.models.options import parse_options
@@ -134,14 +140,14 @@ def export(
             command=shlex.join(["mvt", *sys.argv[1:]]),
             progress=out.progress,
         )
-        out.show(result, _render)
+        out.show(result, render)
 
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _render(console: Console, result: ExportResult) -> None:
+def _render(console: Console, result: ExportResult, *, times: bool) -> None:
     from mobilevit_tools.cli.tables import number, size, status
 
     if result.random_weights:
@@ -167,7 +173,7 @@ def _render(console: Console, result: ExportResult) -> None:
         )
     console.print(table)
     for artifact in result.artifacts:
-        _render_details(console, artifact)
+        _render_details(console, artifact, times=times)
     kept = [artifact for artifact in result.artifacts if artifact.kept]
     for artifact in result.artifacts:
         if artifact.parity.status == "not_verified":
@@ -182,14 +188,29 @@ def _render(console: Console, result: ExportResult) -> None:
         console.print(f"next: mvt profile {escape(str(kept[-1].path))}", style="cyan", highlight=False, soft_wrap=True)
 
 
-def _render_details(console: Console, artifact: ExportedArtifact) -> None:
+def _render_details(console: Console, artifact: ExportedArtifact, *, times: bool) -> None:
     for rewrite in artifact.rewrites:
         saved = f", {rewrite.saved_params:,} parameters fewer" if rewrite.saved_params > 0 else ""
-        console.print(f"[dim]{artifact.target}: {rewrite.summary}: {rewrite.places} places{saved}[/]", highlight=False)
+        places = f"{rewrite.places} place{'' if rewrite.places == 1 else 's'}"
+        console.print(f"[dim]{artifact.target}: {rewrite.summary}: {places}{saved}[/]", highlight=False)
+    if artifact.rewrites:
+        console.print(
+            f"[dim]{artifact.target}: proved in float64: they move the outputs by {artifact.rewrite_difference:.0e}[/]",
+            highlight=False,
+        )
+    if times:
+        console.print(f"{artifact.target}: {_shares(artifact.seconds)}", highlight=False)
     if artifact.preflight is not None and artifact.preflight.keep:
         _render_kept(console, artifact.target, artifact.preflight)
     if artifact.quantization is not None and artifact.quantization.trade:
         _render_trade(console, artifact)
+
+
+def _shares(seconds: Mapping[str, float]) -> str:
+    """Say where the time went, the longest step first."""
+    total = seconds["total"]
+    steps = sorted(((took, step) for step, took in seconds.items() if step != "total"), reverse=True)
+    return f"{total:.1f} s: " + ", ".join(f"{step} {took:.1f} s ({took / total:.0%})" for took, step in steps)
 
 
 def _render_kept(console: Console, target: str, preflight: Preflight) -> None:

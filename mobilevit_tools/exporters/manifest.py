@@ -75,7 +75,8 @@ class Manifest:
         spec: What was asked for.
         contract: What an app must know to use it.
         parity: How right it is.
-        rewrites: The deployment rewrites that were applied, each proved, in order.
+        rewrites: The deployment rewrites that were applied, in order.
+        rewrite_difference: How far they moved the outputs in float64, as a share of the largest.
         quantization: How it was quantized; None where it is in floating point.
         fp16_keep: The operators that stay in float32 in an artifact of half precision.
         delegation: How much its backend took over; None where that does not apply.
@@ -90,6 +91,7 @@ class Manifest:
     contract: Contract
     parity: Parity
     rewrites: tuple[AppliedRewrite, ...]
+    rewrite_difference: float
     quantization: QuantizationRecord | None
     fp16_keep: tuple[KeptOperator, ...]
     delegation: Delegation | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -35,6 +36,43 @@ def test_result_fields_and_files(mvt: Mvt, tmp_path: Path) -> None:
     assert artifact["parity"]["status"] == "passed"
     assert Path(artifact["path"]).stat().st_size == artifact["size_bytes"]
     assert tree(tmp_path / "out" / SMALL) == ["onnx-fp32", "onnx-fp32/manifest.json", "onnx-fp32/model.onnx"]
+
+
+def test_rewrites_are_told_recorded_and_chosen(mvt: Mvt, tmp_path: Path) -> None:
+    def rewrites(*options: str) -> tuple[Ran, list[dict[str, object]], float]:
+        ran = mvt(
+            "export", SMALL, "--random-weights", "-t", "executorch", "--output", tmp_path, "--overwrite", *options
+        )
+        assert ran.code == 0, ran.err
+        manifest = json.loads((tmp_path / SMALL / "executorch-xnnpack-fp32" / "manifest.json").read_text())
+        return ran, manifest["rewrites"], manifest["rewrite_difference"]
+
+    ran, applied, difference = rewrites()
+    assert applied
+    assert 0 <= difference < 1e-12
+    for rewrite in applied:
+        assert f"{rewrite['summary']}: {rewrite['places']} place" in ran.out.replace("\n", " ")
+    assert "proved in float64" in ran.out
+    chosen = applied[-1]["name"]
+    assert [rewrite["name"] for rewrite in rewrites("--rewrites", str(chosen))[1]] == [chosen]
+    ran, applied, difference = rewrites("--no-rewrites")
+    assert (applied, difference) == ([], 0.0)
+    assert "proved" not in ran.out
+
+
+@pytest.mark.parametrize("options", [["--no-rewrites", "--rewrites", "merged_heads"], ["--rewrites", "merged_head"]])
+def test_rewrites_that_cannot_be_meant(mvt: Mvt, tmp_path: Path, options: list[str]) -> None:
+    ran = mvt("export", "no_such_model", "-t", "onnx", "--output", tmp_path, *options, "--json")
+    assert (ran.code, ran.envelope["error"]["code"] == "unknown_model") == (2, False)
+
+
+def test_where_the_time_went(mvt: Mvt, tmp_path: Path) -> None:
+    ran = mvt("export", SMALL, "--random-weights", "-t", "onnx", "--output", tmp_path, "-v")
+    said = re.search(r"onnx: ([0-9.]+) s: (.+?)\n", ran.out.replace(",\n", ", "))
+    assert said is not None, ran.out
+    steps = {step: float(took) for step, took in re.findall(r"(\w+) ([0-9.]+) s", said[2])}
+    assert {"import", "rewrite", "convert", "verify", "other"} <= set(steps)
+    assert abs(sum(steps.values()) - float(said[1])) < 0.1 * len(steps)
 
 
 def test_random_weights_are_said_so_everywhere(mvt: Mvt, exported: Path) -> None:

@@ -53,6 +53,7 @@ def manifest(
         spec=ExportSpec(target, precision=precision),
         contract=Contract(model=model, preprocessing=Preprocessing(input_size=(160, 160)), labels=tuple(labels)),
         parity=judged or parity(),
+        rewrite_difference=0.0,
         rewrites=(),
         quantization=None,
         fp16_keep=(),
