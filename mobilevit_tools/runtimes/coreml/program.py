@@ -63,22 +63,20 @@ class Program:
     def _labels(self) -> tuple[str, ...] | tuple[int, ...]:
         for operation in self.graph.operations:
             if operation.type == "classify":
-                (classes,) = operation.inputs["classes"]
-                constant = classes if isinstance(classes, Constant) else self.graph.constants.get(classes)
+                classes = _argument(operation, "classes")
+                constant = self.graph.constants.get(classes) if isinstance(classes, str) else classes
                 return () if constant is None else tuple(constant.value.reshape(-1).tolist())
         return ()
 
     @cached_property
     def logits(self) -> str | None:
         """Name of the value before the softmax that feeds the first output; None where no softmax feeds it."""
-        producers = {name: operation for operation in self.graph.operations for name, _ in operation.outputs}
         current: str | Constant | None = self.graph.outputs[0] if self.graph.outputs else None
-        while isinstance(current, str) and current in producers:
-            operation = producers[current]
-            if operation.type == "softmax":
-                (current,) = operation.inputs["x"]
-                return current if isinstance(current, str) else None
-            current = _source(operation)
+        for operation in reversed(self.graph.operations):  # a damaged program may name a value its own source
+            if any(name == current for name, _ in operation.outputs):
+                current = _source(operation)
+                if operation.type == "softmax":
+                    return current if isinstance(current, str) else None
         return None
 
     def run(
@@ -159,8 +157,12 @@ def _check_shape(entry: Feature, declared: ValueType, array: NDArray[Any]) -> No
 def _source(operation: Operation) -> str | Constant | None:
     """Where the values that an operation merely passes on come from; None where it computes new ones."""
     if operation.type == "classify":
-        return operation.inputs["probabilities"][0]
-    return operation.inputs["x"][0] if operation.type in _TRANSPARENT else None
+        return _argument(operation, "probabilities")
+    return _argument(operation, "x") if operation.type in {*_TRANSPARENT, "softmax"} else None
+
+
+def _argument(operation: Operation, name: str) -> str | Constant | None:
+    return next(iter(operation.inputs.get(name, ())), None)
 
 
 def load_program(path: str | Path) -> Program:

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.runtimes.coreml import load_program
+from mobilevit_tools.runtimes.coreml import Program, load_program
+from mobilevit_tools.runtimes.coreml.mil import Operation
 from tests.runtimes.coreml.building import convert, mb, noise, save
 
 
@@ -119,6 +120,20 @@ def test_a_classifier_takes_pixels_and_answers_with_a_label(classifier: Path) ->
     np.testing.assert_allclose(out["pooled"][0], scores, rtol=1e-6)
     with pytest.raises(BadInputError, match="uint8 pixels"):
         program.run({"photo": pixels.astype(np.float32)})
+
+
+@pytest.mark.parametrize("kind", ["identity", "reshape", "classify"])
+@pytest.mark.parametrize("source", ["damaged", None])
+def test_a_value_that_is_its_own_source_or_has_none_leads_to_no_logits(
+    classifier: Path, kind: str, source: str | None
+) -> None:
+    whole = load_program(classifier)
+    declared = next(iter(whole.graph.inputs.values()))
+    parameter = "probabilities" if kind == "classify" else "x"
+    inputs = {parameter: (source,)} if source else {}
+    damaged = Operation("damaged", kind, inputs, (("damaged", declared),))
+    graph = dataclasses.replace(whole.graph, operations=(damaged,), outputs=("damaged",))
+    assert Program(whole.path, whole.description, graph).logits is None
 
 
 def test_a_package_that_others_made_runs(shared: Path) -> None:
