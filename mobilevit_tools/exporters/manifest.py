@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from mobilevit_tools.data.contract import Contract
-from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.errors import BadInputError, MvtError
 from mobilevit_tools.exporters._base import Delegation, ExportSpec
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.models.factory import Weights
@@ -122,6 +122,8 @@ def read_manifest(path: Path) -> Manifest:
         raise BadInputError(f"There is no manifest at {path}: {error.strerror}.", code="no_manifest") from error
     except ValueError as error:
         raise BadInputError(f"{path} is not JSON: {error}.", code="bad_manifest") from error
+    except RecursionError as error:
+        raise BadInputError(f"{path} is nested too deeply.", code="bad_manifest") from error
     found = raw.get("schema") if isinstance(raw, dict) else None
     if found != MANIFEST_SCHEMA:
         raise BadInputError(
@@ -135,6 +137,8 @@ def read_manifest(path: Path) -> Manifest:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise BadInputError(f"{path} is not a manifest: {where}: {first['msg']}.", code="bad_manifest") from error
+    except MvtError as error:  # what it holds contradicts itself
+        raise BadInputError(f"{path} is not a manifest: {error.message}", code="bad_manifest") from error
 
 
 def find_manifest(artifact: Path) -> Manifest | None:
