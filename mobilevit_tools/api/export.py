@@ -179,7 +179,7 @@ def export(
         max_drop: Points of top-1 that a quantized artifact may lose on ``eval_data``; the fewest operators that this
             needs are kept in floating point.
         eval_data: Labelled photos, as :func:`mobilevit_tools.evaluate` takes them.
-        images: Photos to verify with; by default the bundled ones.
+        images: Photos to verify with, of more than 256 as many, evenly chosen; by default the bundled ones.
         options: Options of the model's builder.
         overwrite: Replace artifacts that are there.
         keep_failed: Keep an artifact that failed its gate, marked as failed in its manifest.

@@ -67,7 +67,7 @@ def verify(
         checkpoint: The model's weights; by default what the manifest names.
         ema: Take the checkpoint's moving average; see :func:`mobilevit_tools.export`.
         precision: The gate to apply; by default the manifest's precision.
-        images: Photos to verify with; by default the bundled ones.
+        images: Photos to verify with, of more than 256 as many, evenly chosen; by default the bundled ones.
         device: Where to run it, as ``mvt devices`` lists them; by default in this process. ``host`` is the native
             runner on this machine.
         progress: Told of every step.

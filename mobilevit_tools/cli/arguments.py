@@ -30,7 +30,12 @@ Options = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="An option of the model, as name=value. Repeatable.")
 ]
 Images = Annotated[
-    Path | None, typer.Option("--images", help="A folder of photos to verify with. Default: the few that come along.")
+    Path | None,
+    typer.Option(
+        "--images",
+        help="A folder of photos to verify with; of more than 256 as many, evenly chosen. "
+        "Default: the few that come along.",
+    ),
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of one inference.")]
 Rigor = Annotated[str, typer.Option("--rigor", help="quick, default or mlperf: how many runs.")]

@@ -48,9 +48,9 @@ def expand(plan: Plan, base: Path) -> tuple[Cell, ...]:
         BadInputError: Something that the plan names does not exist, does not go with the rest or is there twice, or a
             rule leaves out nothing.
     """
-    spots = _spots(plan)
-    if len(plan.models) * len(spots) > MAX_CELLS:
+    if len(plan.models) * len(plan.targets) * len(plan.precisions) * len(plan.devices) > MAX_CELLS:
         raise BadInputError(f"The plan has more than {MAX_CELLS} cells.", code="bad_plan")
+    spots = _spots(plan)
     with keyed("calibration"):
         calibration = None if plan.calibration is None else existing(plan.calibration, base)
     with keyed("eval"):

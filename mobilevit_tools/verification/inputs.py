@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from mobilevit_tools.data.preprocessing import Preprocessing
 
+MAX_PHOTOS = 256
+"""All inputs of a verification are in memory at once."""
 NOISE_INPUTS = 2
 LARGE_ACTIVATION = 8.0
 """Standard deviation of the large-activation input, where a normalised photo's is about 1."""
@@ -40,15 +42,19 @@ class VerificationInput:
 def build_inputs(preprocessing: Preprocessing, photos: Sequence[Path]) -> list[VerificationInput]:
     """Prepare the photos and add seeded noise and stress inputs at the preprocessing's size.
 
+    Of more than ``MAX_PHOTOS`` photos that many are taken, evenly over their order.
+
     Raises:
         BadInputError: A photo cannot be read.
     """
     from mobilevit_tools.data.images import load_image
 
+    taken = min(len(photos), MAX_PHOTOS)
+    chosen = [photos[index * len(photos) // taken] for index in range(taken)]
     height, width = preprocessing.input_size
     rng = np.random.default_rng(0)
     pixels: list[tuple[str, Literal["photo", "noise", "stress"], NDArray[np.uint8]]] = [
-        (path.name, "photo", preprocessing.pixels(load_image(path))) for path in photos
+        (path.name, "photo", preprocessing.pixels(load_image(path))) for path in chosen
     ]
     pixels += [
         (f"noise {index + 1}", "noise", rng.integers(0, 256, (3, height, width), dtype=np.uint8))

@@ -226,3 +226,9 @@ def test_the_plan_that_the_docs_show(tmp_path: Path) -> None:
     cells = expand(read_plan(tmp_path / "sweep.toml"), tmp_path)
     assert len(cells) == 3 * 4 * 3 * 4 - 3 * 3 * 3 - 3 * 4 - (3 * 4 - 3)
     assert {cell.device for cell in cells if cell.target == "coreml"} == {None}
+
+
+def test_too_many_cells_are_counted_before_they_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mobilevit_tools.sweep.expand.product", lambda *_: pytest.fail("the cells were made"))
+    many = dict.fromkeys(("targets", "precisions", "devices"), ["onnx"] * 10_000)
+    assert "more than" in refusal(tmp_path, **many).message
