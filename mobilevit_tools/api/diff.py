@@ -11,8 +11,8 @@ from mobilevit_tools.comparison.graph import GraphDiff, diff_graphs
 from mobilevit_tools.comparison.latency import LatencyDiff, diff_latency
 from mobilevit_tools.comparison.subject import Subject, find_subject
 from mobilevit_tools.comparison.weights import WeightsDiff, diff_weights
-from mobilevit_tools.documents import parse, read_text, typed
 from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.profiling.baseline import read_profile
 from mobilevit_tools.profiling.result import ProfileResult
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.runtimes.registry import open_session
@@ -87,7 +87,7 @@ def diff(
     one, other = find_subject(Path(a)), find_subject(Path(b))
     latency = None
     if profiles is not None:
-        first, second = (_read_profile(Path(path), side) for path, side in zip(profiles, (one, other), strict=True))
+        first, second = (_profile_of(Path(path), side) for path, side in zip(profiles, (one, other), strict=True))
         latency = diff_latency(first, second)
     graph, weights = None, None
     if one.artifact is not None and other.artifact is not None:
@@ -107,13 +107,8 @@ def diff(
     )
 
 
-def _read_profile(path: Path, side: Subject) -> ProfileResult:
-    raw = parse(read_text(path), str(path))
-    if not isinstance(raw, dict) or raw.get("command") != "profile" or not isinstance(raw.get("result"), dict):
-        raise BadInputError(
-            f"{path} is not a measurement.", hint="Store one with: mvt profile ARTIFACT --json", code="bad_run"
-        )
-    profile = typed(ProfileResult, raw["result"], str(path))
+def _profile_of(path: Path, side: Subject) -> ProfileResult:
+    profile = read_profile(path)
     if profile.size_bytes != side.size_bytes:
         raise BadInputError(
             f"{path} measured {profile.size_bytes} bytes, and {side.path} has {side.size_bytes}.",

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters.manifest import find_manifest
+from mobilevit_tools.exporters.staging import check_file, write_whole
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.profiling.device import ROUNDS, profile_on_device
 from mobilevit_tools.profiling.host import DEVICE, compare_on_host, profile_on_host
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
 from mobilevit_tools.profiling.statistics import Comparison, Verdict
 from mobilevit_tools.profiling.statistics import compare as compare_samples
+from mobilevit_tools.profiling.trace import trace_of
 from mobilevit_tools.progress import Progress, silent
 
 
@@ -23,6 +25,8 @@ def profile(
     threads: int = 1,
     rigor: str = "default",
     per_op: bool = False,
+    trace: str | Path | None = None,
+    overwrite: bool = False,
     progress: Progress = silent,
 ) -> ProfileResult:
     """Measure an artifact by the latency protocol.
@@ -33,16 +37,22 @@ def profile(
         threads: Threads of one inference.
         rigor: ``quick``, ``default`` or ``mlperf``: how many runs and seconds.
         per_op: Whether to time every operator, in runs of their own.
+        trace: Receives the operator times for Chrome's trace viewer or Perfetto; they are then taken, too.
+        overwrite: Replace ``trace``.
         progress: Told of every step.
 
     Raises:
-        BadInputError: The artifact is missing or cannot be loaded.
-        UsageError: There is no such device or rigor, or no latency to be had for this artifact there.
+        BadInputError: The artifact is missing or cannot be loaded, or the trace cannot be written.
+        UsageError: There is no such device or rigor, or no latency to be had for this artifact there; or the trace is
+            there already.
         DeviceError: The device failed, or the artifact crashed or hung.
         GateError: The device computes something else than this machine does, or this one gets what is not finite.
     """
     path = Path(artifact)
     manifest = find_manifest(path)
+    if trace is not None:
+        check_file(Path(trace), overwrite=overwrite)
+        per_op = True
     if device == DEVICE:
         result = profile_on_host(path, threads=threads, rigor=rigor, progress=progress)
         if per_op:
@@ -51,6 +61,8 @@ def profile(
             result = replace(result, per_op=timed.per_op)
     else:
         (result,) = profile_on_device(device, [path], threads=threads, rigor=rigor, per_op=per_op, progress=progress)
+    if trace is not None and result.per_op is not None:
+        write_whole(Path(trace), trace_of(result.per_op, result.device).encode())
     if manifest is None:
         return result
     name = manifest.model.name

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from mobilevit_tools.errors import BadInputError, MvtError, UsageError
 from mobilevit_tools.exporters.manifest import tool_versions
 from mobilevit_tools.exporters.registry import TARGETS
-from mobilevit_tools.exporters.staging import check_destination, write_whole
+from mobilevit_tools.exporters.staging import check_file, write_whole
 from mobilevit_tools.jsonable import envelope
 from mobilevit_tools.matrix.aside import without_artifact
 from mobilevit_tools.matrix.baseline import Margins, check_comparable, compare_with_baseline, read_baseline
@@ -106,7 +106,7 @@ def smoke(
     plan = plan_cells(axes, template)
     for file in (output, junit):
         if file is not None:
-            check_destination(file, overwrite=overwrite)
+            check_file(file, overwrite=overwrite)
     if summary is not None:
         _append(summary, "")
     stored: Mapping[str, CellResult] = {}

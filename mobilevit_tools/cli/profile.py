@@ -30,6 +30,7 @@ def profile(
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write operator times for Chrome's trace viewer or Perfetto.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what --trace names.")] = False,
     compare: Annotated[Path | None, typer.Option("--compare", help="Another artifact, measured in turns.")] = None,
     against: Annotated[Path | None, typer.Option("--against", help="An earlier `mvt profile --json`.")] = None,
     max_regress: Annotated[str, typer.Option("--max-regress", help="Exit 4 when slower by more.")] = "2%",
@@ -39,9 +40,10 @@ def profile(
     """Measure an artifact: latency with an interval, load time, memory, instructions or operators."""
     with command_output("profile", as_json=as_json, verbosity=verbose, on_failure=render) as output:
         allowed = parse_share(max_regress)
-        if compare is not None and (per_op or trace is not None or against is not None):
+        if compare is not None and (per_op or overwrite or trace is not None or against is not None):
             raise UsageError("--compare measures two artifacts and nothing else.", hint="Leave the other options out.")
         from mobilevit_tools.api import profile as measuring
+        from mobilevit_tools.profiling.baseline import read_profile
 
         if compare is not None:
             compared = measuring.compare(
@@ -49,27 +51,26 @@ def profile(
             )
             output.show(compared, _render_comparison)
             return
+        baseline = None if against is None else read_profile(against)
         result = measuring.profile(
             artifact,
             device=device,
             threads=threads,
             rigor=rigor,
-            per_op=per_op or trace is not None,
+            per_op=per_op,
+            trace=trace,
+            overwrite=overwrite,
             progress=output.progress,
         )
-        if trace is not None and result.per_op is not None:
-            from mobilevit_tools.profiling.trace import write_trace
-
-            write_trace(trace, result.per_op, result.device)
-        if against is not None:
-            _check(result, against, allowed)
+        if baseline is not None:
+            _check(result, baseline, allowed)
         output.show(result, render)
 
 
-def _check(result: ProfileResult, against: Path, allowed: float) -> None:
-    from mobilevit_tools.profiling.baseline import compare_with_baseline, read_baseline
+def _check(result: ProfileResult, baseline: ProfileResult, allowed: float) -> None:
+    from mobilevit_tools.profiling.baseline import compare_with_baseline
 
-    regression = compare_with_baseline(result, read_baseline(against), allowed)
+    regression = compare_with_baseline(result, baseline, allowed)
     if regression.regressed:
         what = "instructions are" if regression.exact else "median latency is, by the intervals, at least"
         raise GateError(

@@ -18,18 +18,32 @@ def check_destination(final: Path, *, overwrite: bool) -> None:
     """Refuse a destination that cannot or must not be written, before any work is done for it.
 
     Raises:
-        BadInputError: A part of the path is a file.
+        BadInputError: A part of the path is a file, or a folder that cannot be written.
         UsageError: Something is there already and ``overwrite`` was not given.
     """
     for parent in final.parents:
         if parent.exists():
             if not parent.is_dir():
-                raise BadInputError(f"{parent} is a file, not a folder.", hint="Give another --output.", code="output")
+                raise BadInputError(f"{parent} is a file, not a folder.", hint="Give another path.", code="output")
+            if not os.access(parent, os.W_OK):
+                raise BadInputError(f"{parent} cannot be written.", hint="Give another path.", code="output")
             break
     if final.exists() and not overwrite:
         raise UsageError(
-            f"{final} exists already.", hint="Add --overwrite to replace it, or give another --output.", code="exists"
+            f"{final} exists already.", hint="Add --overwrite to replace it, or give another path.", code="exists"
         )
+
+
+def check_file(final: Path, *, overwrite: bool) -> None:
+    """Refuse a file's destination as :func:`check_destination` does, and what is there and is no file.
+
+    Raises:
+        BadInputError: It cannot be written, or is a folder or a device.
+        UsageError: Something is there already and ``overwrite`` was not given.
+    """
+    check_destination(final, overwrite=overwrite)
+    if final.exists() and not final.is_file():
+        raise BadInputError(f"{final} is not a file.", hint="Give another path.", code="output")
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -1,32 +1,14 @@
-"""Is an artifact slower than it was? Today's measurement against a stored one, of the same device."""
+"""Is an artifact slower than it was? Today's measurement against a stored one, of the same place and model."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobilevit_tools.documents import parse, read_text, typed
 from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.profiling.place import Place, place_of
 from mobilevit_tools.profiling.result import ProfileResult
-
-MAX_BASELINE_BYTES = 64 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """What a stored measurement says.
-
-    Attributes:
-        device: Where it was taken.
-        threads: Threads of one inference.
-        instructions: Instructions of one inference; None where they were not counted.
-        interval_ms: The interval of its median latency; None where it had no latency, or too few runs.
-    """
-
-    device: str
-    threads: int
-    instructions: int | None
-    interval_ms: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -46,52 +28,71 @@ class Regression:
     regressed: bool
 
 
-def read_baseline(path: Path) -> Baseline:
+def read_profile(path: Path) -> ProfileResult:
     """Read what ``mvt profile --json`` printed.
 
     Raises:
-        BadInputError: The file is missing or holds something else.
+        BadInputError: The file is missing, holds something else, or a figure that no measurement has.
     """
-    try:
-        if path.stat().st_size > MAX_BASELINE_BYTES:
-            raise BadInputError(f"{path} is too large for a measurement.", code="bad_baseline")
-        result = json.loads(path.read_bytes())["result"]
-        latency = result["latency_ms"]
-        interval = latency["interval"] if latency else None
-        return Baseline(
-            device=str(result["device"]),
-            threads=int(result["threads"]),
-            instructions=None if result["instructions"] is None else int(result["instructions"]),
-            interval_ms=None if interval is None else (float(interval[0]), float(interval[1])),
-        )
-    except OSError as error:
-        raise BadInputError(f"{path} cannot be read: {error.strerror}.", code="bad_baseline") from error
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    raw = parse(read_text(path), str(path))
+    if not isinstance(raw, dict) or raw.get("command") != "profile" or not isinstance(raw.get("result"), dict):
         raise BadInputError(
-            f"{path} is not a measurement.", hint="Store one with: mvt profile ARTIFACT --json", code="bad_baseline"
-        ) from error
+            f"{path} is not a measurement.", hint="Store one with: mvt profile ARTIFACT --json", code="bad_run"
+        )
+    profile = typed(ProfileResult, raw["result"], str(path))
+    interval = profile.latency_ms.interval if profile.latency_ms is not None else None
+    figures = (profile.threads, profile.instructions, *(interval or ()))
+    if any(figure is not None and figure <= 0 for figure in figures):
+        raise BadInputError(f"{path} has a figure that is not above zero where it must be.", code="bad_run")
+    return profile
 
 
-def compare_with_baseline(result: ProfileResult, baseline: Baseline, max_regress: float) -> Regression:
+def compare_with_baseline(result: ProfileResult, baseline: ProfileResult, max_regress: float) -> Regression:
     """Tell whether ``result`` is certainly slower than ``baseline`` by more than the share ``max_regress``.
 
     Instructions are compared exactly. Latencies are compared by their intervals: only what both intervals leave no
     doubt of counts as slower.
 
     Raises:
-        UsageError: The two were taken on different devices or thread counts, or have nothing in common to compare.
+        UsageError: The two were measured in different places, or have nothing in common to compare.
+        BadInputError: The baseline is of another target or another model.
     """
-    if (result.device, result.threads) != (baseline.device, baseline.threads):
+    here, there = place_of(result), place_of(baseline)
+    if here != there:
         raise UsageError(
-            f"The baseline was taken on {baseline.device} with {baseline.threads} thread(s), this on {result.device} "
-            f"with {result.threads}: they cannot be compared.",
+            f"The baseline was taken on {_in_full(there)}, this on {_in_full(here)}: they cannot be compared.",
             hint="Measure both in the same place, or compare instructions with --device count.",
             code="other_device",
         )
+    _check_model(result, baseline)
     if result.instructions is not None and baseline.instructions is not None:
         ratio, exact = result.instructions / baseline.instructions, True
-    elif result.latency_ms is not None and result.latency_ms.interval is not None and baseline.interval_ms is not None:
-        ratio, exact = result.latency_ms.interval[0] / baseline.interval_ms[1], False
     else:
-        raise UsageError("Neither instructions nor latency intervals are in both measurements.", code="other_device")
+        (low, _), (_, high) = _interval(result), _interval(baseline)
+        ratio, exact = low / high, False
     return Regression(ratio=ratio, allowed=1 + max_regress, exact=exact, regressed=ratio > 1 + max_regress)
+
+
+def _interval(profile: ProfileResult) -> tuple[float, float]:
+    if profile.latency_ms is None or profile.latency_ms.interval is None:
+        raise UsageError("Neither instructions nor latency intervals are in both measurements.", code="other_device")
+    return profile.latency_ms.interval
+
+
+def _in_full(place: Place) -> str:
+    return f"{place.title}, {place.cores} cores, {place.system}" if place.system else place.title
+
+
+def _check_model(result: ProfileResult, baseline: ProfileResult) -> None:
+    for name, is_now, was in (
+        ("target", result.target, baseline.target),
+        ("parameters", result.params, baseline.params),
+        ("MACs", result.macs, baseline.macs),
+    ):
+        # Without a manifest nothing says what model it is.
+        if is_now is not None and was is not None and is_now != was:
+            raise BadInputError(
+                f"The baseline is of another model: {name} {was} there, and {is_now} here.",
+                hint="Give --against a measurement of the same model and target.",
+                code="other_baseline",
+            )

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from mobilevit_tools.devices import OperatorTime
-from mobilevit_tools.errors import BadInputError
 
 
-def write_trace(path: Path, operators: Sequence[OperatorTime], device: str) -> None:
-    """Write one inference as complete events, the operators one behind the other in order of execution.
-
-    Raises:
-        BadInputError: The file cannot be written.
-    """
+def trace_of(operators: Sequence[OperatorTime], device: str) -> str:
+    """Return one inference as complete events, the operators one behind the other in order of execution."""
     events: list[dict[str, object]] = [
         {"ph": "M", "pid": 1, "tid": 1, "name": "process_name", "args": {"name": device}},
     ]
@@ -35,7 +29,4 @@ def write_trace(path: Path, operators: Sequence[OperatorTime], device: str) -> N
             }
         )
         at += microseconds
-    try:
-        path.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}), encoding="utf-8")
-    except OSError as error:
-        raise BadInputError(f"{path} cannot be written: {error.strerror}.", code="output") from error
+    return json.dumps({"traceEvents": events, "displayTimeUnit": "ms"})

@@ -61,7 +61,8 @@ def test_counts_are_compared_exactly(mvt: Mvt, exported: Path) -> None:
 
 def test_operators_and_their_trace(mvt: Mvt, exported: Path, tmp_path: Path) -> None:
     artifact = exported / "executorch-xnnpack-fp32/model.pte"
-    ran = mvt("profile", artifact, "--rigor", "quick", "--trace", tmp_path / "trace.json", "--json")
+    (tmp_path / "trace.json").write_text("old")
+    ran = mvt("profile", artifact, "--rigor", "quick", "--trace", tmp_path / "trace.json", "--overwrite", "--json")
     assert ran.code == 0, ran.err
     operators = ran.envelope["result"]["per_op"]
     assert any("Convolution" in operator["kind"] for operator in operators)
@@ -88,6 +89,33 @@ def test_what_is_not_finite_has_no_speed(mvt: Mvt, overflowing: Path) -> None:
     ran = mvt("profile", overflowing, "--device", "count", "--json")
     assert (ran.code, ran.envelope["error"]["code"]) == (4, "gate_failed")
     assert "not finite" in ran.envelope["error"]["message"]
+
+
+@pytest.fixture
+def no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may be measured before all is known that can be refused."""
+    monkeypatch.setattr("mobilevit_tools.api.profile.profile_on_host", lambda *_, **__: pytest.fail("it measured"))
+
+
+@pytest.mark.usefixtures("no_measurement")
+@pytest.mark.parametrize(
+    ("arguments", "code", "name"),
+    [
+        (["--trace", "mine.txt"], 2, "exists"),
+        (["--trace", "mine.txt/trace.json"], 3, "output"),
+        (["--trace", "folder", "--overwrite"], 3, "output"),
+        (["--against", "nowhere.json"], 3, "no_such_run"),
+        (["--against", "mine.txt"], 3, "bad_run"),
+    ],
+)
+def test_what_cannot_be_used_is_said_before_anything_is_measured(
+    mvt: Mvt, exported: Path, arguments: list[str], code: int, name: str
+) -> None:
+    Path("mine.txt").write_text("mine")
+    Path("folder").mkdir()
+    ran = mvt("profile", exported / "onnx-fp32/model.onnx", *arguments, "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (code, name)
+    assert Path("mine.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

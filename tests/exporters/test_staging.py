@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.exporters.staging import staged_folder
+from mobilevit_tools.exporters.staging import check_file, staged_folder
 
 
 def everything(folder: Path) -> list[str]:
@@ -53,6 +53,18 @@ def test_what_is_there_is_replaced_only_when_asked(tmp_path: Path) -> None:
     with staged_folder(final, overwrite=True) as stage:
         (stage.folder / "new").write_text("new")
     assert everything(tmp_path) == ["b", "b/new"]
+
+
+def test_a_file_takes_the_place_of_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "old").write_text("old")
+    with pytest.raises(UsageError, match="exists already"):
+        check_file(tmp_path / "old", overwrite=False)
+    check_file(tmp_path / "old", overwrite=True)
+    with pytest.raises(BadInputError, match="not a file"):
+        check_file(tmp_path, overwrite=True)
+    monkeypatch.setattr("os.access", lambda *_: False)  # for root, everything can be written
+    with pytest.raises(BadInputError, match=f"{tmp_path} cannot be written"):
+        check_file(tmp_path / "a" / "new", overwrite=False)
 
 
 def test_a_folder_thrown_away_leaves_nothing(tmp_path: Path) -> None:
