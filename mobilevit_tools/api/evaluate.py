@@ -107,7 +107,7 @@ def evaluate(
         data: An ImageFolder or a CSV of ``path,label``; see :func:`mobilevit_tools.data.labelled.read_labelled`.
         model: The model to agree with; by default what the manifest or the artifact's contract names.
         checkpoint: The model's weights; by default what the manifest names.
-        ema: Take the checkpoint's moving average; see :func:`mobilevit_tools.export`.
+        ema: Take the checkpoint's moving average, or not; by default as the manifest says.
         reference: Run the PyTorch model on the same photos, too.
         threads: Threads of one inference.
         counter: Told of every batch.

@@ -65,7 +65,7 @@ def verify(
         artifact: The artifact's path.
         model: The model to compare with; by default what the manifest or the artifact's contract names.
         checkpoint: The model's weights; by default what the manifest names.
-        ema: Take the checkpoint's moving average; see :func:`mobilevit_tools.export`.
+        ema: Take the checkpoint's moving average, or not; by default as the manifest says.
         precision: The gate to apply; by default the manifest's precision.
         images: Photos to verify with, of more than 256 as many, evenly chosen; by default the bundled ones.
         device: Where to run it, as ``mvt devices`` lists them; by default in this process. ``host`` is the native
@@ -142,7 +142,14 @@ def reference_model(
     checkpoint: str | Path | None,
     ema: bool | None,
 ) -> LoadedModel:
-    """Load the PyTorch model that an artifact was made from, with the weights that its manifest names.
+    """Load the PyTorch model that an artifact was made from, built and loaded as its manifest says.
+
+    Args:
+        contract: The artifact's contract.
+        manifest: Its manifest.
+        model: Another model; what the manifest says is then not of it.
+        checkpoint: Weights in place of those that the manifest names.
+        ema: Take the checkpoint's moving average or not; by default as the manifest says.
 
     Raises:
         UsageError: Nothing says what model it is.
@@ -162,21 +169,20 @@ def reference_model(
             code="own_model",
         )
     size = contract.preprocessing.input_size if contract else None
-    same = manifest is not None and short_name(name) == manifest.model.name
-    if manifest is None or not same or checkpoint is not None:
+    if manifest is None or short_name(name) != manifest.model.name:
         return load_model(name, checkpoint=checkpoint, ema=ema, input_size=size)
     weights = manifest.model.weights
-    bundled = weights.source == name
+    stored = None if weights.source == name else weights.source
     loaded = load_model(
         name,
-        num_classes=manifest.model.num_classes or None if weights.random else None,
-        checkpoint=None if bundled else weights.source,
-        ema=weights.ema,
-        random_weights=weights.random,
+        num_classes=manifest.model.num_classes or None,
+        checkpoint=stored if checkpoint is None else checkpoint,
+        ema=weights.ema if ema is None else ema,
+        random_weights=weights.random and checkpoint is None,
         input_size=size,
         options=manifest.model.options,
     )
-    if loaded.weights.sha256 != weights.sha256:
+    if checkpoint is None and loaded.weights.sha256 != weights.sha256:
         raise BadInputError(
             f"{weights.source} is not the checkpoint that the artifact was made from: its digest differs.",
             hint="Give the right one with --checkpoint.",

@@ -145,9 +145,9 @@ def _select(content: object, source: str, ema: bool | None) -> tuple[Mapping[str
     if ema is not True and raw is not None:
         return raw, None if average is None else False
     if average is not None:
-        what, hint, code = "nothing but the moving average of the weights", "Leave --no-ema out.", "no_raw_weights"
+        what, hint, code = "nothing but the moving average of the weights", "Give --ema.", "no_raw_weights"
     elif raw is not None:
-        what, hint, code = "no moving average of the weights", "Leave --ema out.", "no_ema"
+        what, hint, code = "no moving average of the weights", "Give --no-ema.", "no_ema"
     else:
         what, hint, code = f"no state dict: {_outline(content)}", None, "no_state_dict"
     raise BadInputError(f"{source} holds {what}.", hint=hint, code=code)

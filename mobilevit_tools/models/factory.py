@@ -131,7 +131,7 @@ def load_model(
     if num_classes is not None and counted is not None and num_classes != counted:
         raise BadInputError(
             f"The checkpoint has {counted} classes, not {num_classes}.",
-            hint="Leave the class count out: it is read from the checkpoint.",
+            hint="Give the checkpoint of that many, or leave the class count out: it is read from the checkpoint.",
             code="class_count",
         )
     classes = counted or num_classes or card.num_classes

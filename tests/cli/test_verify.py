@@ -94,6 +94,23 @@ def test_what_cannot_run_here_is_no_pass(
         assert "error:" in ran.err
 
 
+def test_a_moved_checkpoint_is_loaded_as_the_manifest_says(mvt: Mvt, tmp_path: Path) -> None:
+    average = mobilevit_tools.create_model(SMALL, random_weights=True).state_dict()
+    raw = {key: value + 0.05 if value.is_floating_point() else value for key, value in average.items()}
+    torch.save({"state_dict": raw, "state_dict_ema": average}, tmp_path / "old.pth")
+    exported = ("export", SMALL, "--checkpoint", tmp_path / "old.pth", "-t", "onnx", "--output", tmp_path / "out")
+    assert mvt(*exported, "--no-ema", "-o", "features_only=true").code == 0
+    artifact = tmp_path / "out" / SMALL / "onnx-fp32/model.onnx"
+
+    assert mvt("verify", artifact).code == 0
+    assert mvt("verify", artifact, "--ema").code == 4
+    (tmp_path / "old.pth").rename(tmp_path / "new.pth")
+    moved = ("verify", artifact, "--checkpoint", tmp_path / "new.pth", "--json")
+    ran = mvt(*moved)
+    assert ran.code == 0, ran.out
+    assert mvt(*moved, "--ema").code == 4
+
+
 def test_a_moved_artifact_needs_to_be_told_its_model(mvt: Mvt, tmp_path: Path) -> None:
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("Identity", ["x"], ["y"])],
