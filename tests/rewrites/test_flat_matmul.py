@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.rewrites.graphs import operators
 from tests.rewrites.seeded import assert_same, image, small_care
 
 
@@ -30,8 +31,17 @@ class Product(nn.Module):
     ids=["heads", "five axes", "broadcast", "one batch axis", "matrix"],
 )
 def test_products(function, places):
-    assert_same(Product(function), ["flat_matmul"], image(5, 7), places=places)
+    model = assert_same(Product(function), ["flat_matmul"], image(5, 7), places=places)
+    found, decomposed = operators(model, image(5, 7)), operators(model, image(5, 7), decomposed=True)
+    assert (found["bmm"], found["matmul"]) == (places, 1 - places)
+    assert decomposed["expand"] == 0 or not places
+
+
+def test_it_is_what_keeps_expands_away():
+    model = Product(lambda x: x @ x.transpose(-2, -1))
+    assert operators(model, image(5, 7), decomposed=True)["expand"] == 2
 
 
 def test_care():
-    assert_same(small_care(), ["flat_matmul"], image(), places=3 * 4)
+    model = assert_same(small_care(), ["flat_matmul"], image(), places=3 * 4)
+    assert operators(model, image())["matmul"] == 0

@@ -9,7 +9,8 @@ from mobilevit_tools.models.care import LinearAttentionMixer
 from mobilevit_tools.rewrites._base import apply
 from mobilevit_tools.rewrites.half_attention import HalfSafeMixer
 from mobilevit_tools.rewrites.linear_attention import ChannelMajorMixer
-from tests.rewrites.seeded import assert_same, image, seeded, small_care
+from tests.rewrites.graphs import kind, traced
+from tests.rewrites.seeded import assert_same, image, rewritten, seeded, small_care
 from tests.rewrites.test_linear_attention import Attention
 
 
@@ -19,6 +20,19 @@ def test_any_scale(gain, bias):
     model = seeded(Attention(gain))
     model.mixer.qk.bias += bias
     assert_same(model, ["half_attention"], image(7, 5), places=1)
+
+
+def test_everything_is_scaled_before_it_is_summed():
+    model, _ = rewritten(seeded(Attention(1.0)), ["half_attention"], image(7, 5))
+    products = [node for node in traced(model, image(7, 5)) if kind(node) == "bmm"]
+    assert len(products) == 3
+
+    def scaled(operand):
+        return scaled(operand.args[0]) if kind(operand) == "transpose" else kind(operand) in {"div", "mul", "bmm"}
+
+    assert all(scaled(operand) for product in products for operand in product.args)
+    (division,) = (node for node in traced(model, image(7, 5)) if kind(node) == "div" and node.args[1] == 35)
+    assert kind(division.args[0]) == "reshape"  # the values themselves, not their product with the keys
 
 
 def test_care():

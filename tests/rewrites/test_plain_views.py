@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.rewrites.graphs import operators
 from tests.rewrites.seeded import assert_same, image
 
 
@@ -20,7 +21,8 @@ class Expanding(nn.Module):
 
 @pytest.mark.parametrize(("sizes", "places"), [((-1, -1, -1, -1), 1), ((1, 3, 1, -1), 1), ((-1, 3, 4, -1), 0)])
 def test_only_expands_without_effect_go(sizes, places):
-    assert_same(Expanding(sizes), ["plain_views"], image(5, 7, batch=1), places=places)
+    model = assert_same(Expanding(sizes), ["plain_views"], image(5, 7, batch=1), places=places)
+    assert operators(model, image(5, 7, batch=1))["expand"] == 1 - places
 
 
 class NewAxis(nn.Module):
@@ -58,4 +60,5 @@ class View(nn.Module):
     ],
 )
 def test_axes_of_one(function):
-    assert_same(View(function), ["plain_views"], image(5, 7), places=1)
+    model = assert_same(View(function), ["plain_views"], image(5, 7), places=1)
+    assert not {"squeeze", "unsqueeze"} & operators(model, image(5, 7)).keys()
