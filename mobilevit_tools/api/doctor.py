@@ -75,12 +75,14 @@ class DoctorResult:
         python: The Python version.
         system: The operating system and architecture.
         healthy: Whether every target can be exported to and run.
+        broken: Names of the checks that stand against it.
         checks: Everything that was looked at.
     """
 
     python: str
     system: str
     healthy: bool
+    broken: tuple[str, ...]
     checks: tuple[Check, ...]
 
 
@@ -152,13 +154,16 @@ def doctor() -> DoctorResult:
     ]
     checks += [_check_device(f"--device {name}", purpose, finders) for name, (purpose, finders) in _devices().items()]
     required = {package.name for package in PACKAGES if package.extra is None}
-    broken = [
-        check for check in checks if check.status == "bad" or (check.status == "missing" and check.name in required)
-    ]
+    broken = tuple(
+        check.name
+        for check in checks
+        if check.status == "bad" or (check.status == "missing" and check.name in required)
+    )
     return DoctorResult(
         python=platform.python_version(),
         system=f"{sys.platform} {platform.machine()}",
         healthy=not broken,
+        broken=broken,
         checks=tuple(checks),
     )
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from mobilevit_tools.cli.arguments import AsJson
 from mobilevit_tools.cli.output import command_output
-from mobilevit_tools.errors import ExitCode
+from mobilevit_tools.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.doctor import DoctorResult
@@ -21,13 +20,18 @@ STYLES = {"ok": "green", "untested": "yellow", "bad": "bold red", "missing": "re
 
 def doctor(as_json: AsJson = False) -> None:
     """Check the installation: backends, versions that go together, programs; exit 5 where a backend is broken."""
-    with command_output("doctor", as_json=as_json) as output:
+    with command_output("doctor", as_json=as_json, on_failure=_render) as output:
         from mobilevit_tools.api.doctor import doctor as examine
 
         result = examine()
-        output.show(result, _render)
         if not result.healthy:
-            raise typer.Exit(ExitCode.MISSING_DEPENDENCY)
+            raise MissingDependencyError(
+                f"Not every target can be exported to and run: see {', '.join(result.broken)}.",
+                hint="The checks say what to type.",
+                code="unhealthy",
+                result=result,
+            )
+        output.show(result, _render)
 
 
 def _render(console: Console, result: DoctorResult) -> None:
@@ -44,6 +48,5 @@ def _render(console: Console, result: DoctorResult) -> None:
             console.print(f"{check.name}: {escape(check.detail)}", highlight=False)
         if check.remedy:
             console.print(f"{check.name}: [cyan]{escape(check.remedy)}[/]", highlight=False)
-    console.print(
-        "[green]Every target can be exported to and run.[/]" if result.healthy else "[red]Not everything works.[/]"
-    )
+    if result.healthy:
+        console.print("[green]Every target can be exported to and run.[/]")

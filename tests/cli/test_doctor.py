@@ -50,6 +50,8 @@ def test_a_missing_backend_has_a_remedy_and_exit_code_5(mvt: Mvt, monkeypatch: p
     versions(monkeypatch, {name: None})
     ran = mvt("doctor", "--json")
     assert ran.code == 5
+    assert (ran.envelope["status"], ran.envelope["error"]["code"]) == ("error", "unhealthy")
+    assert name in ran.envelope["error"]["message"]
     result = ran.envelope["result"]
     (check,) = [check for check in result["checks"] if check["name"] == name]
     assert (check["status"], check["version"], result["healthy"]) == ("missing", None, False)
