@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -69,6 +70,17 @@ def parse_share(text: str) -> float:
     if not 0 <= share < float("inf"):
         raise UsageError(f"{text!r} is not a share.", hint="Write 2% or 0.02.")
     return share
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse NaN and infinity: a bound may let them pass, and what is compared with them is switched off.
+
+    Raises:
+        BadParameter: It is one of them.
+    """
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 def photos_in(folder: Path | None) -> list[Path] | None:

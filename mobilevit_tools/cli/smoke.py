@@ -17,6 +17,7 @@ from mobilevit_tools.cli.arguments import (
     InputSize,
     RandomWeights,
     Verbosity,
+    finite,
     parse_share,
     parse_size,
 )
@@ -73,7 +74,9 @@ def smoke(
         Path | None, typer.Option("--baseline", help="What an earlier run wrote with -o; exit 4 on a regression.")
     ] = None,
     max_size_growth: Annotated[str, typer.Option("--max-size-growth", help="Allowed of an artifact's size.")] = "2%",
-    max_snr_loss: Annotated[float, typer.Option("--max-snr-loss", min=0, help="Allowed decibels of parity.")] = 6.0,
+    max_snr_loss: Annotated[
+        float, typer.Option("--max-snr-loss", min=0, callback=finite, help="Allowed decibels of parity.")
+    ] = 6.0,
     max_new_calls: Annotated[
         int, typer.Option("--max-new-calls", min=0, help="Allowed calls into the backend, more than before.")
     ] = 0,

@@ -98,6 +98,8 @@ def test_a_matrix_with_a_crash_then_a_baseline(
         (["--random-weights"], 2, "usage"),
         (["care_s0", "--baseline", "nowhere.json"], 3, "bad_baseline"),
         (["--max-size-growth", "lots"], 2, "usage"),
+        (["--max-snr-loss", "nan"], 2, "usage"),
+        (["--max-snr-loss", "inf"], 2, "usage"),
         (["--", "--overwrite"], 2, "bad_cell"),
     ],
 )
