@@ -13,6 +13,9 @@ from mobilevit_tools.exporters.manifest import Manifest, describe_artifact, find
 from mobilevit_tools.runtimes._base import DELEGATE, OperatorUse, TensorInfo
 from mobilevit_tools.runtimes.registry import open_session
 
+PORTABLE = "portable"
+"""The backend that is none: everything is computed by the portable kernels."""
+
 
 @dataclass(frozen=True)
 class InspectResult:
@@ -24,7 +27,8 @@ class InspectResult:
         contract: The contract inside it; None for artifacts that others made.
         operators: How often each operator type occurs.
         operator_uses: The same with precisions and MACs, where they are known.
-        outside: Why each operator that is outside the backend stays there; empty without a backend.
+        outside: Why each operator that is outside the backend stays there; empty without a backend. Where neither a
+            manifest nor a call tells of a backend, there is none.
         inputs: Its inputs.
         outputs: Its outputs.
         metadata: The format's own metadata, without the contract.
@@ -58,7 +62,7 @@ def inspect(artifact: str | Path) -> InspectResult:
             contract=session.contract,
             operators=session.operators(),
             operator_uses=session.operator_uses(),
-            outside=_outside(session.operators()),
+            outside=_outside(session.operators(), manifest),
             inputs=session.inputs,
             outputs=session.outputs,
             metadata={name: text for name, text in session.metadata.items() if "contract" not in name},
@@ -76,8 +80,9 @@ def inspect(artifact: str | Path) -> InspectResult:
     return result
 
 
-def _outside(operators: Mapping[str, int]) -> dict[str, str]:
-    """Say of each operator of a delegated program why its backend did not take it."""
-    if not any(name.startswith(DELEGATE) for name in operators):
+def _outside(operators: Mapping[str, int], manifest: Manifest | None) -> dict[str, str]:
+    """Say of each operator of a program for a backend, which may have taken nothing, why it stays outside."""
+    meant = manifest is not None and manifest.spec.backend not in (None, PORTABLE)
+    if not meant and not any(name.startswith(DELEGATE) for name in operators):
         return {}
     return {name: reason(name) for name in operators if not name.startswith(DELEGATE)}
