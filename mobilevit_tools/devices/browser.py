@@ -74,7 +74,9 @@ class BrowserDevice(Device):
                 reason = answers["failed"].decode(errors="replace").rstrip(".")
                 raise DeviceError(f"The page in the browser failed: {reason}.", code="runner_failed")
             (work / "output.bin").write_bytes(answers["output"])
-            report = protocol.parse_report(answers["report"].decode(errors="replace"))
+            report = protocol.parse_report(
+                answers["report"].decode(errors="replace"), warmup=request.warmup, iterations=request.iterations
+            )
             return RunResult(
                 device=f"browser ({_version(chromium)})",
                 outputs=protocol.read_tensor(work / "output.bin"),
@@ -155,12 +157,12 @@ def _version(chromium: Path) -> str:
 @contextmanager
 def _serve(files: Mapping[str, Path]) -> Iterator[tuple[str, queue.Queue[tuple[str, bytes]]]]:
     """Serve the files on loopback under an address that cannot be guessed; yield it and what is posted there."""
-    token = secrets.token_urlsafe(24)
+    root = f"/{secrets.token_urlsafe(24)}/"
     posted: queue.Queue[tuple[str, bytes]] = queue.Queue()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            name = self.path.removeprefix(f"/{token}/") or "index.html"
+            name = self._name()
             if name not in files:
                 self.send_error(404)
                 return
@@ -175,7 +177,7 @@ def _serve(files: Mapping[str, Path]) -> Iterator[tuple[str, queue.Queue[tuple[s
             self.wfile.write(body)
 
         def do_POST(self) -> None:
-            name = self.path.removeprefix(f"/{token}/")
+            name = self._name()
             length = int(self.headers.get("Content-Length", 0))
             if name not in _ANSWERS or length > _MAX_ANSWER_BYTES:
                 self.send_error(404)
@@ -184,6 +186,10 @@ def _serve(files: Mapping[str, Path]) -> Iterator[tuple[str, queue.Queue[tuple[s
             self.send_response(204)
             self.end_headers()
 
+        def _name(self) -> str:
+            """What is asked for by the address that cannot be guessed; nothing for another."""
+            return self.path.removeprefix(root) if self.path.startswith(root) else ""
+
         def log_message(self, *_: object) -> None:
             """Keep quiet."""
 
@@ -191,7 +197,7 @@ def _serve(files: Mapping[str, Path]) -> Iterator[tuple[str, queue.Queue[tuple[s
     thread = Thread(target=server.serve_forever, args=(_POLL_S,), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/{token}/", posted
+        yield f"http://127.0.0.1:{server.server_port}{root}index.html", posted
     finally:
         server.shutdown()
         server.server_close()

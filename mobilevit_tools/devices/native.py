@@ -88,7 +88,9 @@ class NativeDevice(Device):
             file = _pack(request.artifact, work / model) if request.artifact.is_dir() else request.artifact.absolute()
             self.push({**program.files, model: file, _INPUT: work / _INPUT})
             before = self.conditions()
-            report = protocol.parse_report(self._finish(program, arguments, request))
+            report = protocol.parse_report(
+                self._finish(program, arguments, request), warmup=warmup, iterations=iterations
+            )
             flags = tuple(dict.fromkeys((*before, *self.conditions())))
             self.pull(_OUTPUT, work / _OUTPUT)
             outputs = protocol.read_tensor(work / _OUTPUT)

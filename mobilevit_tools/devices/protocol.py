@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,18 +77,23 @@ def read_tensor(path: Path) -> NDArray[Any]:
         return np.frombuffer(file.read(), dtype).reshape(sizes)
 
 
-def parse_report(text: str) -> Report:
+def parse_report(text: str, *, warmup: int, iterations: int) -> Report:
     """Parse the runner's line of JSON.
 
+    Args:
+        text: What it printed.
+        warmup: How many runs it was to warm up with.
+        iterations: How many runs it was to time.
+
     Raises:
-        DeviceError: It printed something else.
+        DeviceError: It printed something else, or other than one time above 0 for each run.
     """
     try:
         fields = json.loads(text.strip().splitlines()[-1])
         timing = Timing(
-            load_ms=float(fields["load_ms"]),
-            warmup_ms=tuple(float(sample) for sample in fields["warmup_ms"]),
-            samples_ms=tuple(float(sample) for sample in fields["samples_ms"]),
+            load_ms=_finite(fields["load_ms"]),
+            warmup_ms=_times(fields["warmup_ms"], warmup),
+            samples_ms=_times(fields["samples_ms"], iterations),
         )
         planned = fields["planned_bytes"]
         return Report(
@@ -97,8 +102,22 @@ def parse_report(text: str) -> Report:
             maxrss_bytes=int(fields["maxrss_kb"]) * 1024,
             threads=int(fields["threads"]),
         )
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError, RecursionError) as error:
         raise DeviceError("The runner did not report its measurements.", code="bad_answer") from error
+
+
+def _times(values: Sequence[object], count: int) -> tuple[float, ...]:
+    times = tuple(map(_finite, values))
+    if len(times) != count or min(times, default=1.0) <= 0:
+        raise ValueError("not a time for each run")
+    return times
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("not finite")
+    return number
 
 
 def read_etdump(path: Path) -> tuple[OperatorTime, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mobilevit_tools.devices import RunRequest, open_device
 from mobilevit_tools.devices.registry import find_kind
-from mobilevit_tools.errors import UsageError
+from mobilevit_tools.errors import DeviceError, UsageError
 from mobilevit_tools.runtimes._base import Session, UnsupportedOperatorError, numpy_type
 from mobilevit_tools.runtimes.registry import runtime_of
 from mobilevit_tools.verification.metrics import Distance, distance, worst
@@ -99,6 +99,10 @@ def verify_on_device(
     feeds = [np.repeat(array, batch, axis=0).astype(numpy_type(info)) for array in arrays if array is not None]
     with open_device(device) as opened:
         ran = opened.measure(RunRequest(artifact, np.concatenate(feeds), warmup=0, iterations=1, timeout_s=TIMEOUT_S))
+    if len(ran.outputs) != batch * len(feeds):
+        raise DeviceError(
+            f"{device} returned {len(ran.outputs)} outputs for {batch * len(feeds)} inputs.", code="bad_answer"
+        )
     outputs = np.split(ran.outputs, len(feeds))
     return DeviceVerification(
         ran.device,
@@ -110,7 +114,8 @@ def verify_on_device(
 def _apart(session: Session, feeds: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> Distance | None:
     with suppress(UnsupportedOperatorError):
         here = [session.run(feed)[0] for feed in feeds]
-        if not all(np.isfinite(wanted).all() for wanted in here):
+        alike = all(wanted.shape == got.shape for wanted, got in zip(here, outputs, strict=True))
+        if not alike or not all(np.isfinite(wanted).all() for wanted in here):
             return None
         return worst([distance(wanted, got) for wanted, got in zip(here, outputs, strict=True)])
     return None

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
-from mobilevit_tools.devices import Device, RunRequest, RunResult, arm64
+from mobilevit_tools.devices import Device, RunRequest, RunResult, arm64, local
 from mobilevit_tools.errors import DeviceError
 from tests.cli.conftest import Ran
 
@@ -66,6 +67,34 @@ def test_a_device_that_computes_nonsense_fails(mvt: Mvt, exported: Path, monkeyp
     assert ran.code == 4
     assert "worst on large activations" in ran.envelope["error"]["message"]
     assert ran.envelope["result"]["difference"]["snr_db"] < 60
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        (lambda outputs: outputs[1:], 6, "returned"),
+        (lambda outputs: np.repeat(outputs, 2, axis=0), 6, "returned"),
+        (lambda outputs: outputs[:, :-1], 4, "An output of the artifact has shape (9,), not (10,)"),
+    ],
+)
+def test_outputs_of_another_shape_are_no_answer(
+    mvt: Mvt,
+    exported: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[np.ndarray], np.ndarray],
+    code: int,
+    words: str,
+) -> None:
+    honest = local.LocalDevice.measure
+
+    def measure(self: Device, request: RunRequest) -> RunResult:
+        result = honest(self, request)
+        return replace(result, outputs=change(result.outputs))
+
+    monkeypatch.setattr(local.LocalDevice, "measure", measure)
+    ran = mvt("verify", exported / PTE, "--device", "host", "--json")
+    assert ran.code == code
+    assert words in ran.envelope["error"]["message"]
 
 
 def test_what_is_not_finite_on_this_machine_either_fails_its_gate(mvt: Mvt, overflowing: Path) -> None:

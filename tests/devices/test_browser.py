@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -73,6 +75,27 @@ def test_a_browser_that_dies_or_hangs(request_: RunRequest, fake_chromium: Path)
         with pytest.raises(DeviceError, match=r"did not end within 0\.5 s") as caught:
             device.measure(replace(request_, timeout_s=0.5))
         assert caught.value.error_code == "device_hangs"
+
+
+def test_what_is_served_is_behind_the_token(tmp_path: Path) -> None:
+    (tmp_path / "page").write_bytes(b"secret")
+    with browser._serve({"index.html": tmp_path / "page", "model.onnx": tmp_path / "page"}) as (address, posted):
+        place = urlsplit(address)
+
+        def status(method: str, path: str) -> int:
+            connection = HTTPConnection(place.netloc, timeout=10)
+            connection.request(method, path, body=b"5")
+            answer = connection.getresponse().status
+            connection.close()
+            return answer
+
+        root = place.path.removesuffix("index.html")
+        assert [status("GET", path) for path in (place.path, root + "model.onnx", root + "other")] == [200, 200, 404]
+        assert [status("GET", path) for path in ("model.onnx", "/model.onnx", "/", "/wrong/model.onnx")] == [404] * 4
+        assert [status("POST", path) for path in ("report", "/report", "/wrong/report")] == [404] * 3
+        assert posted.empty()
+        assert status("POST", root + "report") == 204
+        assert posted.get_nowait() == ("report", b"5")
 
 
 def test_without_chromium_the_remedy_is_a_command(empty_path: Path) -> None:

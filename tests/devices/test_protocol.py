@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,20 +42,52 @@ def test_a_file_that_is_no_complete_tensor_is_the_devices_fault(tmp_path: Path, 
 
 def test_a_report_is_read_to_the_last_sample() -> None:
     line = {"load_ms": 1.5, "warmup_ms": [9.0], "samples_ms": [2.0, 3.0], "planned_bytes": None, "maxrss_kb": 7}
-    report = protocol.parse_report("loading\n" + json.dumps(line | {"threads": 2}) + "\n")
+    report = protocol.parse_report("loading\n" + json.dumps(line | {"threads": 2}) + "\n", warmup=1, iterations=2)
     assert report.timing.samples_ms == (2.0, 3.0)
     assert report.timing.warmup_ms == (9.0,)
     assert report.planned_bytes is None
     assert report.maxrss_bytes == 7168
     assert report.threads == 2
     with pytest.raises(DeviceError):
-        protocol.parse_report(json.dumps(line))
+        protocol.parse_report(json.dumps(line), warmup=1, iterations=2)
 
 
-@pytest.mark.parametrize("text", ["", "hello", "[]", "3", '{"load_ms": "fast"}'])
+@pytest.mark.parametrize("text", ["", "hello", "[]", "3", '{"load_ms": "fast"}', "[" * 100_000])
 def test_other_output_is_no_report(text: str) -> None:
     with pytest.raises(DeviceError):
-        protocol.parse_report(text)
+        protocol.parse_report(text, warmup=1, iterations=2)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"samples_ms": []},
+        {"samples_ms": [2.0]},
+        {"samples_ms": [2.0, 3.0, 4.0]},
+        {"samples_ms": [2.0, math.nan]},
+        {"samples_ms": [2.0, math.inf]},
+        {"samples_ms": [2.0, 0.0]},
+        {"samples_ms": [2.0, -1.0]},
+        {"warmup_ms": []},
+        {"warmup_ms": [math.nan]},
+        {"load_ms": math.inf},
+        {"maxrss_kb": math.inf},
+        {"planned_bytes": math.nan},
+        {"load_ms": 10**400},
+    ],
+)
+def test_times_that_cannot_have_been_measured_are_no_report(changed: dict[str, object]) -> None:
+    line = {
+        "load_ms": 1.5,
+        "warmup_ms": [9.0],
+        "samples_ms": [2.0, 3.0],
+        "planned_bytes": 5,
+        "maxrss_kb": 7,
+        "threads": 1,
+    }
+    protocol.parse_report(json.dumps(line), warmup=1, iterations=2)
+    with pytest.raises(DeviceError, match="did not report its measurements"):
+        protocol.parse_report(json.dumps(line | changed), warmup=1, iterations=2)
 
 
 def test_onnxruntimes_profile_leaves_the_first_run_out_and_means_the_others(tmp_path: Path) -> None:
