@@ -21,8 +21,12 @@ def small_size(card: ModelCard) -> tuple[int, int]:
     return side, side
 
 
-def check(name: str, size: tuple[int, int] | None, folder: Path) -> None:
-    result = mobilevit_tools.export(name, random_weights=True, input_size=size, output=folder)
+OUTSIDE = {"clustr": "sorts tokens and looks them up, which no delegate does"}
+"""Families of which XNNPACK does not take over every operator in one call, and why."""
+
+
+def check(card: ModelCard, size: tuple[int, int] | None, folder: Path) -> None:
+    result = mobilevit_tools.export(card.name, random_weights=True, input_size=size, output=folder)
     assert [artifact.target for artifact in result.artifacts] == list(TARGETS)
     for artifact in result.artifacts:
         assert artifact.parity.status == "passed", (artifact.target, artifact.parity.reason)
@@ -32,14 +36,16 @@ def check(name: str, size: tuple[int, int] | None, folder: Path) -> None:
     assert delegation.macs_share is not None
     assert delegation.macs_share >= 0.99
     assert [name for name in delegation.outside if reason(name) == UNKNOWN] == []
+    if card.family not in OUTSIDE:
+        assert (delegation.calls, delegation.outside) == (1, {})
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
 def test_small(card: ModelCard, tmp_path: Path) -> None:
-    check(card.name, small_size(card), tmp_path)
+    check(card, small_size(card), tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
 def test_full_size(card: ModelCard, tmp_path: Path) -> None:
-    check(card.name, None, tmp_path)
+    check(card, None, tmp_path)
