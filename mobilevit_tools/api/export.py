@@ -16,7 +16,7 @@ from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.exporters._base import Delegation, ExportSpec, load_exporter
 from mobilevit_tools.exporters.manifest import Manifest, ModelRecord, describe_artifact, tool_versions
-from mobilevit_tools.exporters.registry import TARGETS, find_target
+from mobilevit_tools.exporters.registry import find_target, named_targets
 from mobilevit_tools.exporters.staging import check_destination, staged_folder
 from mobilevit_tools.models.factory import LoadedModel, load_model
 from mobilevit_tools.models.options import OptionValue
@@ -194,7 +194,7 @@ def export(
     """
     if rewrites is not None:
         select_rewrites(rewrites)
-    names = list(TARGETS) if targets == "all" else [targets] if isinstance(targets, str) else list(targets)
+    names = named_targets([targets] if isinstance(targets, str) else targets)
     if backend is not None and not any(backend in find_target(name).backends for name in names):
         raise UsageError(f"None of {', '.join(names)} has a backend named {backend!r}.")
     specs = [

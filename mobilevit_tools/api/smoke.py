@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from mobilevit_tools.errors import BadInputError, MvtError, UsageError
 from mobilevit_tools.exporters.manifest import tool_versions
-from mobilevit_tools.exporters.registry import TARGETS
+from mobilevit_tools.exporters.registry import ALL, TARGETS, named_targets
 from mobilevit_tools.exporters.staging import check_file, write_whole
 from mobilevit_tools.jsonable import envelope
 from mobilevit_tools.matrix.aside import without_artifact
@@ -159,7 +159,8 @@ def _models(models: Sequence[str], checkpoint: str | Path | None, *, random_weig
 
 
 def _targets(targets: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if not targets or "all" in targets else tuple(targets)
+    names = named_targets(targets or [ALL])
+    return None if not targets or ALL in targets else names
 
 
 @contextmanager

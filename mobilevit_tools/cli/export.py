@@ -29,7 +29,7 @@ from mobilevit_tools.cli.arguments import (
 )
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import UsageError
-from mobilevit_tools.exporters.registry import TARGETS
+from mobilevit_tools.exporters.registry import ALL, TARGETS
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.export import ExportedArtifact, ExportResult
@@ -107,10 +107,9 @@ def export(
         from mobilevit_tools.data.labels import read_labels
         from mobilevit_tools.models.options import parse_options
 
-        wanted = target or ["all"]
         result = make(
             model,
-            targets="all" if "all" in wanted else wanted,
+            targets=target or ALL,
             output=output,
             checkpoint=checkpoint,
             ema=ema,

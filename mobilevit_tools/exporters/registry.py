@@ -5,13 +5,15 @@ A target is one file here, one file in ``runtimes/`` and one entry in each regis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.quantization.precisions import FLOATING
+
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -90,3 +92,15 @@ def find_target(name: str) -> Target:
             code="unknown_target",
         )
     return target
+
+
+def named_targets(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the targets that are asked for, those of every target where one name is ``all``.
+
+    Raises:
+        UsageError: There is no such target, also beside ``all``.
+    """
+    for name in names:
+        if name != ALL:
+            find_target(name)
+    return tuple(TARGETS) if ALL in names else tuple(names)

@@ -49,6 +49,7 @@ def test_the_envelope_of_a_result(mvt: Mvt) -> None:
         (["info", "care_s9"], 3, "unknown_model"),
         (["export", "care_s0"], 2, "no_weights"),
         (["export", "care_s0.imagenette", "--target", "onxx"], 2, "unknown_target"),
+        (["export", "care_s0.imagenette", "-t", "all", "-t", "onxx"], 2, "unknown_target"),
         (["export", "care_s0.imagenette", "--input-size", "100"], 3, "input_size"),
         (["export", "care_s0.imagenette", "--input-size", "big"], 2, "usage"),
         (["export", "care_s0", "--checkpoint", "nowhere.pth"], 3, None),

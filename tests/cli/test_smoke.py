@@ -89,6 +89,7 @@ def test_a_matrix_with_a_crash_then_a_baseline(
     ("arguments", "code", "name"),
     [
         (["care_s0", "-t", "onxx"], 2, "unknown_target"),
+        (["care_s0", "-t", "all", "-t", "onxx"], 2, "unknown_target"),
         (["care_s0", "-t", "onnx", "--precision", "palette4"], 2, "unsupported_precision"),
         (["care_s0", "-t", "coreml", "--device", "count"], 2, "no_runner"),
         (["care_s0", "--device", "cuont"], 2, "unknown_device"),
