@@ -24,6 +24,7 @@ from mobilevit_tools.cli.arguments import (
     Options,
     RandomWeights,
     Verbosity,
+    finite,
     parse_size,
     photos_in,
 )
@@ -83,7 +84,12 @@ def export(
     ] = None,
     max_drop: Annotated[
         float | None,
-        typer.Option("--max-drop", min=0, help="Points of top-1 that may be lost; keeps what hurts in floating point."),
+        typer.Option(
+            "--max-drop",
+            min=0,
+            callback=finite,
+            help="Points of top-1 that may be lost; keeps what hurts in floating point.",
+        ),
     ] = None,
     eval_data: Annotated[
         Path | None, typer.Option("--eval", help="Labelled photos for --max-drop: an ImageFolder, or a CSV.")

@@ -26,7 +26,7 @@ class Rewritten:
     """A rewritten copy of a model.
 
     Attributes:
-        module: The copy, in evaluation mode, of the original's element type.
+        module: The copy, in evaluation mode, of the example's element type.
         applied: The rewrites that changed it, in order.
         difference: Its largest difference from the original in float64, relative to the largest output.
     """
@@ -51,7 +51,7 @@ def apply(
 
     Args:
         module: A model in evaluation mode.
-        example: An input (B, 3, H, W) of the size that will be exported.
+        example: An input (B, 3, H, W) of the size and element type that will be exported.
         deployment: A member of ``registry.DEPLOYMENTS``: the target, and its backend where it has several.
         precision: ``fp32`` or ``fp16``.
         weights_alone: Whether weights are going to be rounded, and activations not.
@@ -67,7 +67,7 @@ def apply(
     rewritten: nn.Module = copy.deepcopy(module).eval().requires_grad_(requires_grad=False)
     if not chosen:
         return Rewritten(rewritten, (), 0.0)
-    dtype = next(module.parameters()).dtype
+    dtype = example.dtype
     rewritten, example = rewritten.double(), example.double()
     functions: dict[str, Mapping[Function, Replacement]] = {}
     found: dict[str, tuple[int, int]] = {}

@@ -107,6 +107,10 @@ def test_a_model_that_has_no_float64_is_exported_without_rewrites():
     assert torch.equal(result.module(image().float()), model(image().float()))
 
 
+def test_a_model_without_parameters():
+    assert apply(nn.Softmax(dim=1), image().float(), deployment="executorch-xnnpack").difference < 1e-12
+
+
 class Ordinary(nn.Module):
     """Calls the functions that rewrites replace in every other way that torch takes."""
 
