@@ -120,9 +120,9 @@ def load_model(
     if sum((bundled is not None, checkpoint is not None, random_weights)) > 1:
         raise UsageError("Give one source of weights: a tag in the name, a checkpoint, or random weights.")
     preprocessing = bundled.preprocessing if bundled else card.preprocessing
-    if input_size is not None:
-        preprocessing = replace(preprocessing, input_size=input_size)
-    check_input_size(card, preprocessing.input_size, options.get("patch_size"))
+    size = input_size or preprocessing.input_size
+    check_input_size(card, size, options.get("patch_size"))
+    preprocessing = replace(preprocessing, input_size=size)
 
     loaded = _read_weights(card, bundled, checkpoint, ema)
     if loaded is None and not random_weights:
