@@ -51,6 +51,7 @@ class Rewrite:
 
 
 _XNNPACK = ("executorch-xnnpack",)
+_BUT_XNNPACK = tuple(deployment for deployment in DEPLOYMENTS if deployment not in _XNNPACK)
 
 REWRITES: Mapping[str, Rewrite] = MappingProxyType(
     {
@@ -59,7 +60,9 @@ REWRITES: Mapping[str, Rewrite] = MappingProxyType(
             Rewrite("merged_heads", "two averaged classifier heads as one Linear", family="care"),
             Rewrite("batch_norm_backward", "BatchNorm folded into the convolution before it"),
             Rewrite("batch_norm_forward", "BatchNorm folded into the unpadded convolution after it", rounds_well=False),
-            Rewrite("layer_scale", "layer scale folded into the last projection of its block", family="care"),
+            Rewrite(
+                "layer_scale", "layer scale folded into the last projection of its block", _BUT_XNNPACK, family="care"
+            ),
             Rewrite("half_attention", "linear attention within half range", precisions=("fp16",), family="care"),
             Rewrite(
                 "linear_attention", "linear attention without transposed heads", precisions=("fp32",), family="care"
