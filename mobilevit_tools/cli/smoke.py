@@ -27,14 +27,6 @@ if TYPE_CHECKING:
     from mobilevit_tools.matrix.cell import CellResult
     from mobilevit_tools.matrix.outcome import SmokeResult
 
-STYLES = {
-    "passed": "green",
-    "not verified": "yellow",
-    "failed": "bold red",
-    "error": "bold red",
-    "regressed": "red",
-    "not comparable": "red",
-}
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 
 
@@ -103,14 +95,14 @@ def smoke(
     with command_output("smoke", as_json=as_json, verbosity=verbose, on_failure=_render) as out:
         parse_size(input_size)
         from mobilevit_tools.api.smoke import smoke as run
+        from mobilevit_tools.cli.tables import verdict
         from mobilevit_tools.matrix.baseline import Margins
 
         summary = os.environ.get(SUMMARY_VARIABLE)
 
         def finished(result: CellResult, number: int, total: int) -> None:
-            status, seconds = result.status.replace("_", " "), result.seconds
             out.log.print(
-                f"\\[{number}/{total}] {escape(result.cell.name)}: [{STYLES[status]}]{status}[/], {seconds:.1f} s",
+                f"\\[{number}/{total}] {escape(result.cell.name)}: {verdict(result.status)}, {result.seconds:.1f} s",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -148,6 +140,7 @@ def smoke(
 
 
 def _render(console: Console, result: SmokeResult) -> None:
+    from mobilevit_tools.cli.tables import verdict
     from mobilevit_tools.matrix.figures import HEADINGS, Figures
 
     table = Table(box=None, header_style="bold")
@@ -156,9 +149,8 @@ def _render(console: Console, result: SmokeResult) -> None:
         table.add_column(heading, justify="right", min_width=len(heading))
     table.add_column("", no_wrap=True)
     for cell in result.cells:
-        verdict = result.verdict(cell)
         shown = Figures.of(cell).texts(cell.seconds)
-        table.add_row(escape(cell.cell.name), *shown, f"[{STYLES[verdict]}]{verdict}[/]")
+        table.add_row(escape(cell.cell.name), *shown, verdict(result.verdict(cell)))
     console.print(table)
     for cell in result.cells:
         complaints = result.complaints(cell.cell.name)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from mobilevit_tools.api.sweep import Outlook, SweepResult
     from mobilevit_tools.sweep.schedule import Event, Watch
 
-STYLES = {"passed": "green", "not verified": "yellow", "failed": "bold red", "error": "bold red"}
-
 
 def sweep(
     plan: Annotated[
@@ -78,6 +76,7 @@ def _spectator(out: Output) -> Callable[[Outlook], AbstractContextManager[Watch]
     def watched(outlook: Outlook) -> Iterator[Watch]:
         from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+        from mobilevit_tools.cli.tables import verdict
         from mobilevit_tools.sweep.table import label_of
 
         def say(line: str) -> None:
@@ -104,9 +103,9 @@ def _spectator(out: Output) -> Callable[[Outlook], AbstractContextManager[Watch]
                     display.remove_task(running.pop(digest))
                 done += event.kind == "finished"
                 display.update(overall, description=f"{done} of {outlook.cells} cells")
-                status, seconds = event.result.status.replace("_", " "), event.result.seconds
+                status, seconds = verdict(event.result.status), event.result.seconds
                 again = "" if event.kind == "finished" else f", once more: {escape(event.result.message or '')}"
-                say(f"\\[{done}/{outlook.cells}] {name}: [{STYLES[status]}]{status}[/], {seconds:.1f} s{again}")
+                say(f"\\[{done}/{outlook.cells}] {name}: {status}, {seconds:.1f} s{again}")
 
             yield tell
 
@@ -114,7 +113,7 @@ def _spectator(out: Output) -> Callable[[Outlook], AbstractContextManager[Watch]
 
 
 def _render(console: Console, result: SweepResult) -> None:
-    from mobilevit_tools.cli.tables import number, size
+    from mobilevit_tools.cli.tables import number, size, verdict
 
     columns = {
         "SNR dB": [number(row.snr_db, ".1f") for row in result.rows],
@@ -131,8 +130,7 @@ def _render(console: Console, result: SweepResult) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for row, *cells in zip(result.rows, *shown.values(), strict=True):
-        status = row.status.replace("_", " ")
-        table.add_row(escape(row.cell), *cells, f"[{STYLES[status]}]{status}[/]")
+        table.add_row(escape(row.cell), *cells, verdict(row.status))
     console.print(table)
     for row in result.rows:
         if row.message:

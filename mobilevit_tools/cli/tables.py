@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from mobilevit_tools.verification.parity import Parity
     from mobilevit_tools.verification.tolerances import Tolerance
 
-STATUS_STYLE = {"passed": "green", "failed": "bold red", "not_verified": "yellow"}
+STYLES = {
+    "passed": "green",
+    "not verified": "yellow",
+    "failed": "bold red",
+    "error": "bold red",
+    "regressed": "red",
+    "not comparable": "red",
+}
 
 
 def number(value: float | None, pattern: str) -> str:
@@ -32,7 +39,13 @@ def size(count: int) -> str:
 
 def status(parity: Parity) -> str:
     """Return a parity's verdict as markup."""
-    return f"[{STATUS_STYLE[parity.status]}]{parity.status.replace('_', ' ')}[/]"
+    return verdict(parity.status)
+
+
+def verdict(word: str) -> str:
+    """Return the verdict on an artifact or a cell as markup."""
+    words = word.replace("_", " ")
+    return f"[{STYLES[words]}]{words}[/]"
 
 
 def parity_table(console: Console, parity: Parity, gate: Tolerance | None = None) -> None:

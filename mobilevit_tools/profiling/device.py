@@ -18,7 +18,7 @@ from mobilevit_tools.profiling.protocol import LatencySpec, drifts, is_steady
 from mobilevit_tools.profiling.result import ProfileResult
 from mobilevit_tools.profiling.statistics import summarize
 from mobilevit_tools.progress import Progress, silent
-from mobilevit_tools.runtimes._base import numpy_type
+from mobilevit_tools.runtimes._base import seeded_noise
 from mobilevit_tools.runtimes.registry import open_session, runtime_of
 from mobilevit_tools.verification.metrics import Distance, distance
 
@@ -101,10 +101,7 @@ def _on_this_machine(artifact: Path, threads: int) -> tuple[NDArray[Any], NDArra
             raise UsageError(f"{artifact} leaves more than its batch open; mvt cannot make up an input for it.")
         batch = info.shape[0] or 1
         shape = (batch, *(size or 1 for size in info.shape[1:]))
-        if info.kind == "image" or info.dtype == "uint8":
-            batches = [rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(CHECKED_INPUTS)]
-        else:
-            batches = [rng.standard_normal(shape).astype(numpy_type(info)) for _ in range(CHECKED_INPUTS)]
+        batches = [seeded_noise(info, shape, rng) for _ in range(CHECKED_INPUTS)]
         outputs = [session.run(array)[0] for array in batches]
     return np.concatenate(batches), np.concatenate(outputs)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from math import ceil
@@ -81,24 +81,30 @@ def compare_on_host(
             subject.warm_up(spec, progress)
         meter = LoadMeter()
         with progress(f"Measuring {a.name} and {b.name} in turns"):
-            for load in range(LOADS):
-                for subject in subjects if load else ():
+            _take_turns(subjects, spec)
+            for _ in range(LOADS - 1):
+                for subject in subjects:
                     subject.load_again()
-                started = time.perf_counter()
-                blocks = 0
-                while (
-                    blocks < ceil(spec.min_runs / BLOCK / LOADS)
-                    or time.perf_counter() - started < len(subjects) * spec.min_seconds / LOADS
-                ):
-                    for subject in subjects:
-                        subject.sample(BLOCK, 0.0)
-                    blocks += 1
+                _take_turns(subjects, spec)
         own_seconds = sum(subject.own_seconds for subject in subjects)
         hosts = [meter.host_info(own_seconds, subject.versions) for subject in subjects]
     result_a, result_b = (
         subject.result(host, rigor, None, None) for subject, host in zip(subjects, hosts, strict=True)
     )
     return ComparisonResult(a=result_a, b=result_b, comparison=compare(result_a.samples_ms, result_b.samples_ms))
+
+
+def _take_turns(subjects: Sequence[_Subject], spec: LatencySpec) -> None:
+    """Sample blocks of each in turns, for one load's share of the runs and the seconds."""
+    started = time.perf_counter()
+    blocks = 0
+    while (
+        blocks < ceil(spec.min_runs / BLOCK / LOADS)
+        or time.perf_counter() - started < len(subjects) * spec.min_seconds / LOADS
+    ):
+        for subject in subjects:
+            subject.sample(BLOCK, 0.0)
+        blocks += 1
 
 
 def latency_spec(rigor: str) -> LatencySpec:

@@ -22,7 +22,7 @@ import numpy as np
 from mobilevit_tools.errors import BadInputError, ExitCode, MvtError
 from mobilevit_tools.profiling import resident
 from mobilevit_tools.profiling.protocol import LatencySpec, sample, warm_up
-from mobilevit_tools.runtimes._base import numpy_type
+from mobilevit_tools.runtimes._base import seeded_noise
 from mobilevit_tools.runtimes.registry import open_session, runtime_of
 
 if TYPE_CHECKING:
@@ -103,10 +103,7 @@ def example_array(session: Session) -> NDArray[Any]:
             hint="Profile an artifact that `mvt export` made, or one of fixed size.",
             code="free_input_size",
         )
-    random = np.random.default_rng(0)
-    if info.kind == "image" or info.dtype == "uint8":
-        return random.integers(0, 256, shape).astype(np.uint8)
-    return random.standard_normal(shape).astype(numpy_type(info))
+    return seeded_noise(info, shape, np.random.default_rng(0))
 
 
 def serve(requests: TextIO, replies: TextIO) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -160,6 +160,19 @@ def check_input(inputs: tuple[TensorInfo, ...], array: NDArray[Any]) -> None:
         shape = "x".join("?" if size is None else str(size) for size in expected)
         given = "x".join(map(str, array.shape))
         raise BadInputError(f"The artifact takes {shape}, not {given}.", code="input_shape")
+
+
+def seeded_noise(info: TensorInfo, shape: Sequence[int], rng: np.random.Generator) -> NDArray[Any]:
+    """Return noise of a shape that fits an input: pixels where it takes an image, else normally distributed.
+
+    Raises:
+        BadInputError: NumPy has no type for its elements.
+    """
+    import numpy as np
+
+    if info.kind == "image" or info.dtype == "uint8":
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+    return rng.standard_normal(shape).astype(numpy_type(info))
 
 
 def numpy_type(info: TensorInfo) -> np.dtype[Any]:
