@@ -60,10 +60,13 @@ def test_rewrites_are_told_recorded_and_chosen(mvt: Mvt, tmp_path: Path) -> None
     assert "proved" not in ran.out
 
 
-@pytest.mark.parametrize("options", [["--no-rewrites", "--rewrites", "merged_heads"], ["--rewrites", "merged_head"]])
-def test_rewrites_that_cannot_be_meant(mvt: Mvt, tmp_path: Path, options: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [(["--no-rewrites", "--rewrites", "merged_heads"], "usage"), (["--rewrites", "merged_head"], "unknown_rewrite")],
+)
+def test_rewrites_that_cannot_be_meant(mvt: Mvt, tmp_path: Path, options: list[str], code: str) -> None:
     ran = mvt("export", "no_such_model", "-t", "onnx", "--output", tmp_path, *options, "--json")
-    assert (ran.code, ran.envelope["error"]["code"] == "unknown_model") == (2, False)
+    assert (ran.code, ran.envelope["error"]["code"]) == (2, code)
 
 
 def test_where_the_time_went(mvt: Mvt, tmp_path: Path) -> None:
