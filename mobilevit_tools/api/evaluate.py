@@ -154,7 +154,7 @@ def evaluate_session(
     """Classify labelled photos with an open session; see :func:`evaluate`.
 
     Raises:
-        BadInputError: None of the photos can be read, or the artifact's outputs are not what its contract says.
+        BadInputError: None of the photos can be read, or the artifact's outputs are not what it says of them.
     """
     import numpy as np
 
@@ -176,8 +176,15 @@ def evaluate_session(
                 expected.append(run_reference(tensor)[0])
     if not truths:
         raise BadInputError(f"None of the {len(photos.images)} photos of {source} can be read.", code="no_images")
+    computed = np.concatenate(outputs)
+    if max(truths) >= computed.shape[1]:
+        raise BadInputError(
+            f"The photos of {source} are of {max(truths) + 1} classes, and the artifact's output has "
+            f"{computed.shape[1]}: it is not of the shape that the artifact declares.",
+            code="class_count",
+        )
     return _summarize(
-        np.concatenate(outputs),
+        computed,
         np.concatenate(expected) if expected else None,
         np.asarray(truths, np.int64),
         path=path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from mobilevit_tools.errors import UsageError
@@ -71,11 +72,19 @@ class Timing:
         load_ms: From the artifact on storage to an instance that is ready to run.
         warmup_ms: The runs before the timed ones; the first is the first inference after loading.
         samples_ms: The timed runs.
+
+    Raises:
+        ValueError: A time is not finite, or that of a run is not above 0.
     """
 
     load_ms: float
     warmup_ms: tuple[float, ...]
     samples_ms: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what no clock shows: the times come from a device."""
+        if not isfinite(self.load_ms) or not all(0 < ms < inf for ms in (*self.warmup_ms, *self.samples_ms)):
+            raise ValueError("a reported time is not finite, or not above 0")
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,12 @@ def load_model(
     import torch
 
     options = dict(options or {})
+    if ema is not None and checkpoint is None:
+        raise UsageError(
+            "Moving average or raw weights is a choice among those of a checkpoint, and none was given.",
+            hint="Give --checkpoint PATH, or leave --ema away.",
+            code="ema_without_checkpoint",
+        )
     if num_classes is not None and num_classes < 1:
         raise UsageError(f"A classifier needs at least one class, not {num_classes}.", code="class_count")
     own = None if is_registered(name) else find_own_model(name)

@@ -24,6 +24,9 @@ DEVICE = "host"
 LOADS = 10
 """How often both artifacts are loaded in a comparison. Where its memory happens to lie makes an artifact up to 1 %
 faster or slower until it is loaded anew, which blocks of one load, however many, cannot know."""
+RELOAD_SECONDS = 0.1
+"""How long an artifact is called before it counts again after a further load: hundreds of calls that take a fraction of
+a millisecond, a single one that takes a second."""
 _CORES_TOLERANCE = 0.1
 
 
@@ -147,7 +150,7 @@ class _Subject:
     def load_again(self) -> None:
         """Load the artifact where it now happens to lie; the first calls, which find nothing in place, do not count."""
         self.process.ask("load", path=str(self.artifact.absolute()), threads=self.threads)
-        self.process.ask("sample", runs=BLOCK, seconds=0.0)
+        self.process.ask("sample", runs=1, seconds=RELOAD_SECONDS)
 
     def sample(self, runs: int, seconds: float) -> None:
         reply = self.process.ask("sample", runs=runs, seconds=seconds)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.runtimes._base import Session, UnsupportedOperatorError
 from mobilevit_tools.verification.metrics import Distance, distance, softmax, worst
 from mobilevit_tools.verification.tolerances import NEAR_TIE_MARGIN, Tolerance
@@ -98,6 +99,9 @@ def verify_session(
 
     An artifact that the runtime cannot run is not verified; one that gives a non-finite output fails. Where the session
     models its runtime, the artifact is judged in each of its arithmetics, and the worst verdict counts.
+
+    Raises:
+        BadInputError: The reference's own output is not finite.
     """
     if not session.arithmetics:
         return _verify_once(session, reference, inputs, tolerance)
@@ -129,6 +133,12 @@ def _verify_once(
         if array is None:
             continue
         expected = reference(item.tensor)
+        if not all(np.isfinite(output).all() for output in expected):
+            raise BadInputError(
+                "The model's own output is not finite: nothing can be compared with it.",
+                hint="Check the checkpoint; give another with --checkpoint.",
+                code="non_finite_reference",
+            )
         try:
             outputs = session.run(np.repeat(array, batch, axis=0))
         except UnsupportedOperatorError as error:

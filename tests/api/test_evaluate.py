@@ -100,3 +100,20 @@ def test_labels_that_are_not_as_many_as_the_outputs_are_refused(artifact: Path, 
     onnx.save(model, artifact)
     with pytest.raises(BadInputError, match="names 4 classes, and its output has 3"):
         evaluate(artifact, photos, reference=False)
+
+
+def test_an_output_that_is_narrower_than_the_artifact_declares_is_refused(artifact: Path, photos: Path) -> None:
+    model = onnx.load(artifact)
+    (mean,) = model.graph.node
+    mean.output[0] = "means"
+    # Not before it runs does a runtime know how many Compress leaves.
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(3, np.bool_), "all"))
+    model.graph.node.append(helper.make_node("Compress", ["means", "all"], ["logits"], axis=1))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4
+    (stored,) = model.metadata_props
+    stored.value = replace(Contract.from_json(stored.value), labels=None).to_json()
+    onnx.save(model, artifact)
+    (photos / "violet").mkdir()
+    Image.new("RGB", (9, 9)).save(photos / "violet" / "0.png")
+    with pytest.raises(BadInputError, match="of 4 classes, and the artifact's output has 3"):
+        evaluate(artifact, photos, reference=False)

@@ -48,6 +48,8 @@ def test_the_envelope_of_a_result(mvt: Mvt) -> None:
         (["models", "zzz"], 3, "unknown_model"),
         (["info", "care_s9"], 3, "unknown_model"),
         (["export", "care_s0"], 2, "no_weights"),
+        (["export", "care_s0.imagenette", "--no-ema"], 2, "ema_without_checkpoint"),
+        (["export", "care_s0", "--random-weights", "--ema"], 2, "ema_without_checkpoint"),
         (["export", "care_s0.imagenette", "--target", "onxx"], 2, "unknown_target"),
         (["export", "care_s0.imagenette", "-t", "all", "-t", "onxx"], 2, "unknown_target"),
         (["export", "care_s0.imagenette", "--input-size", "100"], 3, "input_size"),

@@ -130,6 +130,19 @@ def test_a_failure_on_the_phone_is_one_sentence_and_stops_the_app(
     assert mac[0].stopped == 1
 
 
+@pytest.mark.parametrize("nanoseconds", [0, -1, float("nan"), float("inf")])
+def test_what_no_clock_shows_is_no_time(
+    mac: list[FakePhone], request_: RunRequest, monkeypatch: pytest.MonkeyPatch, nanoseconds: float
+) -> None:
+    async def predict(model: FakeModel, inputs: dict[str, Any]) -> dict[str, Any]:
+        model.last_predict_duration_in_nano_seconds = nanoseconds
+        return {"y": 2 * inputs["x"]}
+
+    monkeypatch.setattr(FakeModel, "predict", predict)
+    with pytest.raises(DeviceError, match="not finite, or not above 0"), open_device("iphone") as device:
+        device.measure(request_)
+
+
 def test_which_iphone(mac: list[FakePhone]) -> None:
     assert open_device(f"iphone:{UDID}").probe().ready
     assert "has the UDID 'A1'" in open_device("iphone:A1").probe().detail

@@ -50,7 +50,7 @@ def test_shapes_must_agree() -> None:
 
 
 def test_a_broken_reference_is_not_a_reference() -> None:
-    with pytest.raises(BadInputError, match="not finite"):
+    with pytest.raises(ValueError, match="not finite"):
         distance(np.array([np.nan]), np.array([1.0]))
 
 
