@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from os.path import realpath
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from mobilevit_tools.errors import BadInputError
 
 LABELS_FILE = "labels.txt"
 MAX_CSV_BYTES = 256 * 1024 * 1024
+LISTED = 5
+HINT = f"Name the folders as the model's labels, or put a {LABELS_FILE} with lines `folder name` beside them."
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ def read_labelled(source: Path, labels: Sequence[str] | None, num_classes: int) 
        names are the model's labels (a model without labels takes the order of the lines);
     3. their names are class indices;
     4. there are as many folders as classes: then they are taken in sorted order, as training frameworks do. A
-       ``labels.txt`` that contradicts the model rules this out.
+       ``labels.txt`` that contradicts the model rules this out, and so does a folder with one of the model's labels:
+       one misspelt name among them would give every class another's photos.
 
     A CSV has lines ``path,label``, with or without that heading; paths are relative to its folder and stay inside it,
     labels are the model's labels or class indices.
@@ -86,13 +90,28 @@ def _match_folders(
         return found, f"folder names looked up in {LABELS_FILE}"
     if all(_is_index(folder, num_classes) for folder in folders):
         return {folder: int(folder) for folder in folders}, "folder names are class indices"
+    strangers = [folder for folder in folders if folder not in positions]
+    if len(strangers) < len(folders):
+        raise _misspelt(strangers, [label for label in positions if label not in folders], len(folders))
     if len(folders) == num_classes:
         return {folder: index for index, folder in enumerate(folders)}, "folders in sorted order are the classes"
-    stranger = next(folder for folder in folders if folder not in positions)
     raise BadInputError(
-        f"The folder {stranger!r} is none of the model's {num_classes} classes, and {len(folders)} folders cannot be "
-        "matched to them by order.",
-        hint=f"Name the folders as the model's labels, or put a {LABELS_FILE} with lines `folder name` beside them.",
+        f"The folder {strangers[0]!r} is none of the model's {num_classes} classes, and {len(folders)} folders cannot "
+        "be matched to them by order.",
+        hint=HINT,
+        code="bad_labels",
+    )
+
+
+def _misspelt(strangers: Sequence[str], left: Sequence[str], folders: int) -> BadInputError:
+    """Return the error of folders without a label's name beside others that have one; ``left`` has no folder."""
+    nearest = [(name, get_close_matches(name, left, n=1, cutoff=0.5)) for name in strangers[:LISTED]]
+    guesses = ", ".join(f"{found[0]!r} for {name!r}" for name, found in nearest if found)
+    listed = ", ".join(map(repr, strangers[:LISTED])) + (" and more" if len(strangers) > LISTED else "")
+    return BadInputError(
+        f"{folders - len(strangers)} of the {folders} folders are named as the model's labels, and {listed} "
+        f"{'is' if len(strangers) == 1 else 'are'} not.",
+        hint=f"Did you mean {guesses}?" if guesses else HINT,
         code="bad_labels",
     )
 

@@ -54,6 +54,25 @@ def test_folders_that_cannot_be_matched_are_refused(tmp_path: Path) -> None:
         _classes(_folders(tmp_path, "x", "y"))
 
 
+def test_a_folder_that_is_misspelt_among_the_models_names_is_refused(tmp_path: Path) -> None:
+    root = _folders(tmp_path, "ant", "kat", "zebra")
+    with pytest.raises(BadInputError, match=r"2 of the 3 folders .* 'kat' is not") as refusal:
+        _classes(root)
+    assert refusal.value.error_code == "bad_labels"
+    assert "'cat' for 'kat'" in str(refusal.value.hint)
+    (root / "labels.txt").write_text("zebra zebra\nant ant\nkat cat\n")
+    assert _classes(root) == {"zebra": 0, "ant": 1, "kat": 2}
+
+
+@pytest.mark.parametrize("others", [("9_whales",), ("cat", "whale", "yeti")])
+def test_folders_far_from_every_label_or_beside_all_of_them_are_refused_too(
+    tmp_path: Path, others: tuple[str, ...]
+) -> None:
+    with pytest.raises(BadInputError, match=repr(others[-1])) as refusal:
+        _classes(_folders(tmp_path, "ant", "zebra", *others))
+    assert "labels.txt" in str(refusal.value.hint)
+
+
 def test_flat_folders_have_no_labels(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "photo.png")
     with pytest.raises(BadInputError, match="no classes' folders"):
