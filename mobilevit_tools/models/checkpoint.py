@@ -183,7 +183,8 @@ def _is_state_dict(value: object) -> TypeGuard[Mapping[str, Tensor]]:
 def _unwrap(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Strip the prefixes of DataParallel, torch.compile and trainer modules, where every key carries them."""
     tensors = dict(state_dict)
-    if all(key.startswith("module.") for key in tensors.keys() - {AVERAGE_COUNT}):
+    averaged = tensors.keys() - {AVERAGE_COUNT}
+    if averaged and all(key.startswith("module.") for key in averaged):
         tensors.pop(AVERAGE_COUNT, None)
     while prefix := next((p for p in WRAPPER_PREFIXES if all(key.startswith(p) for key in tensors)), None):
         tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}

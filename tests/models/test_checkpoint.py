@@ -118,6 +118,13 @@ def test_an_average_that_is_not_there_is_never_replaced_by_the_raw_weights(file:
     assert caught.value.error_code == "no_ema"
 
 
+def test_an_average_of_nothing_ends_and_fits_nothing(file: Path) -> None:
+    torch.save({"n_averaged": torch.tensor(3)}, file)
+    with pytest.raises(BadInputError, match=r"stem\.weight is missing") as caught:
+        load_strictly(Tiny(), read_checkpoint(str(file)))
+    assert caught.value.error_code == "checkpoint_mismatch"
+
+
 def test_a_prefix_that_only_some_keys_carry_stays(file: Path) -> None:
     torch.save({**prefixed("module."), "extra": torch.ones(1)}, file)
     assert set(read_checkpoint(str(file)).state_dict) == {*prefixed("module."), "extra"}
