@@ -113,7 +113,8 @@ def evaluate(
         counter: Told of every batch.
 
     Raises:
-        BadInputError: The artifact, the photos, their labels or the model's weights cannot be used.
+        BadInputError: The artifact, the photos, their labels or the model's weights cannot be used, or the model has
+            other classes than the artifact.
         UsageError: Nothing says which model to agree with.
     """
     from mobilevit_tools.data.labelled import read_labelled
@@ -134,6 +135,13 @@ def evaluate(
         run_reference = None
         if reference:
             loaded = reference_model(contract, find_manifest(path), model, checkpoint, ema)
+            if loaded.features_only or loaded.num_classes != num_classes:
+                what = "returns maps" if loaded.features_only else f"has {loaded.num_classes} classes"
+                raise BadInputError(
+                    f"{loaded.name} {what}, and {path} has {num_classes} classes: they cannot agree.",
+                    hint="Give the model that the artifact was made from, or --no-reference.",
+                    code="class_count",
+                )
             run_reference = torch_reference(loaded.module)
         return evaluate_session(
             session, contract, run_reference, photos, path=path, source=source, threads=threads, counter=counter

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
@@ -117,3 +119,45 @@ def test_an_output_that_is_narrower_than_the_artifact_declares_is_refused(artifa
     Image.new("RGB", (9, 9)).save(photos / "violet" / "0.png")
     with pytest.raises(BadInputError, match="of 4 classes, and the artifact's output has 3"):
         evaluate(artifact, photos, reference=False)
+
+
+@pytest.fixture
+def reference(tmp_path: Path) -> Callable[[str], tuple[str, Path]]:
+    """Write a model that returns what an expression says of the means ``x`` of an image, and its weights."""
+
+    def write(returned: str) -> tuple[str, Path]:
+        (tmp_path / "net.py").write_text(
+            "import torch\n\n"
+            "class Net(torch.nn.Module):\n"
+            "    def __init__(self):\n"
+            "        super().__init__()\n"
+            "        self.scale = torch.nn.Parameter(torch.ones(1))\n"
+            "    def forward(self, image):\n"
+            "        x = self.scale * image.mean((2, 3))\n"
+            f"        return {returned}\n\n"
+            "def build():\n"
+            "    return Net()\n"
+        )
+        torch.save({"scale": torch.ones(1)}, tmp_path / "net.pth")
+        return f"{tmp_path / 'net.py'}:build", tmp_path / "net.pth"
+
+    return write
+
+
+def test_the_model_itself_agrees(artifact: Path, photos: Path, reference: Callable[[str], tuple[str, Path]]) -> None:
+    model, checkpoint = reference("x")
+    result = evaluate(artifact, photos, model=model, checkpoint=checkpoint)
+    assert (result.agreement, result.reference_top1) == (1.0, 7 / 8)
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [("x[:, :2]", "has 2 classes"), ("torch.cat([x, x], 1)", "has 6 classes"), ("[image, image]", "returns maps")],
+)
+def test_a_model_that_cannot_agree_is_refused(
+    artifact: Path, photos: Path, reference: Callable[[str], tuple[str, Path]], returned: str, said: str
+) -> None:
+    model, checkpoint = reference(returned)
+    with pytest.raises(BadInputError, match=f"build {said}") as refusal:
+        evaluate(artifact, photos, model=model, checkpoint=checkpoint)
+    assert refusal.value.error_code == "class_count"
