@@ -47,7 +47,6 @@ def count_flips(
         return None
     decisions = decide().eval()
     reference = torch_reference(decisions)
-    decisions.feature_channels = reference(inputs[0].tensor)  # one for each output, for its name
     example = torch.from_numpy(inputs[0].tensor)
     rewritten = apply(decisions, example, deployment=spec.deployment, names=spec.rewrites).module
     features = replace(contract, output="features")

@@ -84,7 +84,7 @@ def lower(
         program,
         convert_to="mlprogram",
         inputs=inputs,
-        outputs=[ct.TensorType(name=name) for name in output_names(module, contract)],
+        outputs=[ct.TensorType(name=name) for name in output_names(module, contract, example)],
         classifier_config=classifier,
         minimum_deployment_target=getattr(ct.target, spec.deployment_target),
         compute_precision=compute_precision(spec.arithmetic, program, keep),

@@ -21,8 +21,15 @@ def example_input(contract: Contract, batch: int) -> torch.Tensor:
     return torch.randn(batch, 3, *contract.preprocessing.input_size, generator=generator)
 
 
-def output_names(module: nn.Module, contract: Contract) -> list[str]:
-    """Return the output names: ``logits``, ``probabilities``, or ``stage1`` and so on for stage maps."""
-    if contract.output == "features":
-        return [f"stage{index + 1}" for index in range(len(module.feature_channels))]  # type: ignore[arg-type]
-    return [contract.output]
+def output_names(module: nn.Module, contract: Contract, example: torch.Tensor) -> list[str]:
+    """Return the output names: ``logits``, ``probabilities``, or ``stage1`` and so on for maps.
+
+    How many maps there are is only known from running ``module`` on ``example``.
+    """
+    import torch
+
+    if contract.output != "features":
+        return [contract.output]
+    with torch.no_grad():
+        maps = module(example)
+    return [f"stage{index + 1}" for index in range(len(maps))]

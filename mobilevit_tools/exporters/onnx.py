@@ -41,7 +41,7 @@ def lower(
         in_half(module, example, preflight, free) if spec.arithmetic == "fp16" else module,
         (example,),
         input_names=[INPUT_NAME],
-        output_names=output_names(module, contract),
+        output_names=output_names(module, contract, example),
         opset_version=spec.opset,
         dynamo=True,
         external_data=False,

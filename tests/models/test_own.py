@@ -12,6 +12,7 @@ import mobilevit_tools
 from mobilevit_tools.errors import BadInputError, MvtError, UsageError
 from mobilevit_tools.models.factory import load_model
 from mobilevit_tools.models.own import folder_name, is_file_reference, short_name
+from mobilevit_tools.runtimes.registry import open_session
 
 SHUFFLE_NET = '''
 """A small net with channel shuffles."""
@@ -297,3 +298,15 @@ def test_own_models_are_exported_and_verified_as_any_other(net: Path, package: s
     (artifact,) = mobilevit_tools.export(package, targets="onnx", random_weights=True, output=output).artifacts
     assert artifact.parity.status == "passed"
     assert mobilevit_tools.verify(artifact.path).parity.status == "passed"
+
+
+@pytest.mark.parametrize("target", ["onnx", "coreml", "executorch"])
+def test_maps_of_an_own_model_go_to_every_target(net: Path, tmp_path: Path, target: str) -> None:
+    (artifact,) = mobilevit_tools.export(
+        f"{net}:maps", targets=target, random_weights=True, input_size=(32, 32), output=tmp_path / "out"
+    ).artifacts
+    assert artifact.parity.status == "passed"
+    with open_session(artifact.path) as session:
+        names = [output.name for output in session.outputs]
+    assert len(names) == 2
+    assert target == "executorch" or names == ["stage1", "stage2"]  # a program's outputs have no names
