@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import sys
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mobilevit_tools.cli.streams import Streams, private_streams
-from mobilevit_tools.errors import ExitCode, MvtError, UsageError
+from mobilevit_tools.errors import BadInputError, ExitCode, MvtError, UsageError
 from mobilevit_tools.jsonable import JsonValue, envelope
 
 Result = TypeVar("Result")
@@ -25,6 +26,8 @@ Renderer = Callable[[Console, Result], None]
 
 LIBRARIES_TOO = 2
 """From this verbosity on, what the libraries print is shown too."""
+
+_UNREACHABLE = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP})
 
 
 class Output:
@@ -125,6 +128,10 @@ def command_output(
         except Exception as error:
             if output.interrupted:
                 raise _stopped(output) from error
+            unreachable = _unreachable(error)
+            if unreachable is not None:
+                output.fail(unreachable, on_failure)
+                raise typer.Exit(unreachable.exit_code) from error
             message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             output.fail(
                 MvtError(message, hint="This is a fault of mvt. Run it again with -v to see where."), on_failure
@@ -132,6 +139,20 @@ def command_output(
             if verbosity:
                 traceback.print_exc(file=streams.err)
             raise typer.Exit(ExitCode.INTERNAL) from error
+
+
+def _unreachable(error: Exception) -> BadInputError | None:
+    """Return what people are told of a path that the system does not even look at; None for every other error.
+
+    Any question about such a path raises it, even whether there is something: it is answered here, once for all.
+    """
+    if not isinstance(error, OSError) or error.filename is None or error.errno not in _UNREACHABLE:
+        return None
+    return BadInputError(
+        f"{error.filename} cannot be reached: {error.strerror}.",
+        hint="Check the path, and who may enter the folders on it.",
+        code="unreachable_path",
+    )
 
 
 @contextmanager

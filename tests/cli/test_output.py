@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import signal
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import typer
 
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import BadInputError, ExitCode
+from tests.cli.conftest import Ran
+from tests.conftest import SMALL
 
 
 def test_a_fault_is_an_internal_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -17,6 +23,58 @@ def test_a_fault_is_an_internal_error(capsys: pytest.CaptureFixture[str]) -> Non
         raise ZeroDivisionError("division by zero")
     assert caught.value.exit_code == ExitCode.INTERNAL
     assert "ZeroDivisionError: division by zero" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP])
+def test_a_path_that_nothing_can_reach_is_bad_input(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as caught, command_output("export", as_json=True):
+        raise OSError(number, os.strerror(number), "/locked/care.pth")
+    assert caught.value.exit_code == ExitCode.BAD_INPUT
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert told["code"] == "unreachable_path"
+    assert told["message"] == f"/locked/care.pth cannot be reached: {os.strerror(number)}."
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EACCES, "Permission denied"), OSError(errno.EIO, "I/O", "care.pth")])
+def test_what_no_path_is_to_blame_for_stays_a_fault(error: OSError, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as caught, command_output("export"):
+        raise error
+    assert caught.value.exit_code == ExitCode.INTERNAL
+    assert "fault of mvt" in capsys.readouterr().err
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["export", SMALL, "--checkpoint", f"{LONG}.pth"],
+        ["export", SMALL, "--random-weights", "--target", "onnx", "--output", LONG],
+        ["export", SMALL, "--random-weights", "--target", "onnx", "--labels", f"{LONG}.txt"],
+        ["verify", f"{LONG}.onnx"],
+    ],
+)
+def test_a_name_that_no_file_can_have_is_bad_input(mvt: Callable[..., Ran], arguments: list[str]) -> None:
+    ran = mvt(*arguments, "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (ExitCode.BAD_INPUT, "unreachable_path")
+    assert LONG in ran.envelope["error"]["message"]
+
+
+def test_links_in_a_circle_are_bad_input(mvt: Callable[..., Ran]) -> None:
+    for name in ("circle", "circle.pth", "circle.pte", "circle.onnx"):
+        Path(name).symlink_to(name)
+    for arguments in (
+        ["export", SMALL, "--checkpoint", "circle.pth"],
+        ["export", SMALL, "--checkpoint", "circle/care.pth"],
+        ["export", SMALL, "--random-weights", "--target", "onnx", "--output", "circle"],
+        ["export", SMALL, "--random-weights", "--target", "onnx", "--output", "circle/care"],
+        ["verify", "circle.pte"],
+        ["eval", "circle.onnx", "circle"],
+        ["report", "circle", "--output", "report.html"],
+    ):
+        ran = mvt(*arguments, "--json")
+        assert ran.code == ExitCode.BAD_INPUT, ran.out
 
 
 def test_ctrl_c_that_a_library_swallows_still_stops_at_the_end_of_the_step(
