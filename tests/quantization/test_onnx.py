@@ -56,11 +56,17 @@ def test_int8_computes_the_model(tmp_path: Path, expected: np.ndarray, method: s
 
 def test_what_breaks_in_eight_bits_stays_in_floating_point(tmp_path: Path) -> None:
     model = _lower(tmp_path / "model.onnx", _plan("int8"))
+    constants = {each.name for each in model.graph.initializer}
+    dequantize = [node for node in model.graph.node if node.op_type == "DequantizeLinear"]
+    weights = constants | {node.output[0] for node in dequantize if node.input[0] in constants}
+    products = [node for node in model.graph.node if node.op_type == "MatMul" and node.input[1] not in weights]
+    assert len(products) == 2  # queries with keys, and their softmax with values
+    others = [node for node in model.graph.node if node.op_type in {"Softmax", "ReduceMean"}]
+    assert len(others) == 2
+    for node in (*products, *others):
+        assert not _dequantized(model) & set(node.input), node.name
     quantized = {node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
-    for node in model.graph.node:
-        if node.op_type in {"Softmax", "ReduceMean"} or (node.op_type == "MatMul" and "scaled" in node.name):
-            assert not quantized & set(node.input), node.name
-    softmax = next(node for node in model.graph.node if node.op_type == "Softmax")
+    softmax = next(node for node in others if node.op_type == "Softmax")
     assert softmax.output[0] not in quantized
 
 
