@@ -141,7 +141,16 @@ class NativeSession(Session):
             results: Any = call()
         except Exception as error:  # as above
             raise self._failure(error) from error
-        return [_numbers(results[entry.name]) for entry in self.outputs if entry.kind != "label"]
+        entries = self._reference.program.outputs
+        return [self._numbers(results[entry.name], entry) for entry in entries if entry.kind != "label"]
+
+    def _numbers(self, value: Any, entry: Feature) -> NDArray[Any]:
+        if entry.kind != "probabilities":
+            return np.asarray(value)
+        # Core ML's dictionary comes in the order of its hashes, not of the labels.
+        if absent := [label for label in entry.labels if label not in value]:
+            raise self._failure(LookupError(f"it gives no probability of {absent[0]!r}."))
+        return np.array([[value[label] for label in entry.labels]], np.float32)
 
     def _value(self, array: NDArray[Any]) -> Any:
         if self.inputs[0].kind != "image":

@@ -88,6 +88,8 @@ def test_core_ml_itself_is_for_macos_alone(small_package: Path, monkeypatch: pyt
 class FakeModel:
     """Stands in for Core ML, which only macOS has."""
 
+    labels = ("green", "blue", "red")
+
     def __init__(self, path: str) -> None:
         self.path = path
 
@@ -95,7 +97,9 @@ class FakeModel:
         pixels = np.asarray(feeds["photo"])
         assert pixels.shape == (4, 4, 3)
         shares = pixels.reshape(-1, 3).mean(0) / 255
-        return {"classLabel": "red", "classLabel_probs": dict(zip(["red", "green", "blue"], shares, strict=True))}
+        probabilities = dict(zip(["red", "green", "blue"], shares, strict=True))
+        # Core ML's own dictionary is in the order of its hashes.
+        return {"classLabel": "red", "classLabel_probs": {label: probabilities[label] for label in self.labels}}
 
 
 def test_on_macos_core_ml_runs_beside_the_reference(image_classifier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +111,9 @@ def test_on_macos_core_ml_runs_beside_the_reference(image_classifier: Path, monk
     assert {entry.name for entry in native.outputs} == {"classLabel", "classLabel_probs"}
     np.testing.assert_allclose(native.run(PIXELS)[0], [[1, 0.2, 0]], rtol=1e-6)
     native.prepare(PIXELS)()
+    monkeypatch.setattr(FakeModel, "labels", ("green", "red"))
+    with pytest.raises(DeviceError, match=r"Core ML failed on .*: it gives no probability of 'blue'"):
+        native.run(PIXELS)
     monkeypatch.setattr(FakeModel, "predict", lambda self, feeds: 1 / 0)
     with pytest.raises(DeviceError, match=r"Core ML failed on classifier\.mlpackage"):
         native.run(PIXELS)
