@@ -67,9 +67,9 @@ def _files_in(folder: Path) -> list[Path]:
 def _read_file(file: Path, collection: Collection) -> None:
     text = read_text(file)
     if file.suffix == ".jsonl":
-        # A cell that ran again has a line more; the last one counts.
+        # A cell that ran again has a line more, with another digest if its checkpoint changed; the last one counts.
         lines = [(source, typed(CellResult, raw, source)) for source, raw in parse_lines(text, str(file))]
-        for source, result in {result.digest: (source, result) for source, result in lines}.values():
+        for source, result in {result.cell: (source, result) for source, result in lines}.values():
             _add_cell(result, source, str(file), collection)
         return
     raw = parse(text, str(file))

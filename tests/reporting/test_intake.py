@@ -47,7 +47,7 @@ def cell(status: str = "passed", **more: object) -> CellResult:
 
 def test_cells_of_a_sweep_and_of_a_smoke_test(desk: Desk) -> None:
     failed = cell("error", exit_code=-11, code="crashed", message="It crashed.", command="mvt export x", artifact=None)
-    failed = replace(failed, digest="another")
+    failed = replace(failed, cell=replace(failed.cell, checkpoint="bad.pth"), digest="another")
     lines = [json.dumps(jsonable(each)) for each in (cell(), failed)]
     folder = desk.folder / "sweep"
     folder.mkdir()
@@ -69,6 +69,27 @@ def test_the_last_line_of_a_cell_counts(desk: Desk) -> None:
     path.write_text("".join(json.dumps(jsonable(each)) + "\n" for each in (crashed, cell())))
     evidence = read_runs([path])
     assert (len(evidence.artifacts), evidence.failures) == (1, ())
+
+
+def test_what_an_older_checkpoint_came_to_is_not_shown_beside_the_new_one(desk: Desk) -> None:
+    thrown = {**ENTRY, "kept": False}
+    crashed = cell("error", exit_code=3, code="bad_checkpoint", message="It is torn.", artifact=None, profile=None)
+    counts = [
+        jsonable(profile(str(ENTRY["path"]), device="count", host=None, samples=(), instructions=count))
+        for count in (9, 7)
+    ]
+    trained = [
+        cell(artifact=thrown, profile=counted, evaluation=evaluation(str(ENTRY["path"]), top1))
+        for counted, top1 in zip(counts, (0.6, 0.8), strict=True)
+    ]
+    path = desk.folder / "results.jsonl"
+    lines = [replace(each, digest=digest) for each, digest in zip((crashed, *trained), "abc", strict=True)]
+    path.write_text("".join(json.dumps(jsonable(each)) + "\n" for each in lines))
+    evidence = read_runs([path])
+    assert evidence.failures == ()
+    (artifact,) = evidence.artifacts
+    assert [each.instructions for each in artifact.profiles] == [7]
+    assert [each.top1 for each in artifact.evaluations] == [0.8]
 
 
 def test_cells_whose_artifacts_were_thrown_away_are_kept_apart(desk: Desk) -> None:
