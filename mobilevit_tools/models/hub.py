@@ -53,7 +53,14 @@ def _fetch(address: str, repo: str, file: str, revision: str | None) -> Path:
     except errors.EntryNotFoundError as error:
         raise _unavailable(address, f"{repo} has no file {file}") from error
     except (errors.HFValidationError, OSError) as error:
-        raise _unavailable(address, str(error).splitlines()[0]) from error
+        raise _unavailable(address, _said(error)) from error
+    except Exception as error:  # the transport's own classes are neither OSErrors nor huggingface_hub's
+        hint = "Check the network, its proxy and HF_ENDPOINT, and try again."
+        raise _unavailable(address, _said(error), hint) from error
+
+
+def _said(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 def _unavailable(address: str, reason: str, hint: str | None = None) -> BadInputError:

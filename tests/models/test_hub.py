@@ -31,7 +31,10 @@ class Hub:
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub on loopback with the file ``weights/model.pth`` in ``someone/care``, an own cache, and no other network."""
+    """A hub on loopback with the file ``weights/model.pth`` in ``someone/care``, an own cache, and no other network.
+
+    ``someone/hasty`` is the same, and hangs up before the end of a file.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -47,7 +50,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
                 return self.refuse(403, "GatedRepo")
             if parts[:2] == ["someone", "broken"]:
                 return self.refuse(400, "")
-            if parts[:2] != ["someone", "care"] or parts[2] != "resolve":
+            if parts[:2] not in (["someone", "care"], ["someone", "hasty"]) or parts[2] != "resolve":
                 return self.refuse(401, "RepoNotFound")
             revision = next((name for name, commit in COMMITS.items() if parts[3] in (name, commit)), None)
             if revision is None:
@@ -61,7 +64,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command == "GET":
-                self.wfile.write(body)
+                self.wfile.write(body[:-3] if parts[1] == "hasty" else body)
             return None
 
         def refuse(self, status: int, code: str) -> None:
@@ -151,6 +154,34 @@ def test_an_unreachable_hub_is_said(server: Hub, monkeypatch: pytest.MonkeyPatch
     error = refusal("hf://someone/care/weights/model.pth")
     assert "cannot be reached" in error.message
     assert server.requests == []
+
+
+@pytest.mark.usefixtures("server")
+def test_a_hub_that_hangs_up_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)  # huggingface_hub waits between its attempts
+    error = refusal("hf://someone/hasty/weights/model.pth")
+    assert error.error_code == "hub_unavailable"
+    assert error.message.startswith("hf://someone/hasty/weights/model.pth cannot be fetched: ")
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (RuntimeError("407 Proxy Authentication Required.\nmore"), "fetched: 407 Proxy Authentication Required."),
+        (TimeoutError(), "fetched: TimeoutError."),
+        (RuntimeError("\n"), "fetched: RuntimeError."),
+    ],
+)
+def test_whatever_the_transport_raises_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, said: str
+) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise raised
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    error = refusal("hf://someone/care/weights/model.pth")
+    assert error.message.endswith(said)
+    assert error.error_code == "hub_unavailable"
 
 
 def test_without_the_extra_the_command_to_install_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
