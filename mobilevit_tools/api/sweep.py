@@ -149,6 +149,8 @@ def sweep(
                     for finished in run_jobs(waiting, workers, allow_contention=allow_contention, watch=watch):
                         ledger.append(finished)
         results = [ledger.results[job.digest] for job in queue]
+        for each in results:
+            ledger.confirm(each)  # an earlier checkpoint may be back
         rows = tuple(row_of(each) for each in results)
         write_parquet(rows, folder / PARQUET)
         statuses = [each.status for each in results]

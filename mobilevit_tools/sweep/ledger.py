@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.jsonable import jsonable
-from mobilevit_tools.matrix.cell import CellResult, read_cell_result
+from mobilevit_tools.matrix.cell import Cell, CellResult, read_cell_result
 
 RESULTS = "results.jsonl"
 MAX_LINE_BYTES = 1 << 25
@@ -24,7 +24,7 @@ class Ledger:
 
     Attributes:
         path: The file.
-        results: The last result of every cell, by its digest.
+        results: The last result of every digest.
         torn: What was found of a line that a kill cut off, in one sentence; None where the file was whole.
     """
 
@@ -34,6 +34,7 @@ class Ledger:
         self.results: dict[str, CellResult] = {}
         self.torn: str | None = None
         self._file = file
+        self._last: dict[Cell, str] = {}
         self._read()
 
     def append(self, result: CellResult) -> None:
@@ -49,7 +50,16 @@ class Ledger:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise _unwritable(self.path, error) from error
-        self.results[result.digest] = result
+        self._learn(result)
+
+    def confirm(self, result: CellResult) -> None:
+        """Add a result once more where the last line of its cell is another: readers take a cell's last line.
+
+        Raises:
+            BadInputError: There is no room for it.
+        """
+        if self._last.get(result.cell) != result.digest:
+            self.append(result)
 
     def _read(self) -> None:
         start = number = 0
@@ -64,8 +74,11 @@ class Ledger:
                     self._file.truncate(start)
                     return
                 start += len(line)
-                result = _parse(line, source)
-                self.results[result.digest] = result
+                self._learn(_parse(line, source))
+
+    def _learn(self, result: CellResult) -> None:
+        self.results[result.digest] = result
+        self._last[result.cell] = result.digest
 
 
 def _parse(line: bytes, source: str) -> CellResult:

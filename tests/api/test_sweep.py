@@ -69,6 +69,19 @@ def test_only_what_has_changed_runs_again_and_nothing_is_forgotten(tmp_path: Pat
     assert (third.reused, third.rows) == (2, first.rows)
 
 
+def test_the_last_line_of_a_cell_is_the_one_that_holds_now(tmp_path: Path) -> None:
+    plan, weights = write_plan(tmp_path, {}), tmp_path / "best.pth"
+    plan.write_text(plan.read_text().replace("random_weights = true", 'checkpoint = "best.pth"'))
+    told = []
+    for content, reused in (("old", 0), ("new", 0), ("old", 1), ("old", 1)):
+        weights.write_text(content)
+        result = run(plan)
+        assert result.reused == reused
+        assert digests(tmp_path)[-1] == result.rows[0].digest
+        told.append(result.rows[0].digest)
+    assert digests(tmp_path) == told[:3]
+
+
 def test_what_could_not_be_verified_is_finished_and_no_pass(tmp_path: Path) -> None:
     plan = write_plan(tmp_path, {"end": "not_verified"}, {})
     first = run(plan)
