@@ -22,7 +22,7 @@ class Distance:
     Attributes:
         max_abs_rel: Largest absolute difference over the largest absolute reference value.
         snr_db: Signal-to-noise ratio in dB, the difference being the noise.
-        cosine: Cosine of the angle between the two.
+        cosine: Cosine of the angle between the two; 0 where the output alone is zero.
         finite: Whether every value of the artifact's output is finite.
     """
 
@@ -54,7 +54,7 @@ def distance(reference: NDArray[Any], output: NDArray[Any]) -> Distance:
     return Distance(
         max_abs_rel=float(np.abs(error).max() / peak) if peak else None,
         snr_db=min(MAX_SNR_DB, float(10 * np.log10(signal / noise))) if signal else None,
-        cosine=float(expected @ got / norms) if norms else None,
+        cosine=float(expected @ got / norms) if norms else (0.0 if signal else None),
         finite=True,
     )
 

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.verification.metrics import MAX_SNR_DB, Distance, distance, worst
 
 
@@ -40,8 +39,11 @@ def test_differences_too_small_for_float32_are_seen() -> None:
 
 def test_a_zero_reference_has_no_relative_figures() -> None:
     found = distance(np.zeros(2), np.array([0.0, 1e-9]))
-    assert found.max_abs_rel is None
-    assert found.snr_db is None
+    assert (found.max_abs_rel, found.snr_db, found.cosine) == (None, None, None)
+
+
+def test_an_output_of_zeros_has_figures() -> None:
+    assert distance(np.array([3.0, -4.0]), np.zeros(2)) == Distance(1.0, 0.0, 0.0, finite=True)
 
 
 def test_shapes_must_agree() -> None:

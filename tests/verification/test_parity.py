@@ -116,6 +116,18 @@ def test_nan_fails_whatever_the_gate() -> None:
     assert parity.snr_db is None
 
 
+def test_an_artifact_of_zeros_fails_by_its_figures() -> None:
+    parity = verify_session(FunctionSession(lambda x: 0 * model(x)), reference, inputs(), GATES["fp32"])
+    assert (parity.status, parity.cosine, parity.snr_db) == ("failed", 0.0, 0.0)
+    assert "cosine 0.000000 below" in (parity.reason or "")
+
+
+def test_a_reference_of_zeros_is_said_to_be_one() -> None:
+    parity = verify_session(FunctionSession(model), lambda x: [0 * model(x)], inputs(), GATES["fp32"])
+    assert (parity.status, parity.cosine) == ("failed", None)
+    assert "the reference is zero where the artifact is not" in (parity.reason or "")
+
+
 def test_a_missing_operator_is_not_verified_and_named() -> None:
     def refuse(array: NDArray[Any]) -> NDArray[Any]:
         raise UnsupportedOperatorError(("fancy_op",))
