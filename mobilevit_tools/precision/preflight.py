@@ -41,9 +41,12 @@ MAX_RUNS = 1000
 
 @dataclass
 class _Extent:
+    """The worst of one value, and the inputs on which it was."""
+
     largest: float = 0.0
     vanished: float = 0.0
-    input: str = ""
+    largest_on: str = ""
+    vanished_on: str = ""
 
 
 @dataclass
@@ -59,10 +62,10 @@ class _Measuring:
         largest = float(magnitude.max().nan_to_num(nan=math.inf)) if value.numel() else 0.0
         nonzero = int(torch.count_nonzero(magnitude))
         vanished = 1 - int(torch.count_nonzero(magnitude.half())) / nonzero if nonzero else 0.0
-        if largest > extent.largest or (extent.largest <= LARGEST_HALF and vanished > extent.vanished):
-            extent.input = self.input
-        extent.largest = max(extent.largest, largest)
-        extent.vanished = max(extent.vanished, vanished)
+        if largest > extent.largest:
+            extent.largest, extent.largest_on = largest, self.input
+        if vanished > extent.vanished:
+            extent.vanished, extent.vanished_on = vanished, self.input
 
 
 class _BudgetSpentError(Exception):
@@ -162,7 +165,7 @@ def run_preflight(
     if plain is None:
         return Preflight((), _findings(module, extents), values=len(extents), runs=gate.runs)
     exact, _ = gate.measure(rounds=False)
-    counts = Counter(extent.input for extent in exact.values() if extent.largest > LARGEST_HALF)
+    counts = Counter(extent.largest_on for extent in exact.values() if extent.largest > LARGEST_HALF)
     gate.tell([name for name, _ in counts.most_common(1)])
     try:
         nodes, minimal = _search(_starts(module, exact), gate), True
@@ -237,7 +240,7 @@ def _findings(module: GraphModule, extents: dict[Node, _Extent]) -> tuple[Findin
             kind="overflow" if extent.largest > LARGEST_HALF else "underflow",
             largest=extent.largest,
             vanished=extent.vanished,
-            input=extent.input,
+            input=extent.largest_on if extent.largest > LARGEST_HALF else extent.vanished_on,
         )
         for node in module.graph.nodes
         if (extent := extents.get(node)) and (extent.largest > LARGEST_HALF or extent.vanished >= VANISHED_SHARE)
@@ -250,10 +253,10 @@ def _reason(node: Node, extents: dict[Node, _Extent]) -> str:
 
     extent = extents.get(node, _Extent())
     if overflows(node):
-        return f"overflow: it reaches {extent.largest:.3g} on {extent.input}, and half precision ends at 65504"
+        return f"overflow: it reaches {extent.largest:.3g} on {extent.largest_on}, and half precision ends at 65504"
     beyond = next((source(each) for each in node.all_input_nodes if overflows(source(each))), None)
     if beyond is not None:
         return f"overflow: it reads {beyond.name}, which half precision cannot hold"
     if extent.vanished >= VANISHED_SHARE:
-        return f"underflow: {extent.vanished:.0%} of its nonzero values round to zero on {extent.input}"
+        return f"underflow: {extent.vanished:.0%} of its nonzero values round to zero on {extent.vanished_on}"
     return "precision: the gate is missed without it"

@@ -111,6 +111,28 @@ def test_a_divisor_that_vanishes_is_kept() -> None:
     assert any(each.kind == "underflow" and each.module == "middle" for each in result.findings)
 
 
+def test_each_figure_names_the_input_that_it_comes_from() -> None:
+    class Squares(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * x * x * x * x * x * 1e-3
+
+    quiet, loud = (
+        VerificationInput(name, "noise", np.full((1, 3, 8, 8), value, np.float32), None)
+        for name, value in (("quiet", 1e-2), ("loud", 10.0))
+    )
+    model = nn.Sequential(Squares(), nn.Flatten(), nn.Linear(192, 5))
+    for inputs in ([quiet, loud], [loud, quiet]):
+        with torch.no_grad():
+            result = run_preflight(traced(model), CONTRACT, torch_reference(model), inputs)
+        vanished = [each for each in result.findings if each.kind == "underflow"]
+        assert vanished
+        assert {each.input for each in vanished} == {"quiet"}
+        overflown = [each for each in result.findings if each.kind == "overflow"]
+        assert overflown
+        assert {each.input for each in overflown} == {"loud"}
+        assert {each.largest > 65504 for each in overflown} == {True}
+
+
 def test_weights_of_kept_operators_are_not_rounded() -> None:
     class Cancelling(nn.Module):
         def __init__(self) -> None:
