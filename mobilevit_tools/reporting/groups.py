@@ -118,13 +118,16 @@ def _honest(profile: ProfileResult) -> ProfileResult:
 
 
 def trades(groups: Iterable[PlaceGroup]) -> tuple[Trade, ...]:
-    """Return every place's measurements with accuracies on the same photos."""
+    """Return every place's measurements with accuracies on the same photos.
+
+    A measurement of other bytes is left out: its artifact was made again, and the accuracy may be of the new one.
+    """
     found = []
     for group in groups:
         points = [
             (evaluation, TradePoint(each.artifact, each.label, *each.cost, evaluation, each.profile.size_bytes))
             for each in group.measurements
-            if each.cost is not None
+            if each.cost is not None and not each.other_bytes
             for evaluation in each.artifact.evaluations
         ]
         for (data, images), same in groupby(sorted(points, key=_photos), key=_photos):

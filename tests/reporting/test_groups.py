@@ -61,6 +61,16 @@ def test_a_trade_is_of_one_place_and_the_same_photos(full: Desk) -> None:
     assert [(trade.images, len(trade.points)) for trade in found if trade.place.device == "host"] == [(7, 1), (100, 2)]
 
 
+def test_a_measurement_of_other_bytes_is_traded_with_nothing(desk: Desk) -> None:
+    artifact = desk.export(manifest(size_bytes=1000))
+    desk.envelope("profile", profile(artifact, size_bytes=999))
+    desk.envelope("eval", evaluation(artifact))
+    assert trades(group_by_place(read_runs(desk.runs).artifacts)) == ()
+    desk.envelope("profile", profile(artifact, size_bytes=1000))
+    (trade,) = trades(group_by_place(read_runs(desk.runs).artifacts))
+    assert [point.size_bytes for point in trade.points] == [1000]
+
+
 def point(artifact: Artifact, cost: float, top1: float, size_bytes: int) -> TradePoint:
     judged = Evaluation(Path("x"), Path("val"), 10, top1, (0, 1), 1.0, None, None)
     return TradePoint(artifact, "x", cost, None, judged, size_bytes)
