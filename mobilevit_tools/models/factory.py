@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -310,9 +311,10 @@ def _build(card: ModelCard, classes: int, size: tuple[int, int], options: Mappin
     try:
         module: nn.Module = builder(num_classes=classes, **sized, **options)
     except TypeError as error:
+        taken = [option for option in signature(builder).parameters if option not in ("num_classes", "img_size")]
         raise UsageError(
             f"{card.name} does not take these options: {', '.join(sorted(options))} ({error}).",
-            hint=f"`mvt info {card.name}` lists the options that it takes.",
+            hint=f"It takes these options: {', '.join(taken)}.",
             code="model_option",
         ) from error
     except ValueError as error:

@@ -203,10 +203,15 @@ def test_create_model_takes_the_input_size_as_img_size(size: int | tuple[int, in
         assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
 
 
-def test_an_unknown_option_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [("care_s0", "features_only"), ("armour_deit_t", "attention_mode, dropout, features_only")],
+)
+def test_an_unknown_option_is_refused_with_those_that_there_are(name: str, taken: str) -> None:
     with pytest.raises(UsageError, match="depth_of_thought") as caught:
-        load_model("care_s0", random_weights=True, options={"depth_of_thought": 3})
+        load_model(name, random_weights=True, options={"depth_of_thought": 3})
     assert caught.value.error_code == "model_option"
+    assert caught.value.hint == f"It takes these options: {taken}."
 
 
 @pytest.mark.parametrize("name", ["deit_t", "lavit_t"])
