@@ -66,7 +66,8 @@ def profile(
     if manifest is None:
         return result
     name = manifest.model.name
-    published = resolve(name)[0].published.latency_ms if is_registered(name) else {}
+    # Another version may have bundled weights under a tag that this one does not know.
+    published = resolve(name.partition(".")[0])[0].published.latency_ms if is_registered(name) else {}
     return replace(result, params=manifest.model.params, macs=manifest.model.macs, published_ms=published)
 
 

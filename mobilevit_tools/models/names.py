@@ -44,8 +44,8 @@ def resolve(name: str) -> tuple[ModelCard, WeightsCard | None]:
     Raises:
         BadInputError: No such model; the hint names the nearest ones.
     """
-    arch, _, tag = name.partition(".")
+    arch, dot, tag = name.partition(".")
     card = next((card for card in all_cards() if card.name == arch), None)
-    if card is None or (tag and tag not in card.weights):
+    if card is None or (dot and tag not in card.weights):
         raise BadInputError(f"There is no model named {name!r}.", hint=nearest_hint(name), code="unknown_model")
-    return card, card.weights[tag] if tag else None
+    return card, card.weights[tag] if dot else None

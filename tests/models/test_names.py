@@ -36,6 +36,7 @@ def test_every_listed_name_resolves(name: str) -> None:
         ("care_so", "care_s0"),
         ("cares0", "care_s0"),
         ("care-s1", "care_s1"),
+        ("care_s0.", "care_s0"),
         ("care_s0.imagenet", "care_s0.imagenette"),
         ("care_s1.imagenette", "care_s0.imagenette"),
         ("lavit", "lavit_"),
