@@ -53,7 +53,8 @@ def count_flips(
     flips = 0
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"decisions{find_target(spec.target).suffix}"
-        exporter.lower(rewritten, replace(spec, precision="fp32", batch=1, dynamic_batch=False), features, path)
+        plain = replace(spec, precision="fp32", fp16_keep=None, batch=1, dynamic_batch=False)
+        exporter.lower(rewritten, plain, features, path)
         with open_session(path) as session:
             takes_image = session.inputs[0].kind == "image"
             for item in inputs:

@@ -66,6 +66,19 @@ def test_what_is_asked_is_written_as_the_artifact_is(
     assert {type(layer) for layer in lowered.modules() if isinstance(layer, Clustering)} == {kind}
 
 
+def test_what_is_asked_is_in_float32_whatever_the_artifact_keeps_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lower(_module: torch.nn.Module, spec: ExportSpec, *_: object) -> None:
+        raise LoweredError(spec)
+
+    monkeypatch.setattr(onnx, "lower", lower)
+    model = create_model("clustr_t", random_weights=True, img_size=64)
+    spec = ExportSpec("onnx", precision="fp16", rewrites=(), fp16_keep=("head",))
+    with pytest.raises(LoweredError) as caught:
+        count_flips(model, onnx, spec, CONTRACT, inputs())
+    (lowered,) = caught.value.args
+    assert (lowered.precision, lowered.fp16_keep) == ("fp32", None)
+
+
 def test_an_artifact_that_takes_an_image_is_given_one(monkeypatch: pytest.MonkeyPatch) -> None:
     model = create_model("clustr_t", random_weights=True, img_size=64)
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 64), dtype=np.uint8)
