@@ -12,7 +12,7 @@ from torch import nn
 from torch.fx.traceback import NodeSource
 
 from mobilevit_tools.data.contract import METHOD_NAME, Contract
-from mobilevit_tools.errors import UsageError
+from mobilevit_tools.errors import MissingDependencyError
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.exporters.delegation import measure
 from mobilevit_tools.exporters.half import in_half
@@ -36,7 +36,7 @@ def lower(
     """Write ``module`` as an ExecuTorch program whose constant method ``mobilevit_tools_contract`` is the contract.
 
     Raises:
-        UsageError: The backend cannot be used on this machine.
+        MissingDependencyError: The backend cannot be loaded on this machine.
     """
     example = example_input(contract, spec.batch)
     prepared = (in_half(module, example, preflight) if spec.arithmetic == "fp16" else module).eval()
@@ -72,7 +72,10 @@ def _partitioners(backend: str) -> list[Any]:
 
             return [VulkanPartitioner()]
     except ImportError as error:
-        raise UsageError(f"The {backend} backend of ExecuTorch cannot be loaded here: {error}.") from error
+        raise MissingDependencyError(
+            f"The {backend} backend of ExecuTorch cannot be loaded here: {error}.",
+            hint="`mvt doctor` names the versions of the packages that fit together.",
+        ) from error
     return []
 
 
