@@ -13,6 +13,9 @@ from pathlib import Path
 
 from mobilevit_tools.errors import BadInputError, UsageError
 
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+"""What renaming a folder says where something else has its name; only an empty folder gives way."""
+
 
 def check_destination(final: Path, *, overwrite: bool) -> None:
     """Refuse a destination that cannot or must not be written, before any work is done for it.
@@ -28,10 +31,8 @@ def check_destination(final: Path, *, overwrite: bool) -> None:
             if not os.access(parent, os.W_OK):
                 raise BadInputError(f"{parent} cannot be written.", hint="Give another path.", code="output")
             break
-    if final.exists() and not overwrite:
-        raise UsageError(
-            f"{final} exists already.", hint="Add --overwrite to replace it, or give another path.", code="exists"
-        )
+    if os.path.lexists(final) and not overwrite:
+        raise _taken(final)
 
 
 def check_file(final: Path, *, overwrite: bool) -> None:
@@ -88,7 +89,7 @@ def staged_folder(final: Path, *, overwrite: bool) -> Iterator[Stage]:
 
     Raises:
         BadInputError: The destination cannot be written, or its disk is full.
-        UsageError: Something is there already and ``overwrite`` was not given.
+        UsageError: Something is there already, or is by the end of the block, and ``overwrite`` was not given.
     """
     check_destination(final, overwrite=overwrite)
     missing = [parent for parent in final.parents if not parent.exists()]
@@ -101,7 +102,7 @@ def staged_folder(final: Path, *, overwrite: bool) -> Iterator[Stage]:
         stage = Stage(folder)
         yield stage
         if stage.keep:
-            _move_into_place(folder, final)
+            _move_into_place(folder, final, overwrite=overwrite)
         else:
             _discard(folder, missing)
     except OSError as error:
@@ -114,15 +115,23 @@ def staged_folder(final: Path, *, overwrite: bool) -> Iterator[Stage]:
         raise
 
 
-def _move_into_place(folder: Path, final: Path) -> None:
+def _move_into_place(folder: Path, final: Path, *, overwrite: bool) -> None:
     folder.chmod(0o755)
-    if final.exists():
+    if overwrite and os.path.lexists(final):
         replaced = folder.with_suffix(".replaced")
         final.rename(replaced)
         folder.rename(final)
-        shutil.rmtree(replaced)
-    else:
+        if replaced.is_dir() and not replaced.is_symlink():
+            shutil.rmtree(replaced)
+        else:
+            replaced.unlink()
+        return
+    try:
         folder.rename(final)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            raise _taken(final) from error
+        raise
 
 
 def _discard(folder: Path, created: list[Path]) -> None:
@@ -138,3 +147,9 @@ def _unwritable(folder: Path, error: OSError) -> BadInputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return BadInputError(f"No space is left in {folder}.", hint="Free some, or give another --output.", code="full")
     return BadInputError(f"{folder} cannot be written: {error.strerror}.", hint="Give another --output.", code="output")
+
+
+def _taken(final: Path) -> UsageError:
+    return UsageError(
+        f"{final} exists already.", hint="Add --overwrite to replace it, or give another path.", code="exists"
+    )

@@ -55,6 +55,32 @@ def test_what_is_there_is_replaced_only_when_asked(tmp_path: Path) -> None:
     assert everything(tmp_path) == ["b", "b/new"]
 
 
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_what_came_meanwhile_is_replaced_only_when_asked(tmp_path: Path, kind: str) -> None:
+    final, other = tmp_path / "a" / "b", tmp_path / "other"
+    other.mkdir()
+
+    def come() -> None:
+        if kind == "folder":
+            final.mkdir()
+            (final / "model").write_text("theirs")
+        elif kind == "file":
+            final.write_text("theirs")
+        else:
+            final.symlink_to(other)
+
+    with pytest.raises(UsageError, match="exists already") as refusal, staged_folder(final, overwrite=False) as stage:
+        (stage.folder / "model").write_text("ours")
+        come()
+    assert refusal.value.error_code == "exists"
+    theirs = everything(tmp_path)
+    assert theirs == ["a", "a/b", *(["a/b/model"] if kind == "folder" else []), "other"]
+    with staged_folder(final, overwrite=True) as stage:
+        (stage.folder / "model").write_text("ours")
+    assert everything(tmp_path) == ["a", "a/b", "a/b/model", "other"]
+    assert (final / "model").read_text() == "ours"
+
+
 def test_a_file_takes_the_place_of_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "old").write_text("old")
     with pytest.raises(UsageError, match="exists already"):
