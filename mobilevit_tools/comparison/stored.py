@@ -46,10 +46,12 @@ def onnx_weights(path: Path) -> Stored:
     import onnx
 
     model = onnx.load(path, load_external_data=False)
+    # The biases of int8 layers are stored as int32; a shape is never dequantized.
+    quantized = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.input[:1]}
     weights, outside = [], 0
     for tensor in model.graph.initializer:
         dtype = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
-        if dtype in _NOT_WEIGHTS:
+        if dtype in _NOT_WEIGHTS and tensor.name not in quantized:
             continue
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             outside += 1

@@ -37,6 +37,34 @@ def test_onnx(exported: Path, tmp_path: Path) -> None:
     assert (found.same, found.only_a, found.only_b) == (len(weights) - 1, (), ())
 
 
+def test_biases_of_quantized_onnx_models_are_weights(tmp_path: Path) -> None:
+    def quantized(bias: int) -> Path:
+        arrays = {
+            "w": np.ones((2, 3), np.int8),
+            "w_scale": np.array(0.5, np.float32),
+            "b": np.array([bias, 2], np.int32),
+            "b_scale": np.array(0.25, np.float32),
+            "shape": np.array([1, 3], np.int32),
+        }
+        nodes = [
+            helper.make_node("Cast", ["shape"], ["wide"], to=TensorProto.INT64),
+            helper.make_node("Reshape", ["x", "wide"], ["row"]),
+            helper.make_node("DequantizeLinear", ["w", "w_scale"], ["weight"]),
+            helper.make_node("DequantizeLinear", ["b", "b_scale"], ["bias"]),
+            helper.make_node("Gemm", ["row", "weight", "bias"], ["y"], transB=1),
+        ]
+        x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, n]) for name, n in (("x", 3), ("y", 2)))
+        constants = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+        path = tmp_path / f"{bias}.onnx"
+        onnx.save(helper.make_model(helper.make_graph(nodes, "g", [x], [y], constants)), path)
+        return path
+
+    one, other = quantized(1), quantized(7)
+    assert {each.name: each.size_bytes for each in onnx_weights(one)[0]} == {"w": 6, "w_scale": 4, "b": 8, "b_scale": 4}
+    found = diff_weights("onnx", one, "onnx", other)
+    assert [change.a.name for change in found.changed] == ["b"]
+
+
 def test_weights_in_other_files_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(bytes(8))
     tensor = helper.make_tensor("w", TensorProto.FLOAT, [2], bytes(8), raw=True)
