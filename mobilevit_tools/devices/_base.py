@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from mobilevit_tools.errors import UsageError
@@ -74,7 +74,7 @@ class Timing:
         samples_ms: The timed runs.
 
     Raises:
-        ValueError: A time is not finite, or that of a run is not above 0.
+        ValueError: A time is not finite, that of loading is below 0, or that of a run is not above 0.
     """
 
     load_ms: float
@@ -83,7 +83,7 @@ class Timing:
 
     def __post_init__(self) -> None:
         """Refuse what no clock shows: the times come from a device."""
-        if not isfinite(self.load_ms) or not all(0 < ms < inf for ms in (*self.warmup_ms, *self.samples_ms)):
+        if not 0 <= self.load_ms < inf or not all(0 < ms < inf for ms in (*self.warmup_ms, *self.samples_ms)):
             raise ValueError("a reported time is not finite, or not above 0")
 
 

@@ -41,6 +41,11 @@ class IphoneDevice(Device):
         target = runtime_of(request.artifact).target
         if target != "coreml":
             raise BadInputError(f"The iPhone runs coreml artifacts, not {target}.", code="no_runner")
+        if request.threads != 1:
+            raise UsageError(
+                f"Core ML has threads of its own: it takes no {request.threads}.",
+                hint="Leave --threads away, or give 1.",
+            )
         _check_mac()
         try:
             return asyncio.run(asyncio.wait_for(self._measure(request), request.timeout_s))
@@ -53,9 +58,9 @@ class IphoneDevice(Device):
                 code="device_hangs",
             ) from error
         except Exception as error:  # coremltools raises whatever Xcode's tools made it raise
-            reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
             raise DeviceError(
-                f"{self.name} failed: {reason}.", hint="Unlock it, trust this Mac, and switch on developer mode."
+                f"{self.name} failed: {_reason(error)}.",
+                hint="Unlock it, trust this Mac, and switch on developer mode.",
             ) from error
 
     async def _measure(self, request: RunRequest) -> RunResult:
@@ -68,13 +73,15 @@ class IphoneDevice(Device):
         try:
             model = MLModelAsyncWrapper.from_spec_or_path(str(request.artifact), weights_dir="", device=phone)
             await model.load()
+            load_ns = model.load_duration_in_nano_seconds
+            if load_ns is None:
+                raise DeviceError("The iPhone did not tell how long the model took to load.", code="bad_answer")
             parts = request.inputs[:, None]  # Core ML packages of ours have a batch of one
             first = {input_name: parts[0]}
             warmup = [await _timed(model, first) for _ in range(request.warmup)]
             samples = [await _timed(model, first) for _ in range(request.iterations)]
             outputs = [(await model.predict({input_name: part}))[output_name] for part in parts]
             placement, weights = await _placement(model)
-            load_ns = model.load_duration_in_nano_seconds
             await model.unload()
         finally:
             if phone.session is not None:
@@ -85,7 +92,7 @@ class IphoneDevice(Device):
         return RunResult(
             device=f"{phone.name}, iOS {phone.os_version} ({self.name})",
             outputs=np.concatenate(outputs),
-            timing=Timing((load_ns or 0) / 1e6, tuple(warmup), tuple(samples)),
+            timing=Timing(load_ns / 1e6, tuple(warmup), tuple(samples)),
             planned_bytes=None,
             maxrss_bytes=None,
             threads=request.threads,
@@ -140,12 +147,18 @@ def _choose(udid: str | None) -> Any:
     """Return coremltools' device for this iPhone, or the only one.
 
     Raises:
-        DeviceError: It is not connected, or there is more than one.
+        DeviceError: It is not connected, there is more than one, or Xcode's tools cannot list them.
     """
     from coremltools.models.ml_program.experimental.remote_device import Device as Phone
     from coremltools.models.ml_program.experimental.remote_device import DeviceType
 
-    connected = Phone.get_connected_devices(DeviceType.IPHONE)
+    try:
+        connected = Phone.get_connected_devices(DeviceType.IPHONE)
+    except Exception as error:  # coremltools raises whatever devicectl made it raise
+        raise DeviceError(
+            f"The connected iPhones cannot be listed: {_reason(error)}.",
+            hint="Try it by hand: xcrun devicectl list devices",
+        ) from error
     matching = [phone for phone in connected if udid in {None, phone.udid}]
     listed = ", ".join(phone.udid for phone in connected)
     if not connected:
@@ -157,6 +170,12 @@ def _choose(udid: str | None) -> Any:
             f"{len(matching)} iPhones are connected: {listed}.", hint=f"Name one, such as iphone:{connected[0].udid}"
         )
     return matching[0]
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says, or its kind."""
+    said = str(error).strip()
+    return said.splitlines()[0].rstrip(".") if said else type(error).__name__
 
 
 def _names(request: RunRequest) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mobilevit_tools.devices import RunRequest, RunResult, open_device
 from mobilevit_tools.errors import GateError, UsageError
-from mobilevit_tools.profiling.host import latency_spec, size_of
+from mobilevit_tools.profiling.host import check_threads, latency_spec, size_of
 from mobilevit_tools.profiling.protocol import LatencySpec, drifts, is_steady
 from mobilevit_tools.profiling.result import ProfileResult
 from mobilevit_tools.profiling.statistics import summarize
@@ -61,9 +61,12 @@ def profile_on_device(
     Raises:
         GateError: The device computes something else than this machine does, or this one gets what is not finite.
         DeviceError: The device failed.
-        UsageError: The device or the preset does not exist, or the device has no times to give.
+        UsageError: The device or the preset does not exist, the device has no times to give, or the artifact's runtime
+            takes no number of threads.
     """
     spec = latency_spec(rigor)
+    for artifact in artifacts:
+        check_threads(artifact, threads)
     requests = []
     expected = []
     for artifact in artifacts:

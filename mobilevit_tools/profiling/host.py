@@ -192,9 +192,22 @@ class _Subject:
         )
 
 
-def _load(stack: ExitStack, artifact: Path, threads: int, patience_s: float, progress: Progress) -> _Subject:
+def check_threads(artifact: Path, threads: int) -> None:
+    """Refuse a number of threads that nobody would use.
+
+    Raises:
+        UsageError: There is none, or the artifact's runtime takes no number.
+    """
     if threads < 1:
         raise UsageError(f"An inference needs at least one thread, not {threads}.")
+    if threads != 1 and runtime_of(artifact).target == "coreml":
+        raise UsageError(
+            f"Core ML has threads of its own: it takes no {threads}.", hint="Leave --threads away, or give 1."
+        )
+
+
+def _load(stack: ExitStack, artifact: Path, threads: int, patience_s: float, progress: Progress) -> _Subject:
+    check_threads(artifact, threads)
     if runtime_of(artifact).target == "coreml" and sys.platform != "darwin":
         raise UsageError(
             f"{artifact.name} has no latency here: Core ML runs on Apple's systems only, and its interpreter elsewhere "

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -140,6 +141,43 @@ def test_what_no_clock_shows_is_no_time(
 
     monkeypatch.setattr(FakeModel, "predict", predict)
     with pytest.raises(DeviceError, match="not finite, or not above 0"), open_device("iphone") as device:
+        device.measure(request_)
+
+
+def test_a_load_time_that_the_phone_does_not_tell_is_not_made_up(
+    mac: list[FakePhone], request_: RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def load(model: FakeModel) -> None:
+        model.load_duration_in_nano_seconds = None
+
+    monkeypatch.setattr(FakeModel, "load", load)
+    with pytest.raises(DeviceError, match="how long the model took to load") as caught, open_device("iphone") as device:
+        device.measure(request_)
+    assert caught.value.error_code == "bad_answer"
+    assert mac[0].stopped == 1
+
+
+def test_core_ml_takes_no_thread_count(mac: list[FakePhone], request_: RunRequest) -> None:
+    with pytest.raises(UsageError, match="threads of its own"), open_device("iphone") as device:
+        device.measure(replace(request_, threads=2))
+
+
+@pytest.mark.parametrize("error", [ValueError("The 'devicectl' command is required"), RuntimeError("")])
+def test_a_list_of_iphones_that_cannot_be_had_is_a_reason_and_no_fault_of_ours(
+    mac: list[FakePhone], request_: RunRequest, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    from coremltools.models.ml_program.experimental import remote_device
+
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(remote_device.Device, "get_connected_devices", staticmethod(fail))
+    (found,) = iphone.probe()
+    assert not found.ready
+    assert found.detail.startswith("The connected iPhones cannot be listed: ")
+    assert str(error) in found.detail
+    assert found.remedy is not None
+    with pytest.raises(DeviceError, match="cannot be listed"), open_device("iphone") as device:
         device.measure(request_)
 
 

@@ -71,6 +71,7 @@ def test_other_output_is_no_report(text: str) -> None:
         {"warmup_ms": []},
         {"warmup_ms": [math.nan]},
         {"load_ms": math.inf},
+        {"load_ms": -1.0},
         {"maxrss_kb": math.inf},
         {"planned_bytes": math.nan},
         {"load_ms": 10**400},

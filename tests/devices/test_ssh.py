@@ -267,6 +267,14 @@ def test_a_mac_runs_what_its_python_has(mac: Board, request_: RunRequest, artifa
     assert mac.files() == "uname"
 
 
+def test_core_ml_takes_no_thread_count(tmp_path: Path) -> None:
+    words = [tmp_path / "model.mlpackage.tar", tmp_path / "in", tmp_path / "out", "0", "1", "--threads", "2"]
+    command = [sys.executable, runner.SOURCES / runner.SCRIPT, *words]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1] == "runner: Core ML has threads of its own: it takes no 2"
+
+
 def test_a_core_ml_package_travels_to_a_mac_whole(mac: Board, tmp_path: Path) -> None:
     exported = mobilevit_tools.export(
         "couplformer_kct2", random_weights=True, targets=["coreml"], output=tmp_path, tensor_io=True

@@ -152,6 +152,12 @@ def test_core_ml_has_no_latency_here(tmp_path: Path) -> None:
     assert caught.value.error_code == "no_latency"
 
 
+def test_core_ml_takes_no_thread_count(tmp_path: Path) -> None:
+    (tmp_path / "model.mlpackage").mkdir()
+    with pytest.raises(UsageError, match="threads of its own"):
+        profile_on_host(tmp_path / "model.mlpackage", threads=2)
+
+
 def test_bad_requests_are_refused_before_anything_starts(model: Path) -> None:
     with pytest.raises(UsageError, match="no rigor 'quik'"):
         profile_on_host(model, rigor="quik")

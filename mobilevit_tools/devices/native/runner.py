@@ -119,9 +119,11 @@ class ExecutorchEngine(Engine):
 class CoreMLEngine(Engine):
     """A Core ML package on Core ML itself, on whatever compute units it chooses."""
 
-    def __init__(self, path: Path, threads: int, profile: Path | None = None) -> None:  # noqa: ARG002 - Core ML has threads of its own
+    def __init__(self, path: Path, threads: int, profile: Path | None = None) -> None:
         from coremltools.models import MLModel
 
+        if threads != 1:  # it would be reported, and nobody would have used it
+            raise RunnerError(NOT_LOADED, f"Core ML has threads of its own: it takes no {threads}")
         if profile is not None:
             raise RunnerError(NOT_LOADED, "Core ML tells no times per operator over ssh; run mvt on the Mac itself")
         package = path.with_suffix("")
