@@ -202,7 +202,15 @@ def _is_finished(results: Mapping[str, CellResult], job: Job, *, retry_failed: b
         return False
     if result.status == "failed":
         return not retry_failed
-    return job.folder is None or job.folder.is_dir()
+    return job.folder is None or _is_kept(result.artifact, job.folder)
+
+
+def _is_kept(artifact: Mapping[str, object] | None, folder: Path) -> bool:
+    """Tell whether a cell's artifact is in its folder; the sweep may have been moved since."""
+    if artifact is None or artifact.get("kept") is False:
+        return False
+    _, found, inside = str(artifact.get("path")).partition(f"/{folder.name}/")
+    return bool(found) and (folder / inside).exists()
 
 
 def _error(result: SweepResult) -> MvtError:

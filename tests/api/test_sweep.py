@@ -158,6 +158,28 @@ def test_artifacts_are_kept_where_that_is_asked_for(tmp_path: Path) -> None:
         assert [path.name for path in folder.iterdir()] == ["made"]
 
 
+def test_an_artifact_that_a_kill_kept_from_being_made_is_no_kept_one(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, {})
+    run(plan)
+    thrown = (tmp_path / "sweep" / RESULTS).read_bytes()
+    run(plan, keep_artifacts=True)
+    (made,) = (tmp_path / "sweep" / "artifacts").glob("*/made")
+    (tmp_path / "sweep" / RESULTS).write_bytes(thrown)  # killed after its folder was made anew
+    made.unlink()
+    assert run(plan, keep_artifacts=True).reused == 0
+    assert made.exists()
+    made.unlink()
+    assert run(plan, keep_artifacts=True).reused == 0
+    assert made.exists()
+
+
+def test_a_sweep_may_be_moved_with_its_artifacts(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, {})
+    run(plan, keep_artifacts=True)
+    (tmp_path / "sweep").rename(tmp_path / "moved")
+    assert sweep(plan, output=tmp_path / "moved", runner=RUNNER, keep_artifacts=True).reused == 1
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
