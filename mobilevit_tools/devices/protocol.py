@@ -119,7 +119,7 @@ def read_etdump(path: Path) -> tuple[OperatorTime, ...]:
     ETDump is a FlatBuffer; the schema and the compiler that decodes it come with the executorch wheel.
 
     Raises:
-        DeviceError: The dump is not readable.
+        DeviceError: The dump is not readable, or holds no whole run.
     """
     spec = find_spec("executorch")
     root = Path(next(iter(spec.submodule_search_locations or ()))) if spec else Path()
@@ -139,9 +139,11 @@ def read_etdump(path: Path) -> tuple[OperatorTime, ...]:
         )
         if decoded.code != 0:
             raise DeviceError(_BAD_PROFILE, code="bad_answer")
-        dump = json.loads((work / f"{path.stem}.json").read_bytes())
-    runs = [run["events"] for run in dump.get("run_data", ()) if run.get("name") == "Execute"]
-    return _mean(_etdump_events(events) for events in runs)
+        return _mean((work / f"{path.stem}.json").read_bytes(), _etdump_runs)
+
+
+def _etdump_runs(dump: Any) -> list[list[OperatorTime]]:
+    return [_etdump_events(run["events"]) for run in dump["run_data"] if run.get("name") == "Execute"]
 
 
 def _etdump_events(events: Iterable[Mapping[str, Any]]) -> list[OperatorTime]:
@@ -163,27 +165,31 @@ def read_onnxruntime_profile(path: Path) -> tuple[OperatorTime, ...]:
     """Read ONNX Runtime's profile, a list of Chrome trace events: the mean time of each node.
 
     Raises:
-        DeviceError: The profile is not readable.
+        DeviceError: The profile is not readable, or holds no whole run.
     """
+    return _mean(path.read_bytes(), _onnxruntime_runs)
+
+
+def _onnxruntime_runs(events: Any) -> list[list[OperatorTime]]:
     suffix = "_kernel_time"
     runs: list[list[OperatorTime]] = []
     current: list[OperatorTime] = []
+    for event in events:
+        if event["cat"] == "Session" and event["name"] == "model_run":  # comes after the run's nodes
+            runs.append(current)
+            current = []
+        elif event["cat"] == "Node" and event["name"].endswith(suffix):
+            name = event["name"].removesuffix(suffix)
+            current.append(OperatorTime(name, event["args"]["op_name"], event["dur"] / 1e3))
+    return runs
+
+
+def _mean(profile: bytes, runs_of: Callable[[Any], list[list[OperatorTime]]]) -> tuple[OperatorTime, ...]:
     try:
-        for event in json.loads(path.read_bytes()):
-            if event["cat"] == "Session" and event["name"] == "model_run":  # comes after the run's nodes
-                runs.append(current)
-                current = []
-            elif event["cat"] == "Node" and event["name"].endswith(suffix):
-                name = event["name"].removesuffix(suffix)
-                current.append(OperatorTime(name, event["args"]["op_name"], event["dur"] / 1e3))
-    except (ValueError, KeyError, TypeError) as error:
+        complete = runs_of(json.loads(profile))[1:]  # the first run also packs weights and allocates
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DeviceError(_BAD_PROFILE, code="bad_answer") from error
-    return _mean(runs)
-
-
-def _mean(runs: Iterable[list[OperatorTime]]) -> tuple[OperatorTime, ...]:
-    complete = list(runs)[1:]  # the first run also packs weights and allocates
-    if len({len(run) for run in complete}) > 1:
+    if len({len(run) for run in complete}) != 1 or not complete[0]:
         raise DeviceError(_BAD_PROFILE, code="bad_answer")
     means = []
     for place in zip(*complete, strict=True):

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mobilevit_tools.devices import protocol
+from mobilevit_tools.devices import process, protocol
 from mobilevit_tools.errors import DeviceError
 
 
@@ -113,6 +113,80 @@ def test_runs_of_unequal_length_are_no_profile(tmp_path: Path) -> None:
     (tmp_path / "p").write_text(json.dumps([end, node, end, node, node, end]))
     with pytest.raises(DeviceError):
         protocol.read_onnxruntime_profile(tmp_path / "p")
+
+
+NODE = {"cat": "Node", "name": "a_kernel_time", "dur": 1, "args": {"op_name": "Add"}}
+RUN = {"cat": "Session", "name": "model_run"}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [[], [RUN], [NODE, RUN], [NODE, RUN, NODE], [RUN, RUN], {"events": 3}, [3], [{**NODE, "name": 5}], [[]] * 2],
+)
+def test_a_profile_without_a_whole_run_of_operators_is_the_devices_fault(tmp_path: Path, events: object) -> None:
+    (tmp_path / "p").write_text(json.dumps(events))
+    with pytest.raises(DeviceError, match="not readable") as caught:
+        protocol.read_onnxruntime_profile(tmp_path / "p")
+    assert caught.value.error_code == "bad_answer"
+
+
+@pytest.mark.parametrize("nested", [b"[" * 200_000, b"[" * 200_000 + b"]" * 200_000])
+def test_a_profile_that_nests_without_end_is_the_devices_fault(tmp_path: Path, nested: bytes) -> None:
+    (tmp_path / "p").write_bytes(nested)
+    with pytest.raises(DeviceError, match="not readable"):
+        protocol.read_onnxruntime_profile(tmp_path / "p")
+
+
+EVENT = {"name": "native_call_add.out", "start_time": 1_000_000, "end_time": 3_000_000}
+
+
+def decoded(monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
+    """Let the ETDump's compiler write this."""
+
+    def run(command: Sequence[str | Path], **_: object) -> process.Finished:
+        Path(command[command.index("-o") + 1], "p.json").write_bytes(text)
+        return process.Finished(0, "", "")
+
+    monkeypatch.setattr(protocol.process, "run", run)
+
+
+def test_an_etdump_leaves_the_first_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [{"profile_event": EVENT}, {"allocation_event": {}}]
+    dump = {"run_data": [{"name": "Load"}, *[{"name": "Execute", "events": events}] * 2]}
+    decoded(monkeypatch, json.dumps(dump).encode())
+    (time,) = protocol.read_etdump(tmp_path / "p.bin")
+    assert (time.name, time.kind, time.ms, time.delegate) == ("add.out", "add", 2.0, False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xff{}",
+        b"",
+        b"[]",
+        b"{}",
+        b'{"run_data": 3}',
+        b'{"run_data": [3]}',
+        json.dumps({"run_data": [{"name": "Execute"}] * 2}).encode(),
+        json.dumps({"run_data": [{"name": "Execute", "events": []}] * 2}).encode(),
+        json.dumps({"run_data": [{"name": "Execute", "events": [{"profile_event": EVENT}]}]}).encode(),
+        json.dumps(
+            {"run_data": [{"name": "Execute", "events": [{"profile_event": {"name": "native_call_a"}}]}] * 2}
+        ).encode(),
+        json.dumps(
+            {"run_data": [{"name": "Execute", "events": [{"profile_event": EVENT | {"name": 5}}]}] * 2}
+        ).encode(),
+        json.dumps({"run_data": [{"name": "Execute", "events": [5]}] * 2}).encode(),
+        b"[" * 200_000,
+    ],
+)
+def test_an_etdump_without_a_whole_run_of_operators_is_the_devices_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes
+) -> None:
+    decoded(monkeypatch, text)
+    with pytest.raises(DeviceError, match="not readable") as caught:
+        protocol.read_etdump(tmp_path / "p.bin")
+    assert caught.value.error_code == "bad_answer"
 
 
 @pytest.mark.parametrize("reader", [protocol.read_etdump, protocol.read_onnxruntime_profile])
