@@ -82,7 +82,10 @@ def inspect(artifact: str | Path) -> InspectResult:
 
 def _outside(operators: Mapping[str, int], manifest: Manifest | None) -> dict[str, str]:
     """Say of each operator of a program for a backend, which may have taken nothing, why it stays outside."""
-    meant = manifest is not None and manifest.spec.backend not in (None, PORTABLE)
-    if not meant and not any(name.startswith(DELEGATE) for name in operators):
+    backends = {name.removeprefix(DELEGATE) for name in operators if name.startswith(DELEGATE)}
+    if manifest is not None and manifest.spec.backend not in (None, PORTABLE):
+        backends = {str(manifest.spec.backend)}
+    if not backends:
         return {}
-    return {name: reason(name) for name in operators if not name.startswith(DELEGATE)}
+    backend = backends.pop() if len(backends) == 1 else None
+    return {name: reason(name, backend) for name in operators if not name.startswith(DELEGATE)}

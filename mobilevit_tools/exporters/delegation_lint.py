@@ -78,15 +78,23 @@ REASONS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+"""What XNNPACK leaves outside, by operator; other delegates have other kernels."""
+
 UNKNOWN = "the delegate has no kernel for it, or not for these arguments"
 
+_XNNPACK = frozenset({"xnnpack", "XnnpackBackend"})
 
-def reason(operator: str) -> str:
-    """Say why ``operator`` stays outside.
+
+def reason(operator: str, backend: str | None) -> str:
+    """Say why ``operator`` stays outside of a backend.
 
     Args:
         operator: Its name as programs spell it: ``aten.expand_copy.default``, ``aten::elu.out`` or bare.
+        backend: The backend as ``--backend`` takes it, or as programs call it: ``XnnpackBackend``; None where it is not
+            known.
     """
+    if backend not in _XNNPACK:
+        return UNKNOWN
     name = operator.replace("::", ".")
     parts = [part for part in name.split(".") if part not in {"aten", "dim_order_ops"}]
     return REASONS.get(parts[0], UNKNOWN) if parts else UNKNOWN

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mobilevit_tools.api.inspect import inspect
+from mobilevit_tools.exporters.delegation_lint import REASONS, UNKNOWN
 from tests.cli.conftest import Ran
 
 Mvt = Callable[..., Ran]
@@ -25,7 +26,7 @@ class Net(torch.nn.Module):
         self.classifies = classifies
 
     def forward(self, x):
-        sums = x[:, :, 0, 0].cumsum(1)
+        sums = x[:, :, 0, 0].topk(3).values.cumsum(1)
         return self.head(sums) if self.classifies else sums
 
 
@@ -58,3 +59,17 @@ def test_what_is_outside_is_named_even_where_nothing_is_inside(
     for name, why in found.outside.items():
         assert f"outside the backend: {name}: {why}" in printed
     assert ("outside the backend" in printed) == outside
+
+
+@pytest.mark.parametrize(("backend", "why"), [("xnnpack", REASONS["topk"]), ("vulkan", UNKNOWN)])
+def test_reasons_are_those_of_the_backend_with_a_manifest_and_without(
+    mvt: Mvt, tmp_path: Path, backend: str, why: str
+) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    exported = ("export", tmp_path / "net.py:partly", "--random-weights", "-t", "executorch", "--backend", backend)
+    mvt(*exported, "--output", tmp_path / "out")
+    (artifact,) = (tmp_path / "out").glob("*/*/model.pte")
+    assert inspect(artifact).outside["aten::topk.values"] == why
+    alone = artifact.rename(tmp_path / "alone.pte")
+    assert inspect(alone).manifest is None
+    assert inspect(alone).outside["aten::topk.values"] == why

@@ -3,9 +3,13 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64encode
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
+
+from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.reporting.intake import read_runs
 from mobilevit_tools.reporting.page import parity_grid
 from tests.reporting.conftest import HOSTILE, Desk, draw, evaluation, manifest, parity, profile
@@ -94,6 +98,15 @@ def test_hostile_names_are_text_wherever_they_stand(desk: Desk) -> None:
     assert "<script>document.title" not in page
     assert "&lt;script&gt;document.title" in page
     assert len(re.findall(r"<text[^>]*>[^<]*&lt;script", page)) >= 2  # in plots, too
+
+
+@pytest.mark.parametrize("backend", ["xnnpack", "vulkan"])
+def test_reasons_for_operators_outside_are_those_of_the_backend(desk: Desk, backend: str) -> None:
+    spec = ExportSpec("executorch", backend=backend)
+    desk.export(replace(manifest(target="executorch", outside={"aten::elu.out": 1}), spec=spec))
+    page = draw(*desk.runs)
+    assert "aten::elu.out" in page
+    assert ("the partitioner leaves ELU" in page) == (backend == "xnnpack")
 
 
 def test_numbers_of_different_places_share_no_table_and_no_plot(page: str) -> None:
