@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,8 @@ class RewriteGain:
         device: Where both were measured: ``host`` in milliseconds, ``count`` in instructions.
         threads: Threads of one inference.
         rewrite: The rewrite that only ``b`` has; ``all rewrites`` where ``a`` has none.
-        measured: Both measurements and the verdict on ``b``.
+        measured: Both measurements and the verdict on ``b``; None where both are the same bytes, because the rewrites
+            find nothing that the target would not do itself.
     """
 
     model: str
@@ -41,7 +43,7 @@ class RewriteGain:
     device: str
     threads: int
     rewrite: str
-    measured: ComparisonResult
+    measured: ComparisonResult | None
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,15 @@ def bench_rewrites(
             spec = ExportSpec(target)
             with TemporaryDirectory() as folder:
                 for rewrite, without, full in _artifacts(loaded, spec, Path(folder), each=each, progress=progress):
+                    same = filecmp.cmp(without, full, shallow=False)
                     for device in devices:
                         for count in threads if device == DEVICE else (1,):
-                            measured = compare(
-                                without, full, device=device, threads=count, rigor=rigor, progress=progress
+                            measured = (
+                                None
+                                if same
+                                else compare(
+                                    without, full, device=device, threads=count, rigor=rigor, progress=progress
+                                )
                             )
                             gains.append(RewriteGain(name, spec.deployment, device, count, rewrite, measured))
     return BenchResult(tuple(gains))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.box import MARKDOWN
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mobilevit_tools.cli.arguments import (
@@ -121,12 +122,13 @@ def precisions(
 def _render_rewrites(console: Console, result: BenchResult) -> None:
     table = _table(("model", "target", "rewrite"), ("threads", "without", "with", "speed-up (95 %)"), remark="flags")
     for gain in result.gains:
+        what = (escape(gain.model), gain.deployment, gain.rewrite, str(gain.threads))
+        if gain.measured is None:
+            table.add_row(*what, "-", "-", "same bytes")
+            continue
         a, b = gain.measured.a, gain.measured.b
         table.add_row(
-            gain.model,
-            gain.deployment,
-            gain.rewrite,
-            str(gain.threads),
+            *what,
             _amount(a),
             _amount(b),
             _speed_up(gain.measured.comparison),

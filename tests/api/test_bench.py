@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mobilevit_tools.api import bench
+from mobilevit_tools.cli.app import run
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from tests.conftest import SMALL
 
@@ -15,6 +16,7 @@ def test_each_rewrite_is_left_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def lower(loaded, spec, names, path: Path):
         lowered[path.name] = None if names is None else tuple(names)
+        path.write_text(path.stem)
         return tuple(AppliedRewrite(name, "", 1, 0) for name in ("split_slices", "token_means"))
 
     def compare(a: Path, b: Path, *, device, threads, rigor, progress):
@@ -35,3 +37,19 @@ def test_each_rewrite_is_left_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
         for device, threads in (("host", 1), ("host", 2), ("count", 1))
     ]
     assert [gain.rewrite for gain in result.gains][::3] == ["all rewrites", "split_slices", "token_means"]
+
+
+def test_the_same_bytes_are_not_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def lower(loaded, spec, names, path: Path):
+        path.write_bytes(b"nothing to rewrite")
+        return ()
+
+    def compare(*_: object, **__: object):
+        raise AssertionError("noise would find a difference")
+
+    monkeypatch.setattr(bench, "_lower", lower)
+    monkeypatch.setattr(bench, "compare", compare)
+    (gain,) = bench.bench_rewrites([SMALL], targets=["onnx"]).gains
+    assert gain.measured is None
+    assert run(["bench", "rewrites", SMALL, "--target", "onnx"]) == 0
+    assert "same bytes" in capsys.readouterr().out
