@@ -12,6 +12,7 @@ from mobilevit_tools.api.verify import reference_model
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.exporters.manifest import find_manifest
 from mobilevit_tools.progress import Counter, uncounted
+from mobilevit_tools.runtimes._base import only_input
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.verification.accuracy import TOP_K, Confusion, confusions, is_in_top, wilson_interval
 from mobilevit_tools.verification.parity import Reference, torch_reference
@@ -128,7 +129,9 @@ def evaluate(
                 hint="An evaluation needs a classifier that `mvt export` made.",
                 code="no_contract",
             )
-        num_classes = len(contract.labels) if contract.labels else session.outputs[0].shape[-1]
+        only_input(session)  # before the photos are read, and the first output, which there may not be
+        declared = session.outputs[0].shape
+        num_classes = len(contract.labels) if contract.labels else declared[-1] if declared else None
         if num_classes is None:
             raise BadInputError(f"{path} does not say how many classes it has.", code="no_contract")
         photos = read_labelled(source, contract.labels, num_classes)
@@ -166,13 +169,14 @@ def evaluate_session(
     """
     import numpy as np
 
-    batch = session.inputs[0].shape[0] or 1
+    info = only_input(session)
+    batch = info.shape[0] or 1
     unreadable: list[Unreadable] = []
     outputs, expected, truths, seconds = [], [], [], 0.0
     with counter(f"Evaluating {path.name} on {len(photos.images)} photos", len(photos.images)) as advance:
         for pixels, labels in _batches(photos.images, contract, batch, unreadable, advance):
             tensor = contract.preprocessing.normalize(pixels)
-            array = pixels if session.inputs[0].kind == "image" else tensor
+            array = pixels if info.kind == "image" else tensor
             padded = np.concatenate([array, np.repeat(array[-1:], batch - len(array), axis=0)])
             started = time.perf_counter()
             logits = session.run(padded)[0]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilevit_tools.errors import BadInputError, GateError
+from mobilevit_tools.runtimes._base import only_input
 from mobilevit_tools.runtimes.registry import open_session
 
 
@@ -64,10 +65,11 @@ def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5,
                 hint="Predictions need a classifier that `mvt export` made.",
                 code="no_contract",
             )
-        batch = session.inputs[0].shape[0] or 1
+        info = only_input(session)
+        batch = info.shape[0] or 1
         for image in map(Path, images):
             pixels = contract.preprocessing.pixels(load_image(image))[None]
-            array = pixels if session.inputs[0].kind == "image" else contract.preprocessing.normalize(pixels)
+            array = pixels if info.kind == "image" else contract.preprocessing.normalize(pixels)
             logits = session.run(np.repeat(array, batch, axis=0))[0]
             contract.check_logits(logits, batch)
             if not np.isfinite(logits[0]).all():

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobilevit_tools.devices import RunRequest, RunResult, open_device
-from mobilevit_tools.errors import GateError, UsageError
+from mobilevit_tools.errors import BadInputError, GateError, UsageError
 from mobilevit_tools.profiling.host import check_threads, latency_spec, size_of
 from mobilevit_tools.profiling.protocol import LatencySpec, drifts, is_steady
 from mobilevit_tools.profiling.result import ProfileResult
 from mobilevit_tools.profiling.statistics import summarize
 from mobilevit_tools.progress import Progress, silent
-from mobilevit_tools.runtimes._base import seeded_noise
+from mobilevit_tools.runtimes._base import only_input, seeded_noise
 from mobilevit_tools.runtimes.registry import open_session, runtime_of
 from mobilevit_tools.verification.metrics import Distance, distance
 
@@ -59,6 +59,7 @@ def profile_on_device(
         progress: Told of every step.
 
     Raises:
+        BadInputError: An artifact has not one input, or gives no answer for each image.
         GateError: The device computes something else than this machine does, or this one gets what is not finite.
         DeviceError: The device failed.
         UsageError: The device or the preset does not exist, the device has no times to give, or the artifact's runtime
@@ -99,13 +100,17 @@ def _on_this_machine(artifact: Path, threads: int) -> tuple[NDArray[Any], NDArra
     """Return seeded inputs for an artifact and what this machine computes from them."""
     rng = np.random.default_rng(0)
     with open_session(artifact, threads=threads) as session:
-        info = session.inputs[0]
+        info = only_input(session)
         if any(size is None for size in info.shape[1:]):
             raise UsageError(f"{artifact} leaves more than its batch open; mvt cannot make up an input for it.")
         batch = info.shape[0] or 1
         shape = (batch, *(size or 1 for size in info.shape[1:]))
         batches = [seeded_noise(info, shape, rng) for _ in range(CHECKED_INPUTS)]
         outputs = [session.run(array)[0] for array in batches]
+    if not all(output.ndim for output in outputs):
+        raise BadInputError(
+            f"{artifact} gives a single number, not an answer for each image.", code="artifact_signature"
+        )
     return np.concatenate(batches), np.concatenate(outputs)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from mobilevit_tools.errors import BadInputError, ExitCode, MvtError
 from mobilevit_tools.profiling import resident
 from mobilevit_tools.profiling.protocol import LatencySpec, sample, warm_up
-from mobilevit_tools.runtimes._base import seeded_noise
+from mobilevit_tools.runtimes._base import only_input, seeded_noise
 from mobilevit_tools.runtimes.registry import open_session, runtime_of
 
 if TYPE_CHECKING:
@@ -86,9 +86,10 @@ def example_array(session: Session) -> NDArray[Any]:
     """Return seeded noise that fits the artifact's input; free sizes are 1 image of the contract's size.
 
     Raises:
-        BadInputError: The artifact's input has a free height or width and no contract, or holds no numbers.
+        BadInputError: The artifact's input has a free height or width and no contract, or holds no numbers, or there
+            is not one input.
     """
-    info = session.inputs[0]
+    info = only_input(session)
     if len(info.shape) != 4:
         free: tuple[int | None, ...] = (1,) * len(info.shape)
     elif session.contract is None:

@@ -143,16 +143,40 @@ class UnsupportedOperatorError(MvtError):
         self.operators = operators
 
 
+def only_input(session: Session) -> TensorInfo:
+    """Return what an artifact takes: its only input, whose first size is the batch.
+
+    An artifact of others may have none; whoever reads a size of ``inputs`` before the artifact runs asks here.
+
+    Raises:
+        BadInputError: It has no input, several, or one whose sizes are not known, or it gives no numbers.
+    """
+    info = _single(session.inputs)
+    if not info.shape:
+        raise BadInputError(
+            f"The artifact's input {info.name} does not say how many dimensions it has.", code="artifact_signature"
+        )
+    if all(output.kind == "label" for output in session.outputs):
+        raise BadInputError("The artifact has no outputs that are numbers.", code="artifact_signature")
+    return info
+
+
+def _single(inputs: tuple[TensorInfo, ...]) -> TensorInfo:
+    if len(inputs) != 1:
+        count = f"{len(inputs)} inputs ({', '.join(info.name for info in inputs)})" if inputs else "no input"
+        raise BadInputError(
+            f"The artifact has {count}; mvt runs artifacts with a single one.", code="artifact_signature"
+        )
+    return inputs[0]
+
+
 def check_input(inputs: tuple[TensorInfo, ...], array: NDArray[Any]) -> None:
     """Refuse an array that does not fit an artifact's only input.
 
     Raises:
-        BadInputError: The artifact has several inputs, or the array's shape is not the input's.
+        BadInputError: The artifact has no input or several, or the array's shape is not the input's.
     """
-    if len(inputs) != 1:
-        names = ", ".join(info.name for info in inputs)
-        raise BadInputError(f"The artifact has {len(inputs)} inputs ({names}); mvt runs artifacts with a single one.")
-    expected = inputs[0].shape
+    expected = _single(inputs).shape
     fits = len(expected) == array.ndim and all(
         size is None or size == given for size, given in zip(expected, array.shape, strict=True)
     )

@@ -12,7 +12,7 @@ import numpy as np
 from mobilevit_tools.devices import RunRequest, open_device
 from mobilevit_tools.devices.registry import find_kind
 from mobilevit_tools.errors import DeviceError, UsageError
-from mobilevit_tools.runtimes._base import Session, UnsupportedOperatorError, numpy_type
+from mobilevit_tools.runtimes._base import Session, UnsupportedOperatorError, numpy_type, only_input
 from mobilevit_tools.runtimes.registry import runtime_of
 from mobilevit_tools.verification.metrics import Distance, distance, worst
 from mobilevit_tools.verification.parity import FREE_BATCH, Parity, Reference, verify_session
@@ -85,6 +85,7 @@ def verify_on_device(
         tolerance: The gate.
 
     Raises:
+        BadInputError: The artifact has not one input, or gives no numbers.
         DeviceError: The device failed.
         UsageError: The artifact has more outputs than the runner returns.
     """
@@ -93,7 +94,7 @@ def verify_on_device(
             f"{artifact} has {len(session.outputs)} outputs, and devices return the first one only.",
             hint="Verify it on this machine, without --device.",
         )
-    info = session.inputs[0]
+    info = only_input(session)
     arrays = [item.pixels if info.kind == "image" else item.tensor for item in inputs]
     batch = info.shape[0] or FREE_BATCH
     feeds = [np.repeat(array, batch, axis=0).astype(numpy_type(info)) for array in arrays if array is not None]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.runtimes._base import Session, UnsupportedOperatorError
+from mobilevit_tools.runtimes._base import Session, UnsupportedOperatorError, only_input
 from mobilevit_tools.verification.metrics import Distance, distance, softmax, worst
 from mobilevit_tools.verification.tolerances import NEAR_TIE_MARGIN, Tolerance
 
@@ -101,7 +101,7 @@ def verify_session(
     models its runtime, the artifact is judged in each of its arithmetics, and the worst verdict counts.
 
     Raises:
-        BadInputError: The reference's own output is not finite.
+        BadInputError: The reference's own output is not finite, or the artifact takes something else than one input.
     """
     if not session.arithmetics:
         return _verify_once(session, reference, inputs, tolerance)
@@ -124,8 +124,9 @@ def _standing(parity: Parity) -> tuple[int, float]:
 def _verify_once(
     session: Session, reference: Reference, inputs: Sequence[VerificationInput], tolerance: Tolerance
 ) -> Parity:
-    takes_image = session.inputs[0].kind == "image"
-    batch = session.inputs[0].shape[0] or FREE_BATCH
+    info = only_input(session)
+    takes_image = info.kind == "image"
+    batch = info.shape[0] or FREE_BATCH
     has_logits = session.contract is None or session.contract.output != "features"
     results = []
     for item in inputs:

@@ -21,7 +21,8 @@ from mobilevit_tools.runtimes._base import TensorInfo
 
 def session(info: TensorInfo, size: tuple[int, int] | None = None) -> SimpleNamespace:
     contract = None if size is None else Contract(model="m", preprocessing=Preprocessing(input_size=size))
-    return SimpleNamespace(inputs=(info,), contract=contract, prepare=lambda _: lambda: None)
+    outputs = (TensorInfo("y", (1, 4), "float32"), TensorInfo("z", (1, 8, 2, 2), "float32"))
+    return SimpleNamespace(inputs=(info,), outputs=outputs, contract=contract, prepare=lambda _: lambda: None)
 
 
 @pytest.mark.parametrize(
