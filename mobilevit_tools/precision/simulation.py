@@ -126,9 +126,10 @@ class Simulation(Session):
         self._program = _Modelled(module, keep, observe, rounds=rounds)
         self._logits = _logits(module) if contract.output == "probabilities" else None
         (given,) = (node for node in module.graph.nodes if node.op == "placeholder")
-        shape = tuple(size if isinstance(size, int) else None for size in given.meta["val"].shape)
-        self.inputs = (TensorInfo(given.name, shape, "float32", contract.input),)
-        self.outputs = ()
+        self.inputs = (TensorInfo(given.name, _shape(given), "float32", contract.input),)
+        self.outputs = tuple(
+            TensorInfo(node.name, _shape(node), "float32") for node in module.graph.output_node().all_input_nodes
+        )
 
     def run(self, array: NDArray[Any]) -> list[NDArray[Any]]:
         """Run on one input; see the base class."""
@@ -151,6 +152,10 @@ class Simulation(Session):
 
     def close(self) -> None:
         """Release nothing; see the base class."""
+
+
+def _shape(node: Node) -> tuple[int | None, ...]:
+    return tuple(size if isinstance(size, int) else None for size in node.meta["val"].shape)
 
 
 def _logits(module: GraphModule) -> Node | None:
