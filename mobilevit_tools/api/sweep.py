@@ -16,6 +16,7 @@ from mobilevit_tools.models.own import folder_name
 from mobilevit_tools.sweep.cluster import AUTO, RayWorkers
 from mobilevit_tools.sweep.expand import expand
 from mobilevit_tools.sweep.job import RUN_CELL, Job
+from mobilevit_tools.sweep.labels import Label, labels_of
 from mobilevit_tools.sweep.ledger import open_ledger
 from mobilevit_tools.sweep.local import LocalWorkers, default_jobs
 from mobilevit_tools.sweep.plan import read_plan
@@ -68,12 +69,12 @@ class Outlook:
     """What is to be done, known before the first cell starts.
 
     Attributes:
-        cells: How many cells the plan has.
+        labels: What people call each cell of the plan.
         reused: How many of them are finished already.
         torn: See :class:`SweepResult`.
     """
 
-    cells: int
+    labels: Mapping[Cell, Label]
     reused: int
     torn: str | None
 
@@ -135,13 +136,13 @@ def sweep(
     started = time.perf_counter()
     path, folder = Path(plan), Path(output)
     described = read_plan(path)
-    cells = expand(described, path.parent)
+    labels = labels_of(expand(described, path.parent))
     open_workers = _engine(engine, address, jobs)
     with open_ledger(folder) as ledger:
-        queue = [_job(cell, described.timeout, folder if keep_artifacts else None, runner) for cell in cells]
+        queue = [_job(cell, described.timeout, folder if keep_artifacts else None, runner) for cell in labels]
         waiting = [job for job in queue if not _is_finished(ledger.results, job, retry_failed=retry_failed)]
         reused = len(queue) - len(waiting)
-        with spectator(Outlook(len(queue), reused, ledger.torn)) as watch:
+        with spectator(Outlook(labels, reused, ledger.torn)) as watch:
             if waiting:
                 if keep_artifacts:
                     (folder / ARTIFACTS).mkdir(exist_ok=True)
@@ -151,7 +152,7 @@ def sweep(
         results = [ledger.results[job.digest] for job in queue]
         for each in results:
             ledger.confirm(each)  # an earlier checkpoint may be back
-        rows = tuple(row_of(each) for each in results)
+        rows = tuple(row_of(each, label) for each, label in zip(results, labels.values(), strict=True))
         write_parquet(rows, folder / PARQUET)
         statuses = [each.status for each in results]
         result = SweepResult(

@@ -77,35 +77,35 @@ def _spectator(out: Output) -> Callable[[Outlook], AbstractContextManager[Watch]
         from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
         from mobilevit_tools.cli.tables import verdict
-        from mobilevit_tools.sweep.table import label_of
 
         def say(line: str) -> None:
             out.log.print(line, highlight=False, soft_wrap=True)
 
+        cells = len(outlook.labels)
         if outlook.torn is not None:
             say(f"[yellow]{escape(outlook.torn)}[/]")
         if outlook.reused:
-            say(f"{outlook.reused} of {outlook.cells} cells are finished already.")
+            say(f"{outlook.reused} of {cells} cells are finished already.")
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         done = outlook.reused
         hidden, calm = not out.log.is_terminal, 1  # a second: drawing must not disturb what is measured
         with Progress(*columns, console=out.log, disable=hidden, transient=True, refresh_per_second=calm) as display:
-            overall = display.add_task(f"{done} of {outlook.cells} cells", total=None)
+            overall = display.add_task(f"{done} of {cells} cells", total=None)
             running: dict[str, TaskID] = {}
 
             def tell(event: Event) -> None:
                 nonlocal done
-                digest, name = event.job.digest, escape(label_of(event.job.cell))
+                digest, name = event.job.digest, escape(outlook.labels[event.job.cell].cell)
                 if event.result is None:
                     running[digest] = display.add_task(name, total=None)
                     return
                 if digest in running:
                     display.remove_task(running.pop(digest))
                 done += event.kind == "finished"
-                display.update(overall, description=f"{done} of {outlook.cells} cells")
+                display.update(overall, description=f"{done} of {cells} cells")
                 status, seconds = verdict(event.result.status), event.result.seconds
                 again = "" if event.kind == "finished" else f", once more: {escape(event.result.message or '')}"
-                say(f"\\[{done}/{outlook.cells}] {name}: {status}, {seconds:.1f} s{again}")
+                say(f"\\[{done}/{cells}] {name}: {status}, {seconds:.1f} s{again}")
 
             yield tell
 

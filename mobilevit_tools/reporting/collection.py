@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mobilevit_tools.exporters.manifest import Manifest
+from mobilevit_tools.paths import shared_parts
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
 from mobilevit_tools.reporting.evidence import Artifact, Evaluation, Evidence, ExportedEntry, ExportedModel, Failure
 from mobilevit_tools.reporting.evidence import Verification as Verified
@@ -169,7 +170,7 @@ class Collection:
     def _moved(self, path: Path, size_bytes: int | None) -> str | None:
         """Return the key of the artifact that a path of another machine stands for; None where there is a doubt."""
         alike = sorted(
-            (_shared([path.parts[::-1], other.path.parts[::-1]]), key)
+            (shared_parts([path.parts[::-1], other.path.parts[::-1]]), key)
             for key in self._by_tail.get(path.parts[-_KNOWN_BY:], ())
             for other in [self._entries[key]]
             if None in (size_bytes, other.size_bytes) or size_bytes == other.size_bytes
@@ -191,21 +192,13 @@ def _told_apart(names: Sequence[str], entries: Sequence[_Entry]) -> list[str]:
         alike = groups[name]
         label = name or str(entry.path)
         if len(alike) > 1:
-            first = _shared(alike)
-            last = _shared([where[first:][::-1] for where in alike])
+            first = shared_parts(alike)
+            last = shared_parts([where[first:][::-1] for where in alike])
             parts = [part for part in entry.where[first : len(entry.where) - last] if part]
             own = str(Path(*parts)) if parts else ""
             label = f"{name} ({own})" if name and own else own or label
         labels.append(label if label not in labels else f"{label} {labels.count(label) + 1}")
     return labels
-
-
-def _shared(parts: Sequence[tuple[str, ...]]) -> int:
-    """Return how many parts all begin with."""
-    count = 0
-    while all(count < len(each) for each in parts) and len({each[count] for each in parts}) == 1:
-        count += 1
-    return count
 
 
 def _exists(path: Path) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.matrix.cell import Cell, CellResult
-from mobilevit_tools.models.own import short_name
+from mobilevit_tools.matrix.cell import CellResult
+from mobilevit_tools.sweep.labels import Label
 
 PARQUET = "results.parquet"
 
@@ -20,7 +20,7 @@ class Row:
 
     Attributes:
         cell: A name for people, which no other cell of the sweep has.
-        model: The model; ``net.py:build`` for one of your own.
+        model: The model; ``net.py:build`` for one of your own, with its folder where two have that name.
         variant: What else tells it from other entries of the same model: checkpoint, input size, options.
         target: The export target.
         backend: Its backend.
@@ -87,16 +87,16 @@ class Row:
     digest: str
 
 
-def row_of(result: CellResult) -> Row:
-    """Flatten a result."""
+def row_of(result: CellResult, label: Label) -> Row:
+    """Flatten a result; ``label`` is what its cell is called."""
     cell, artifact, profile, evaluation = result.cell, result.artifact, result.profile, result.evaluation
     interval = _at(profile, "latency_ms", "interval")
     low, high = interval if isinstance(interval, tuple) else (None, None)
     flags = _at(profile, "flags")
     return Row(
-        cell=label_of(cell),
-        model=short_name(cell.model),
-        variant=_variant(cell),
+        cell=label.cell,
+        model=label.model,
+        variant=label.variant,
         target=cell.target,
         backend=cell.backend,
         precision=cell.precision,
@@ -129,12 +129,6 @@ def row_of(result: CellResult) -> Row:
     )
 
 
-def label_of(cell: Cell) -> str:
-    """Return a name for people that tells a cell from every other of its sweep."""
-    variant = _variant(cell)
-    return replace(cell, model=short_name(cell.model) + (f" ({variant})" if variant else "")).name
-
-
 def write_parquet(rows: Sequence[Row], path: Path) -> None:
     """Write rows as one Parquet file, which replaces an earlier one when it is whole.
 
@@ -157,11 +151,6 @@ def write_parquet(rows: Sequence[Row], path: Path) -> None:
         partial.replace(path)
     except OSError as error:
         raise BadInputError(f"{path} cannot be written: {error.strerror}.", code="bad_output") from error
-
-
-def _variant(cell: Cell) -> str:
-    checkpoint = None if cell.checkpoint is None else Path(cell.checkpoint).name
-    return ", ".join(part for part in (checkpoint, cell.input_size, *cell.options) if part)
 
 
 def _at(value: object, *keys: str) -> object:

@@ -82,6 +82,28 @@ def test_the_last_line_of_a_cell_is_the_one_that_holds_now(tmp_path: Path) -> No
     assert digests(tmp_path) == told[:3]
 
 
+def test_rows_of_checkpoints_and_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, {"mark": "m"})
+    head, table = plan.read_text().split("[[models]]")
+    tables = []
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        for file in ("best.pth", "net.py"):
+            (tmp_path / place / file).touch()
+        tables.append(table.replace("random_weights = true", f'checkpoint = "{place}/best.pth"'))
+        tables.append(table.replace("couplformer_kct2", f"{place}/net.py:build"))
+    plan.write_text("[[models]]".join((head, *tables)))
+    rows = run(plan).rows
+    options = f"log={tmp_path}, mark=m"
+    assert [(row.model, row.variant) for row in rows] == [
+        ("couplformer_kct2", f"a/best.pth, {options}"),
+        ("a/net.py:build", options),
+        ("couplformer_kct2", f"b/best.pth, {options}"),
+        ("b/net.py:build", options),
+    ]
+    assert len({row.cell for row in rows}) == len(rows)
+
+
 def test_what_could_not_be_verified_is_finished_and_no_pass(tmp_path: Path) -> None:
     plan = write_plan(tmp_path, {"end": "not_verified"}, {})
     first = run(plan)

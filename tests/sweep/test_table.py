@@ -10,7 +10,8 @@ import pytest
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.sweep.job import Job
-from mobilevit_tools.sweep.table import Row, label_of, row_of, write_parquet
+from mobilevit_tools.sweep.labels import Label
+from mobilevit_tools.sweep.table import Row, row_of, write_parquet
 
 CELL = Cell("care_s0.imagenette", "executorch", "int8", "xnnpack", "host", threads=2)
 MEASURED = CellResult(
@@ -39,14 +40,15 @@ MEASURED = CellResult(
     evaluation={"top1": 0.75, "top5": 1, "agreement": 0.98},
     seconds=12.5,
 )
+LABEL = Label("care_s0 (best.pth)/executorch-xnnpack/int8@host", "care_s0", "best.pth")
 EMPTY = Job(replace(CELL, device=None), "e" * 64, None, 1.0).error("crashed", "It broke.", exit_code=-9)
 
 
 def test_a_measured_cell_is_one_flat_row() -> None:
-    assert asdict(row_of(MEASURED)) == {
-        "cell": "care_s0.imagenette/executorch-xnnpack/int8@host",
-        "model": "care_s0.imagenette",
-        "variant": "",
+    assert asdict(row_of(MEASURED, LABEL)) == {
+        "cell": "care_s0 (best.pth)/executorch-xnnpack/int8@host",
+        "model": "care_s0",
+        "variant": "best.pth",
         "target": "executorch",
         "backend": "xnnpack",
         "precision": "int8",
@@ -80,7 +82,7 @@ def test_a_measured_cell_is_one_flat_row() -> None:
 
 
 def test_a_cell_that_came_to_nothing_has_a_row_too() -> None:
-    row = row_of(EMPTY)
+    row = row_of(EMPTY, LABEL)
     assert (row.status, row.exit_code, row.code, row.message) == ("error", -9, "crashed", "It broke.")
     known = {"cell", "model", "variant", "target", "backend", "precision", "status", "exit_code", "code", "message"}
     known |= {"seconds", "digest"}
@@ -88,20 +90,14 @@ def test_a_cell_that_came_to_nothing_has_a_row_too() -> None:
 
 
 def test_an_interval_that_few_runs_cannot_give() -> None:
-    row = row_of(replace(MEASURED, profile={"latency_ms": {"p50": 3.5, "interval": None}}))
+    row = row_of(replace(MEASURED, profile={"latency_ms": {"p50": 3.5, "interval": None}}), LABEL)
     assert (row.p50_ms, row.low_ms, row.high_ms) == (3.5, None, None)
-
-
-def test_labels_tell_entries_of_one_model_apart() -> None:
-    cell = Cell("/home/me/nets/mine.py:build", "onnx", checkpoint="/data/best.pth", input_size="192", options=("a=1",))
-    assert label_of(cell) == "mine.py:build (best.pth, 192, a=1)/onnx/fp32"
-    assert label_of(replace(cell, checkpoint=None, input_size=None, options=())) == "mine.py:build/onnx/fp32"
 
 
 def test_parquet_keeps_values_and_types(tmp_path: Path) -> None:
     path = tmp_path / "results.parquet"
     path.write_text("an earlier one")
-    rows = [row_of(MEASURED), row_of(EMPTY)]
+    rows = [row_of(MEASURED, LABEL), row_of(EMPTY, LABEL)]
     write_parquet(rows, path)
     table = pq.read_table(path)
     assert table.to_pylist() == [asdict(row) for row in rows]
@@ -122,4 +118,4 @@ def test_parquet_keeps_values_and_types(tmp_path: Path) -> None:
 
 def test_parquet_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="cannot be written"):
-        write_parquet([row_of(EMPTY)], tmp_path / "nowhere" / "results.parquet")
+        write_parquet([row_of(EMPTY, LABEL)], tmp_path / "nowhere" / "results.parquet")
