@@ -106,7 +106,7 @@ class Collection:
             if made.kept:
                 keys.append(self._key(made.path, made.size_bytes))
             else:
-                keys.append(f"{source}: {detail}: {made.path}, {made.size_bytes}")
+                keys.append(f"{source}: {export.model}, {detail}: {made.path}, {made.size_bytes}")
                 self._entries.setdefault(keys[-1], _Entry(made.path, (*Path(source).parts, detail)))
             entry = self._entries[keys[-1]]
             entry.exported = made

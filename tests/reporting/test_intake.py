@@ -110,6 +110,18 @@ def test_cells_whose_artifacts_were_thrown_away_are_kept_apart(desk: Desk) -> No
     ]
 
 
+def test_thrown_away_artifacts_of_two_models_are_two(desk: Desk) -> None:
+    thrown = {**ENTRY, "path": "out/net_build/onnx-fp32/model.onnx", "kept": False}
+    counted = jsonable(profile(str(thrown["path"]), device="count", host=None, samples=(), instructions=9))
+    models = [f"/nets/{place}/net.py:build" for place in ("a", "b")]
+    cells = [
+        replace(cell(artifact=thrown, profile=counted), cell=Cell(model, "onnx", device="count")) for model in models
+    ]
+    desk.envelope("smoke", {"cells": cells})
+    found = read_runs(desk.runs).artifacts
+    assert [(each.model, len(each.profiles)) for each in found] == [(model, 1) for model in models]
+
+
 def test_a_failed_gate_is_a_failure_with_an_artifact(desk: Desk) -> None:
     entry = {**ENTRY, "parity": jsonable(parity(10.0, "failed", "too far"))}
     error = {"code": "gate_failed", "message": "too far.", "hint": None}
