@@ -45,9 +45,14 @@ class RemoteDevice(NativeDevice):
         self._resources: ExitStack | None = None
         self._cores: str | None = None
 
+    @property
+    def identity(self) -> str:
+        """The same for every name of one device, once it is connected; what its users wait for."""
+        return self.name
+
     @abstractmethod
     def connect(self) -> None:
-        """Make sure that the device answers, and find out what it is.
+        """Make sure that the device answers, and find out what it is; change nothing there.
 
         Raises:
             DeviceError: It does not answer, or the runner cannot run on it.
@@ -76,9 +81,9 @@ class RemoteDevice(NativeDevice):
 
     def __enter__(self) -> Self:
         with ExitStack() as resources:
-            resources.enter_context(_Lock(self.name))
             resources.callback(self.disconnect)
-            self.connect()
+            self.connect()  # only reads, and tells which device it is, whatever it was called
+            resources.enter_context(_Lock(self.identity))
             resources.callback(self._clean_quietly)
             self._stop()
             self.check(self.shell(f"mkdir -p {self.folder}"), "cannot create its folder")

@@ -20,6 +20,7 @@ from mobilevit_tools.errors import DeviceError, MissingDependencyError, UsageErr
 _DESTINATION = re.compile(
     r"(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]*@(?:[A-Za-z0-9][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:]+\]))(?::(?P<port>\d{1,5}))?"
 )
+_PORT = 22
 _CONNECTION_FAILED = 255
 _COPY_TIMEOUT_S = 600.0
 _SYNTAX = "ssh:USER@HOST[:PORT]"
@@ -36,7 +37,8 @@ class SshDevice(RemoteDevice):
     def __init__(self, host: str, port: int | None) -> None:
         super().__init__(f"ssh:{host}:{port}" if port else f"ssh:{host}")
         self._host = host.replace("[", "").replace("]", "")
-        self._port = ["-p", str(port)] if port else []
+        self._port = port or _PORT
+        self._port_option = ["-p", str(port)] if port else []  # else ssh's own configuration may name another
         self._control: Path | None = None
         self._command: list[str | Path] = []
         self._machine = self._system = ""
@@ -45,6 +47,12 @@ class SshDevice(RemoteDevice):
     def label(self) -> str:
         """The system, its architecture and the address."""
         return f"{_SYSTEMS[self._system]} {self._machine} ({self.name})"
+
+    @property
+    def identity(self) -> str:
+        """User, host and port: the usual port may be told or left away, and hosts have no case."""
+        user, _, host = self._host.partition("@")
+        return f"ssh:{user}@{host.lower()}:{self._port}"
 
     def arch(self) -> str:
         """What `connect` found."""
@@ -57,7 +65,7 @@ class SshDevice(RemoteDevice):
         self._control = Path(mkdtemp(prefix="mvt-ssh-", dir="/tmp"))
         options = ["BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=10", "ControlMaster=auto"]
         options += [f"ControlPath={self._control}/master", "ControlPersist=600"]
-        self._command = [program, *(f"-o{option}" for option in options), *self._port]
+        self._command = [program, *(f"-o{option}" for option in options), *self._port_option]
         system, _, machine = self.check(self.shell("uname -sm"), "does not describe itself").strip().partition(" ")
         if system not in _SYSTEMS:
             raise DeviceError(
@@ -135,7 +143,7 @@ class SshDevice(RemoteDevice):
         if done.code == _CONNECTION_FAILED:
             raise DeviceError(
                 f"{self.name} cannot be reached: {done.last_words.rstrip('.') or 'the connection broke'}.",
-                hint=f"This must work without a question: ssh {' '.join([*self._port, self._host])} true",
+                hint=f"This must work without a question: ssh {' '.join([*self._port_option, self._host])} true",
                 code="device_disconnected",
             )
         return done
@@ -162,7 +170,7 @@ def open_device(argument: str | None) -> SshDevice:
         UsageError: The address is malformed. Nothing that ssh could take for an option passes.
     """
     found = _DESTINATION.fullmatch(argument or "")
-    if found is None or not 0 < int(found["port"] or 22) < 65536:
+    if found is None or not 0 < int(found["port"] or _PORT) < 65536:
         raise UsageError(f"{argument or ''!r} is not where a board is.", hint=f"Give {_SYNTAX}.")
     return SshDevice(found["host"], int(found["port"]) if found["port"] else None)
 
