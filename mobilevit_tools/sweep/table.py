@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.exporters.staging import write_whole
 from mobilevit_tools.matrix.cell import CellResult
 from mobilevit_tools.sweep.labels import Label
 
@@ -145,12 +146,9 @@ def write_parquet(rows: Sequence[Row], path: Path) -> None:
             for name, hint in get_type_hints(Row).items()
         ]
     )
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema), partial)
-        partial.replace(path)
-    except OSError as error:
-        raise BadInputError(f"{path} cannot be written: {error.strerror}.", code="bad_output") from error
+    content = BytesIO()
+    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema), content)
+    write_whole(path, content.getvalue())
 
 
 def _at(value: object, *keys: str) -> object:

@@ -117,5 +117,8 @@ def test_parquet_keeps_values_and_types(tmp_path: Path) -> None:
 
 
 def test_parquet_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="cannot be written"):
-        write_parquet([row_of(EMPTY, LABEL)], tmp_path / "nowhere" / "results.parquet")
+    path = tmp_path / "results.parquet"
+    path.mkdir()
+    with pytest.raises(BadInputError, match=f"{path} cannot be written"):
+        write_parquet([row_of(EMPTY, LABEL)], path)
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
