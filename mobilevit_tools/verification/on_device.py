@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +12,11 @@ import numpy as np
 from mobilevit_tools.devices import RunRequest, open_device
 from mobilevit_tools.devices.registry import find_kind
 from mobilevit_tools.errors import DeviceError, UsageError
-from mobilevit_tools.runtimes._base import Session, UnsupportedOperatorError, numpy_type, only_input
+from mobilevit_tools.runtimes._base import Session, TensorInfo, UnsupportedOperatorError, numpy_type, only_input
 from mobilevit_tools.runtimes.registry import runtime_of
+from mobilevit_tools.verification.batches import batches
 from mobilevit_tools.verification.metrics import Distance, distance, worst
-from mobilevit_tools.verification.parity import FREE_BATCH, Parity, Reference, verify_session
+from mobilevit_tools.verification.parity import Parity, Reference, verify_session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,19 +96,17 @@ def verify_on_device(
             hint="Verify it on this machine, without --device.",
         )
     info = only_input(session)
-    arrays = [item.pixels if info.kind == "image" else item.tensor for item in inputs]
-    batch = info.shape[0] or FREE_BATCH
-    feeds = [np.repeat(array, batch, axis=0).astype(numpy_type(info)) for array in arrays if array is not None]
+    # Devices run a free batch one image at a time.
+    info = replace(info, shape=(info.shape[0] or 1, *info.shape[1:]))
+    feeds = [batch.array.astype(numpy_type(info)) for batch in batches(info, inputs)]
     with open_device(device) as opened:
         ran = opened.measure(RunRequest(artifact, np.concatenate(feeds), warmup=0, iterations=1, timeout_s=TIMEOUT_S))
-    if len(ran.outputs) != batch * len(feeds):
-        raise DeviceError(
-            f"{device} returned {len(ran.outputs)} outputs for {batch * len(feeds)} inputs.", code="bad_answer"
-        )
+    if len(ran.outputs) != (count := sum(map(len, feeds))):
+        raise DeviceError(f"{device} returned {len(ran.outputs)} outputs for {count} inputs.", code="bad_answer")
     outputs = np.split(ran.outputs, len(feeds))
     return DeviceVerification(
         ran.device,
-        verify_session(_Ran(session, outputs), reference, inputs, tolerance),
+        verify_session(_Ran(session, info, outputs), reference, inputs, tolerance),
         _apart(session, feeds, outputs),
     )
 
@@ -125,8 +124,8 @@ def _apart(session: Session, feeds: Sequence[NDArray[Any]], outputs: Sequence[ND
 class _Ran(Session):
     """An artifact that has run elsewhere: gives what came back, in the order of the inputs."""
 
-    def __init__(self, session: Session, outputs: Sequence[NDArray[Any]]) -> None:
-        self.inputs, self.outputs = session.inputs, session.outputs
+    def __init__(self, session: Session, info: TensorInfo, outputs: Sequence[NDArray[Any]]) -> None:
+        self.inputs, self.outputs = (info,), session.outputs
         self.contract, self.metadata = session.contract, session.metadata
         self._outputs = iter(outputs)
         self._session = session

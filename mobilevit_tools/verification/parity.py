@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.runtimes._base import Session, UnsupportedOperatorError, only_input
+from mobilevit_tools.verification.batches import FREE_BATCH, batches
 from mobilevit_tools.verification.metrics import Distance, distance, softmax, worst
 from mobilevit_tools.verification.tolerances import NEAR_TIE_MARGIN, Tolerance
 
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mobilevit_tools.verification.inputs import VerificationInput
-
-FREE_BATCH = 2
-"""Images per run where the batch dimension is free: a batch of 1 would not show that it was fixed."""
 
 SOFTMAX_TOLERANCE = 1e-2
 """Rounding to half precision moves a probability by less; a softmax over the wrong axis by far more."""
@@ -36,7 +35,8 @@ class InputResult:
     Attributes:
         name: The input's name.
         kind: ``photo``, ``noise`` or ``stress``.
-        distance: How far the outputs are apart; the worst output where there are several.
+        distance: How far the outputs are apart; the worst output where there are several, and the worst row where the
+            input was part of several batches.
         same_top1: Whether both sides predict the same class; None where the outputs are no logits.
         near_tie: Whether the reference's margin is too small for a changed prediction to count.
     """
@@ -125,41 +125,58 @@ def _verify_once(
     session: Session, reference: Reference, inputs: Sequence[VerificationInput], tolerance: Tolerance
 ) -> Parity:
     info = only_input(session)
-    takes_image = info.kind == "image"
-    batch = info.shape[0] or FREE_BATCH
     has_logits = session.contract is None or session.contract.output != "features"
-    results = []
-    for item in inputs:
-        array = item.pixels if takes_image else item.tensor
-        if array is None:
-            continue
-        expected = reference(item.tensor)
-        if not all(np.isfinite(output).all() for output in expected):
-            raise BadInputError(
-                "The model's own output is not finite: nothing can be compared with it.",
-                hint="Check the checkpoint; give another with --checkpoint.",
-                code="non_finite_reference",
-            )
+    has_probabilities = session.contract is not None and session.contract.output == "probabilities"
+
+    @lru_cache(maxsize=info.shape[0] or FREE_BATCH)  # inputs are in neighbouring batches
+    def expect(index: int) -> list[NDArray[Any]]:
+        return _expected(reference, inputs[index])
+
+    found: dict[int, list[InputResult]] = {}
+    for batch in batches(info, inputs):
+        expected = [expect(index) for index in batch.rows]
         try:
-            outputs = session.run(np.repeat(array, batch, axis=0))
+            outputs = session.run(batch.array)
         except UnsupportedOperatorError as error:
             return Parity(status="not_verified", reason=error.message)
-        if session.contract is not None and session.contract.output == "probabilities":
-            if len(outputs) > 1:
-                outputs, probabilities = outputs[:1], outputs[1]
-                if np.isfinite(outputs[0]).all() and not _is_softmax(probabilities, outputs[0]):
-                    return Parity(
-                        status="failed", reason=f"The probabilities on {item.name} are no softmax of the logits."
-                    )
-            else:  # the runtime cannot reach the logits
-                expected = [softmax(expected[0])]
-        if len(outputs) != len(expected):
-            return Parity(status="failed", reason=f"The artifact has {len(outputs)} outputs, not {len(expected)}.")
-        shapes = [(wanted.shape[1:], got.shape[1:]) for wanted, got in zip(expected, outputs, strict=True)]
-        if wrong := next(((wanted, got) for wanted, got in shapes if wanted != got), None):
-            return Parity(status="failed", reason=f"An output of the artifact has shape {wrong[1]}, not {wrong[0]}.")
-        results.append(_judge_input(item, expected, outputs, has_logits=has_logits))
-    return _verdict(results, tolerance)
+        probabilities = None
+        if has_probabilities and len(outputs) > 1:
+            outputs, probabilities = outputs[:1], outputs[1]
+        elif has_probabilities:  # the runtime cannot reach the logits
+            expected = [[softmax(wanted[0])] for wanted in expected]
+        if wrong := _misfit(expected, outputs):
+            return Parity(status="failed", reason=wrong)
+        if probabilities is not None and np.isfinite(outputs[0]).all() and not _is_softmax(probabilities, outputs[0]):
+            names = ", ".join(dict.fromkeys(inputs[index].name for index in batch.rows))
+            return Parity(status="failed", reason=f"The probabilities on {names} are no softmax of the logits.")
+        for row, (index, wanted) in enumerate(zip(batch.rows, expected, strict=True)):
+            pairs = [(each[0], np.asarray(got[row], np.float64)) for each, got in zip(wanted, outputs, strict=True)]
+            found.setdefault(index, []).append(_judge_row(inputs[index], pairs, has_logits=has_logits))
+    return _verdict([_together(results) for _, results in sorted(found.items())], tolerance)
+
+
+def _expected(reference: Reference, item: VerificationInput) -> list[NDArray[Any]]:
+    outputs = reference(item.tensor)
+    if not all(np.isfinite(output).all() for output in outputs):
+        raise BadInputError(
+            "The model's own output is not finite: nothing can be compared with it.",
+            hint="Check the checkpoint; give another with --checkpoint.",
+            code="non_finite_reference",
+        )
+    return outputs
+
+
+def _misfit(expected: Sequence[list[NDArray[Any]]], outputs: Sequence[NDArray[Any]]) -> str | None:
+    """Say how outputs for a batch differ in number or shape from what the reference gives for each of its images."""
+    if len(outputs) != len(expected[0]):
+        return f"The artifact has {len(outputs)} outputs, not {len(expected[0])}."
+    for wanted, got in zip(expected[0], outputs, strict=True):
+        if got.shape[1:] != wanted.shape[1:]:
+            return f"An output of the artifact has shape {got.shape[1:]}, not {wanted.shape[1:]}."
+        rows = got.shape[0] if got.ndim else 0
+        if rows != len(expected):
+            return f"An output of the artifact has a batch of {rows}, not {len(expected)}."
+    return None
 
 
 def _is_softmax(probabilities: NDArray[Any], logits: NDArray[Any]) -> bool:
@@ -167,22 +184,32 @@ def _is_softmax(probabilities: NDArray[Any], logits: NDArray[Any]) -> bool:
     return bool(expected.shape == probabilities.shape and np.abs(expected - probabilities).max() <= SOFTMAX_TOLERANCE)
 
 
-def _judge_input(
-    item: VerificationInput, expected: list[NDArray[Any]], outputs: list[NDArray[Any]], *, has_logits: bool
+def _judge_row(
+    item: VerificationInput, pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]], *, has_logits: bool
 ) -> InputResult:
-    # Every image of a batch is the same one, so each row must equal the reference's only row.
-    pairs = [
-        (wanted[0], row) for wanted, got in zip(expected, outputs, strict=True) for row in np.asarray(got, np.float64)
-    ]
-    apart = worst([distance(wanted, row) for wanted, row in pairs])
+    """Judge what an artifact gives for one image of a batch, in pairs of reference and output."""
+    apart = worst([distance(wanted, got) for wanted, got in pairs])
     if not has_logits:
         return InputResult(item.name, item.kind, apart, same_top1=None, near_tie=False)
-    wanted = pairs[0][0].astype(np.float64)
-    same = all(int(row.argmax()) == int(wanted.argmax()) for _, row in pairs)
+    wanted, got = pairs[0][0].astype(np.float64), pairs[0][1]
     second, first = np.sort(wanted)[-2:] if wanted.size > 1 else (-np.inf, wanted[0])
-    error = max((float(np.sqrt(np.mean((row - wanted) ** 2))) for _, row in pairs), default=0.0)
+    error = float(np.sqrt(np.mean((got - wanted) ** 2)))
     return InputResult(
-        item.name, item.kind, apart, same_top1=same, near_tie=bool(first - second <= NEAR_TIE_MARGIN * error)
+        item.name,
+        item.kind,
+        apart,
+        same_top1=int(got.argmax()) == int(wanted.argmax()),
+        near_tie=bool(first - second <= NEAR_TIE_MARGIN * error),
+    )
+
+
+def _together(results: Sequence[InputResult]) -> InputResult:
+    """Return the worst of what was found of one input in several batches."""
+    return replace(
+        results[0],
+        distance=worst([result.distance for result in results]),
+        same_top1=None if results[0].same_top1 is None else all(result.same_top1 for result in results),
+        near_tie=any(result.near_tie for result in results),
     )
 
 

@@ -106,7 +106,98 @@ def test_a_free_batch_is_run_with_more_than_one_image() -> None:
         return model(array)
 
     verify_session(FunctionSession(watching, batch=None), reference, inputs(), GATES["fp32"])
-    assert set(sizes) == {2}
+    assert set(sizes) == {3}
+
+
+@pytest.mark.parametrize("batch", [1, 4, None])
+@pytest.mark.parametrize("rows", [0, 1, 2, 5])
+def test_as_many_rows_as_images_are_wanted(batch: int | None, rows: int) -> None:
+    session = FunctionSession(lambda x: np.resize(model(x), (rows, 4)), batch=batch)
+    parity = verify_session(session, reference, inputs(), GATES["fp32"])
+    if rows == batch:
+        assert parity.status == "passed"
+    else:
+        assert parity.status == "failed"
+        assert parity.reason == f"An output of the artifact has a batch of {rows}, not {batch or 3}."
+
+
+def with_batch(step: Function) -> Function:
+    return lambda array: step(model(array))
+
+
+MIXED = {
+    "broadcast": with_batch(lambda rows: np.tile(rows[:1], (len(rows), 1))),
+    "shifted": with_batch(lambda rows: np.roll(rows, 1, axis=0)),
+    "reversed": with_batch(lambda rows: rows[::-1]),
+    "last two exchanged": with_batch(lambda rows: np.concatenate([rows[:-2], rows[:-3:-1]])),
+    "mixed": with_batch(lambda rows: rows + 0.01 * rows.mean(axis=0)),
+    "fixed at two": with_batch(lambda rows: np.resize(rows[:2], rows.shape)),
+}
+
+
+@pytest.mark.parametrize("batch", [2, 3, 4, None])
+@pytest.mark.parametrize("wrong", MIXED)
+def test_images_of_a_batch_that_meet_each_other_fail(wrong: str, batch: int | None) -> None:
+    parity = verify_session(FunctionSession(MIXED[wrong], batch=batch), reference, inputs(5), GATES["fp32"])
+    right = (wrong, batch) == ("fixed at two", 2)
+    assert parity.status == ("passed" if right else "failed")
+
+
+def test_every_image_is_judged_in_every_row_of_a_batch() -> None:
+    for row in range(4):
+
+        def wrong_row(array: NDArray[Any], row: int = row) -> NDArray[Any]:
+            output = model(array)
+            output[row] += 1
+            return output
+
+        parity = verify_session(FunctionSession(wrong_row, batch=4), reference, inputs(6), GATES["fp32"])
+        assert [result.name for result in parity.results] == [f"input {i}" for i in range(6)]
+        assert all((result.distance.snr_db or 0) < 80 for result in parity.results)
+
+
+def test_an_input_is_compared_with_its_own_row_only() -> None:
+    given = inputs(5)
+
+    def wrong_once(array: NDArray[Any]) -> NDArray[Any]:
+        output = model(array)
+        output[[np.array_equal(row, given[2].tensor[0]) for row in array]] += 1
+        return output
+
+    parity = verify_session(FunctionSession(wrong_once, batch=3), reference, given, GATES["fp32"])
+    assert parity.status == "failed"
+    assert [result.name for result in parity.results if (result.distance.snr_db or 0) < 80] == ["input 2"]
+
+
+@pytest.mark.parametrize(("batch", "runs"), [(1, 5), (3, 5), (None, 5)])
+def test_each_input_leads_one_run_and_the_model_runs_little_more_often(batch: int | None, runs: int) -> None:
+    given, led, asked = inputs(5), [], []
+
+    def watching(array: NDArray[Any]) -> NDArray[Any]:
+        led.append(array[:1])
+        return model(array)
+
+    def counting(array: NDArray[Any]) -> list[NDArray[Any]]:
+        asked.append(array)
+        return reference(array)
+
+    parity = verify_session(FunctionSession(watching, batch=batch), counting, given, GATES["fp32"])
+    assert parity.inputs == runs
+    assert len(led) == runs
+    assert all(np.array_equal(first, item.tensor) for first, item in zip(led, given, strict=True))
+    assert len(asked) == runs + (batch or 3) - 1
+
+
+def test_what_is_not_finite_in_one_row_is_laid_to_that_input_alone() -> None:
+    given = inputs(5)
+
+    def broken_once(array: NDArray[Any]) -> NDArray[Any]:
+        output = model(array)
+        output[[np.array_equal(row, given[2].tensor[0]) for row in array]] = np.nan
+        return output
+
+    parity = verify_session(FunctionSession(broken_once, batch=3), reference, given, GATES["fp32"])
+    assert parity.reason == "non-finite output on input 2; top-1 changed on input 2"
 
 
 def test_nan_fails_whatever_the_gate() -> None:
