@@ -43,21 +43,25 @@ class Worker:
         self._run: Callable[[], object] | None = None
 
     def load(self, path: str, threads: int) -> dict[str, object]:
-        """Import the runtime, then load the artifact; only the second is timed."""
+        """Import the runtime, then load the artifact; only the second is timed, and counted in memory."""
         if self._session is not None:
             self._run = None
             self._session.close()
         artifact = Path(path)
-        package = runtime_of(artifact).package
-        import_module(runtime_of(artifact).module)
+        runtime = runtime_of(artifact)
+        import_module(runtime.module)
+        reference = None
+        if runtime.models_system:  # a model of a runtime has no latency of its own, nor is it part of the other's
+            reference = open_session(artifact, threads=threads)
+            import_module(runtime.package)
         resident.reset_peak()
         baseline = resident.current_bytes()
         started = time.perf_counter()
-        opened = open_session(artifact, threads=threads)
-        self._session = opened.native() or opened  # a model of a runtime has no latency of its own
+        native = None if reference is None else reference.native()
+        self._session = native or reference or open_session(artifact, threads=threads)
         load_ms = (time.perf_counter() - started) * 1e3
         self._run = self._session.prepare(example_array(self._session))
-        return {"load_ms": load_ms, "baseline_memory_bytes": baseline, "versions": _versions(package)}
+        return {"load_ms": load_ms, "baseline_memory_bytes": baseline, "versions": _versions(runtime.package)}
 
     def warm_up(self, spec: dict[str, Any]) -> dict[str, object]:
         """Follow the protocol up to sampling."""

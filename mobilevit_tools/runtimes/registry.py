@@ -23,20 +23,24 @@ class Runtime:
         module: Dotted path of a module with ``open_session(path, threads) -> Session``.
         package: The importable package that it needs.
         is_folder: Whether the artifact is a folder.
+        models_system: Whether its sessions model the system's own runtime, which alone has a latency.
     """
 
     target: str
     module: str
     package: str
     is_folder: bool = False
+    models_system: bool = False
 
 
 RUNTIMES: Mapping[str, Runtime] = MappingProxyType(
     {
         ".onnx": Runtime("onnx", "mobilevit_tools.runtimes.onnx", "onnxruntime"),
         ".pte": Runtime("executorch", "mobilevit_tools.runtimes.executorch", "executorch"),
-        ".mlpackage": Runtime("coreml", "mobilevit_tools.runtimes.coreml.session", "coremltools", is_folder=True),
-        ".mlmodel": Runtime("coreml", "mobilevit_tools.runtimes.coreml.session", "coremltools"),
+        ".mlpackage": Runtime(
+            "coreml", "mobilevit_tools.runtimes.coreml.session", "coremltools", is_folder=True, models_system=True
+        ),
+        ".mlmodel": Runtime("coreml", "mobilevit_tools.runtimes.coreml.session", "coremltools", models_system=True),
     }
 )
 

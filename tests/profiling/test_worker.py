@@ -51,7 +51,7 @@ def test_sizes_that_nothing_tells_are_refused() -> None:
 
 @pytest.fixture
 def clocked(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Importing the runtime takes 7 s on this clock, loading the artifact 2 s, binding its input 4 s."""
+    """An import takes 7 s on this clock, loading the artifact 2 s, on the system's runtime 3 s, binding its input 4 s."""
     clock = SimpleNamespace(now=100.0)
     info = TensorInfo("x", (1, 3, 8, 8), "float32")
 
@@ -66,9 +66,10 @@ def clocked(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         clock.now += 7.0
         monkeypatch.setattr(worker, "open_session", take(2.0, opened))
 
+    native = session(info)
     opened = session(info)
     opened.prepare = take(4.0, lambda: None)
-    opened.native = lambda: None
+    opened.native = take(3.0, native)
     monkeypatch.setattr(worker, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     monkeypatch.setattr(worker, "import_module", import_runtime)
     monkeypatch.setattr(worker, "open_session", take(2.0 + 7.0, opened))  # loading imports what is not there yet
@@ -78,6 +79,17 @@ def clocked(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 @pytest.mark.usefixtures("clocked")
 def test_load_time_is_the_artifacts_alone(model: Path) -> None:
     assert worker.Worker(lambda: None).load(str(model), threads=1)["load_ms"] == 2000.0
+
+
+def test_load_time_and_memory_are_core_mls_alone(
+    clocked: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.mlpackage").mkdir()
+    monkeypatch.setattr(worker.resident, "current_bytes", lambda: int(clocked.now))
+    loaded = worker.Worker(lambda: None).load(str(tmp_path / "model.mlpackage"), threads=1)
+    assert loaded["load_ms"] == 3000.0
+    # The reference is open by then, and both imports are done.
+    assert loaded["baseline_memory_bytes"] == 100 + 7 + 2 + 7
 
 
 def answers(*requests: dict[str, object]) -> list[dict[str, object]]:

@@ -112,7 +112,10 @@ class NativeSession(Session):
     """An ML Program on Core ML itself, which runs on macOS only. It gives probabilities where the package does."""
 
     def __init__(self, reference: CoreMLSession) -> None:
-        self._reference = reference
+        # Without the reference itself, whose weights would stay in memory beside Core ML's own.
+        self._path = reference.program.path
+        self._results = reference.program.outputs
+        self._operators = reference.operators()
         self.inputs = reference.inputs
         self.outputs = reference.outputs
         self.contract = reference.contract
@@ -120,7 +123,7 @@ class NativeSession(Session):
         try:
             from coremltools.models import MLModel
 
-            self._model: Any = MLModel(str(reference.program.path))
+            self._model: Any = MLModel(str(self._path))
         except Exception as error:  # coremltools passes on whatever the framework raises
             raise self._failure(error) from error
 
@@ -141,8 +144,7 @@ class NativeSession(Session):
             results: Any = call()
         except Exception as error:  # as above
             raise self._failure(error) from error
-        entries = self._reference.program.outputs
-        return [self._numbers(results[entry.name], entry) for entry in entries if entry.kind != "label"]
+        return [self._numbers(results[entry.name], entry) for entry in self._results if entry.kind != "label"]
 
     def _numbers(self, value: Any, entry: Feature) -> NDArray[Any]:
         if entry.kind != "probabilities":
@@ -161,11 +163,11 @@ class NativeSession(Session):
         return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
     def _failure(self, error: Exception) -> DeviceError:
-        return DeviceError(f"Core ML failed on {self._reference.program.path.name}: {str(error).strip()[:500]}")
+        return DeviceError(f"Core ML failed on {self._path.name}: {str(error).strip()[:500]}")
 
     def operators(self) -> Mapping[str, int]:
         """Count operators by type; see the base class."""
-        return self._reference.operators()
+        return self._operators
 
     def close(self) -> None:
         """Forget Core ML's copy."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,11 @@ def test_on_macos_core_ml_runs_beside_the_reference(image_classifier: Path, monk
     monkeypatch.setattr("coremltools.models.MLModel", FakeModel)
     native = session.native()
     assert native is not None
+    assert native.operators() == session.operators()
+    weights = weakref.ref(session.program)
+    del session
+    gc.collect()
+    assert weights() is None
     assert {entry.name for entry in native.outputs} == {"classLabel", "classLabel_probs"}
     np.testing.assert_allclose(native.run(PIXELS)[0], [[1, 0.2, 0]], rtol=1e-6)
     native.prepare(PIXELS)()
