@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from mobilevit_tools.data.preprocessing import MAX_SIDE
 from mobilevit_tools.errors import UsageError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON envelope on stdout.")]
@@ -40,20 +39,6 @@ Images = Annotated[
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of one inference.")]
 Rigor = Annotated[str, typer.Option("--rigor", help="quick, default or mlperf: how many runs.")]
-
-
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """Read ``224`` or ``192x256`` as height and width.
-
-    Raises:
-        UsageError: It is neither, or out of range.
-    """
-    if text is None:
-        return None
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and 0 < int(side) <= MAX_SIDE for side in sides):
-        raise UsageError(f"{text!r} is not an input size.", hint="Write 224, or 192x256 for height x width.")
-    return int(sides[0]), int(sides[-1])
 
 
 def parse_share(text: str) -> float:

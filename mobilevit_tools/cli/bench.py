@@ -20,9 +20,9 @@ from mobilevit_tools.cli.arguments import (
     Rigor,
     Threads,
     Verbosity,
-    parse_size,
 )
 from mobilevit_tools.cli.output import command_output
+from mobilevit_tools.input_size import parse_size
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.bench import BenchResult

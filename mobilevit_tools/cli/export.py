@@ -25,12 +25,12 @@ from mobilevit_tools.cli.arguments import (
     RandomWeights,
     Verbosity,
     finite,
-    parse_size,
     photos_in,
 )
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters.registry import ALL, TARGETS
+from mobilevit_tools.input_size import parse_size
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.export import ExportedArtifact, ExportResult

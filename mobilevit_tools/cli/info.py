@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from mobilevit_tools.cli.arguments import AsJson, InputSize, Model, Options, Verbosity, parse_size
+from mobilevit_tools.cli.arguments import AsJson, InputSize, Model, Options, Verbosity
 from mobilevit_tools.cli.output import command_output
+from mobilevit_tools.input_size import parse_size
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.info import InfoResult

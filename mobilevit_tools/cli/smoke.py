@@ -19,9 +19,9 @@ from mobilevit_tools.cli.arguments import (
     Verbosity,
     finite,
     parse_share,
-    parse_size,
 )
 from mobilevit_tools.cli.output import command_output
+from mobilevit_tools.input_size import parse_size
 
 if TYPE_CHECKING:
     from mobilevit_tools.matrix.cell import CellResult

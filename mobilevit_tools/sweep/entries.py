@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from mobilevit_tools.errors import BadInputError, MvtError
+from mobilevit_tools.errors import BadInputError, MvtError, UsageError
 from mobilevit_tools.exporters.registry import TARGETS
+from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.models.options import parse_options
@@ -27,7 +28,7 @@ def template_of(entry: ModelEntry, key: str, base: Path) -> Cell:
         base: The folder to which its paths are relative.
 
     Raises:
-        BadInputError: There is no such model, option or file, or not exactly one source of weights.
+        BadInputError: There is no such model, option, input size or file, or not exactly one source of weights.
     """
     options = tuple(f"{name}={_typed(value)}" for name, value in entry.options.items())
     with keyed(f"{key}.options"):
@@ -42,14 +43,18 @@ def template_of(entry: ModelEntry, key: str, base: Path) -> Cell:
         )
     with keyed(f"{key}.checkpoint"):
         checkpoint = None if entry.checkpoint is None else existing(entry.checkpoint, base)
-    return Cell(
-        model=model,
-        target=next(iter(TARGETS)),
-        checkpoint=checkpoint,
-        random_weights=entry.random_weights,
-        input_size=None if entry.input_size is None else str(entry.input_size),
-        options=options,
-    )
+    input_size = None if entry.input_size is None else str(entry.input_size)
+    with keyed(f"{key}.input_size"):
+        parse_size(input_size)
+    with keyed(key):
+        return Cell(
+            model=model,
+            target=next(iter(TARGETS)),
+            checkpoint=checkpoint,
+            random_weights=entry.random_weights,
+            input_size=input_size,
+            options=options,
+        )
 
 
 @contextmanager
@@ -62,7 +67,8 @@ def keyed(key: str) -> Iterator[None]:
     try:
         yield
     except MvtError as error:
-        raise BadInputError(f"{key}: {error.message}", hint=error.hint, code=error.error_code) from error
+        code = "bad_plan" if error.error_code == UsageError.code else error.error_code
+        raise BadInputError(f"{key}: {error.message}", hint=error.hint, code=code) from error
 
 
 def existing(path: str, base: Path) -> str:

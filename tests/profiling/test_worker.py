@@ -51,7 +51,7 @@ def test_sizes_that_nothing_tells_are_refused() -> None:
 
 @pytest.fixture
 def clocked(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """An import takes 7 s on this clock, loading the artifact 2 s, on the system's runtime 3 s, binding its input 4 s."""
+    """Here an import takes 7 s, loading the artifact 2 s, on the system's runtime 3 s, binding its input 4 s."""
     clock = SimpleNamespace(now=100.0)
     info = TensorInfo("x", (1, 3, 8, 8), "float32")
 

@@ -191,6 +191,10 @@ def test_the_rules_that_a_refusal_proposes_are_enough(tmp_path: Path) -> None:
             {"models": [MODEL | {"options": {"not a name": 1}}]},
             "models[0].options: 'not a name=1' is not a model option.",
         ),
+        ({"models": [MODEL | {"input_size": "huge"}]}, "models[0].input_size: 'huge' is not an input size."),
+        ({"models": [MODEL | {"input_size": "1x2x3"}]}, "models[0].input_size: '1x2x3' is not an input size."),
+        ({"models": [MODEL | {"input_size": 0}]}, "models[0].input_size: '0' is not an input size."),
+        ({"models": [MODEL | {"input_size": -5}]}, "models[0].input_size: '-5' is not an input size."),
     ],
 )
 def test_what_does_not_exist_is_named_by_its_key(tmp_path: Path, changes: dict[str, object], said: str) -> None:
