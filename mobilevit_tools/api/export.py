@@ -14,7 +14,7 @@ from mobilevit_tools.api.description import contract_of, describe_model
 from mobilevit_tools.api.trade import AccuracyBound, keep_within
 from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.errors import GateError, UsageError
-from mobilevit_tools.exporters._base import Delegation, ExportSpec, load_exporter
+from mobilevit_tools.exporters._base import Delegation, ExportSpec, load_exporter, naming_refusals
 from mobilevit_tools.exporters.manifest import Manifest, ModelRecord, describe_artifact, tool_versions
 from mobilevit_tools.exporters.registry import find_target, named_targets
 from mobilevit_tools.exporters.staging import check_destination, staged_folder
@@ -348,7 +348,7 @@ def _export_one(
 
     with staged_folder(final, overwrite=overwrite) as stage:
         path = stage.folder / spec.file_name
-        with clock.step("convert", f"Converting to {spec.variant}"):
+        with clock.step("convert", f"Converting to {spec.variant}"), naming_refusals(contract.model, spec):
             lowering = exporter.lower(rewritten.module, spec, contract, path, quantization, preflight=preflight)
         clock.seconds["convert"] = round(clock.seconds["convert"] - clock.seconds.get("preflight", 0.0), 3)
         with clock.step("verify", f"Verifying {spec.variant}"), open_session(path) as session:

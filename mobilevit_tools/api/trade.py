@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobilevit_tools.api.evaluate import evaluate_session
 from mobilevit_tools.errors import GateError, UsageError
-from mobilevit_tools.exporters._base import Exporter, ExportSpec
+from mobilevit_tools.exporters._base import Exporter, ExportSpec, naming_refusals
 from mobilevit_tools.exporters.manifest import describe_artifact
 from mobilevit_tools.exporters.registry import find_target
 from mobilevit_tools.profiling.host import compare_on_host, profile_on_host
@@ -77,7 +77,7 @@ def keep_within(
         progress: Told of every step.
 
     Raises:
-        BadInputError: The photos or their labels cannot be used.
+        BadInputError: The photos or their labels cannot be used, or the converter does not take the model.
         GateError: Nothing short of keeping every operator is within the bound.
     """
     from mobilevit_tools.data.labelled import read_labelled
@@ -95,7 +95,8 @@ def keep_within(
             keep = tuple(each.weight for each in ranking[:count])
             path = Path(folder, f"{count}{suffix}")
             with progress(f"Trying {spec.variant} with {count} of {len(ranking)} operators in floating point"):
-                exporter.lower(module, spec, contract, path, replace(quantization, keep=keep))
+                with naming_refusals(contract.model, spec):
+                    exporter.lower(module, spec, contract, path, replace(quantization, keep=keep))
                 first = Path(folder, f"0{suffix}")  # what a search tries first
                 tried[count] = _judge(path, contract, photos, expected, data=bound.data, kept=count, first=first)
             return tried[count].drop <= bound.max_drop

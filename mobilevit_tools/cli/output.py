@@ -122,6 +122,8 @@ def command_output(
             if output.interrupted:
                 raise _stopped(output) from error
             output.fail(error, on_failure)
+            if verbosity >= LIBRARIES_TOO and error.__cause__ is not None:
+                traceback.print_exception(error.__cause__, file=streams.err)
             raise typer.Exit(error.exit_code) from error
         except (BrokenPipeError, typer.Exit):
             raise

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
-from mobilevit_tools.errors import MissingDependencyError, UsageError
+from mobilevit_tools.errors import BadInputError, MissingDependencyError, MvtError, UsageError
 from mobilevit_tools.exporters.registry import find_target
 from mobilevit_tools.quantization.precisions import FLOATING
 
@@ -196,3 +197,31 @@ def load_exporter(name: str) -> Exporter:
                 f"Exporting to {name} needs {package}, which is not installed.", hint=f"pip install {package}"
             )
     return cast("Exporter", import_module(target.module))
+
+
+@contextmanager
+def naming_refusals(model: str, spec: ExportSpec) -> Iterator[None]:
+    """Run a converter; whatever it raises becomes one sentence that names the model and the target.
+
+    Raises:
+        BadInputError: The converter does not take the model.
+    """
+    try:
+        yield
+    except (MvtError, OSError, MemoryError):
+        raise
+    except Exception as error:  # converters raise many unrelated types for what users' models do
+        root: BaseException = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        reason = _first_line(error) if root is error else f"{_first_line(error)} ({_first_line(root)})"
+        raise BadInputError(
+            f"{model} cannot be converted to {spec.variant}: {reason}",
+            hint="Write what it names in another way, or take another target or precision; -vv shows where the "
+            "converter gave up.",
+            code="not_convertible",
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"

@@ -25,6 +25,18 @@ def test_a_fault_is_an_internal_error(capsys: pytest.CaptureFixture[str]) -> Non
     assert "ZeroDivisionError: division by zero" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("verbosity", "traced"), [(0, False), (1, False), (2, True)])
+def test_what_a_library_raised_is_traced_when_libraries_are_asked_for(
+    capsys: pytest.CaptureFixture[str], verbosity: int, traced: bool
+) -> None:
+    with pytest.raises(typer.Exit) as caught, command_output("export", verbosity=verbosity):
+        raise BadInputError("The model cannot be converted.") from NotImplementedError("no such operator")
+    assert caught.value.exit_code == ExitCode.BAD_INPUT
+    told = capsys.readouterr().err
+    assert "error: The model cannot be converted." in told
+    assert ("NotImplementedError: no such operator" in told) == traced
+
+
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP])
 def test_a_path_that_nothing_can_reach_is_bad_input(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as caught, command_output("export", as_json=True):
