@@ -108,10 +108,12 @@ class _Clock:
 
     @contextmanager
     def step(self, name: str, text: str) -> Iterator[None]:
-        started = time.perf_counter()
+        """Time a step, without the steps inside it."""
+        started, others = time.perf_counter(), sum(self.seconds.values())
         with self.progress(text):
             yield
-        self.seconds[name] = round(time.perf_counter() - started, 3)
+        inside = sum(self.seconds.values()) - others
+        self.seconds[name] = round(time.perf_counter() - started - inside, 3)
 
     def whole(self) -> dict[str, float]:
         """Return the seconds by step, with what no step has and their sum."""
@@ -321,6 +323,19 @@ def _export_one(
         exporter = load_exporter(spec.target)
     with clock.step("rewrite", f"Rewriting for {spec.deployment}, and proving it"):
         rewritten = _rewrite(loaded, spec)
+    inputs = build_inputs(contract.preprocessing, verification_photos() if images is None else images)
+    reference = torch_reference(loaded.module)
+    preflights: list[Preflight] = []
+
+    def preflight(program: ExportedProgram) -> tuple[str, ...]:
+        from mobilevit_tools.precision.preflight import run_preflight
+
+        if not preflights:  # all that a search tries is made of one program
+            started = time.perf_counter()
+            preflights.append(run_preflight(program, contract, reference, inputs, spec.fp16_keep))
+            clock.seconds["preflight"] = round(time.perf_counter() - started, 3)
+        return preflights[-1].names
+
     if bound is not None and quantization is not None:
         with clock.step("search", f"Searching for what {spec.variant} must keep in floating point"):
             quantization = keep_within(
@@ -331,26 +346,14 @@ def _export_one(
                 spec=spec,
                 contract=contract,
                 num_classes=loaded.num_classes,
-                reference=torch_reference(loaded.module),
+                reference=reference,
+                preflight=preflight,
                 progress=progress,
             )
-    inputs = build_inputs(contract.preprocessing, verification_photos() if images is None else images)
-    reference = torch_reference(loaded.module)
-    preflights: list[Preflight] = []
-
-    def preflight(program: ExportedProgram) -> tuple[str, ...]:
-        from mobilevit_tools.precision.preflight import run_preflight
-
-        started = time.perf_counter()
-        preflights.append(run_preflight(program, contract, reference, inputs, spec.fp16_keep))
-        clock.seconds["preflight"] = round(time.perf_counter() - started, 3)
-        return preflights[-1].names
-
     with staged_folder(final, overwrite=overwrite) as stage:
         path = stage.folder / spec.file_name
         with clock.step("convert", f"Converting to {spec.variant}"), naming_refusals(contract.model, spec):
             lowering = exporter.lower(rewritten.module, spec, contract, path, quantization, preflight=preflight)
-        clock.seconds["convert"] = round(clock.seconds["convert"] - clock.seconds.get("preflight", 0.0), 3)
         with clock.step("verify", f"Verifying {spec.variant}"), open_session(path) as session:
             parity = verify_session(session, reference, inputs, GATES[spec.precision])
         if parity.status == "failed":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobilevit_tools.api.evaluate import evaluate_session
 from mobilevit_tools.errors import GateError, UsageError
-from mobilevit_tools.exporters._base import Exporter, ExportSpec, naming_refusals
+from mobilevit_tools.exporters._base import Exporter, ExportSpec, Preflight, naming_refusals
 from mobilevit_tools.exporters.manifest import describe_artifact
 from mobilevit_tools.exporters.registry import find_target
 from mobilevit_tools.profiling.host import compare_on_host, profile_on_host
@@ -58,6 +58,7 @@ def keep_within(
     contract: Contract,
     num_classes: int,
     reference: Reference,
+    preflight: Preflight | None,
     progress: Progress,
 ) -> Quantization:
     """Return ``quantization`` with the fewest operators kept that keeps the loss of accuracy within ``bound``.
@@ -74,6 +75,7 @@ def keep_within(
         contract: The artifact's contract.
         num_classes: The class count.
         reference: The PyTorch float32 model.
+        preflight: Tells what must not compute in half precision, as for the artifact itself.
         progress: Told of every step.
 
     Raises:
@@ -96,7 +98,7 @@ def keep_within(
             path = Path(folder, f"{count}{suffix}")
             with progress(f"Trying {spec.variant} with {count} of {len(ranking)} operators in floating point"):
                 with naming_refusals(contract.model, spec):
-                    exporter.lower(module, spec, contract, path, replace(quantization, keep=keep))
+                    exporter.lower(module, spec, contract, path, replace(quantization, keep=keep), preflight=preflight)
                 first = Path(folder, f"0{suffix}")  # what a search tries first
                 tried[count] = _judge(path, contract, photos, expected, data=bound.data, kept=count, first=first)
             return tried[count].drop <= bound.max_drop

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from torch.export import ExportedProgram
 
 from mobilevit_tools.api import trade
 from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.exporters import onnx
-from mobilevit_tools.exporters._base import ExportSpec
+from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.profiling import host
 from mobilevit_tools.profiling.protocol import LatencySpec
 from mobilevit_tools.progress import silent
@@ -57,7 +59,7 @@ def photos(tmp_path: Path) -> Path:
     return root
 
 
-def _keep_within(max_drop: float, photos: Path) -> Quantization:
+def _keep_within(max_drop: float, photos: Path, preflight: Preflight | None = None) -> Quantization:
     net = _damaged()
     plan = plan_quantization("onnx", "int8-weight", None)
     assert plan is not None
@@ -70,6 +72,7 @@ def _keep_within(max_drop: float, photos: Path) -> Quantization:
         contract=replace(CONTRACT, labels=LABELS),
         num_classes=CLASSES,
         reference=torch_reference(net),
+        preflight=preflight,
         progress=silent,
     )
 
@@ -103,3 +106,21 @@ def test_a_generous_bound_keeps_nothing(photos: Path) -> None:
 def test_a_bound_that_cannot_be_met_is_a_failed_gate(photos: Path) -> None:
     with pytest.raises(GateError, match="only where nothing is quantized"):
         _keep_within(-1.0, photos)
+
+
+@pytest.mark.usefixtures("_untimed")
+def test_what_is_tried_keeps_in_float32_what_the_artifact_does(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def lower(*arguments: Any, preflight: Preflight | None = None) -> Lowering:
+        asked.append(preflight)
+        return honest(*arguments, preflight=preflight)
+
+    honest = onnx.lower
+    monkeypatch.setattr(onnx, "lower", lower)
+
+    def preflight(_: ExportedProgram) -> tuple[str, ...]:
+        return ()
+
+    _keep_within(100.0, photos, preflight)
+    assert asked == [preflight]
