@@ -105,7 +105,7 @@ class BrowserDevice(Device):
                     if monotonic() > end:
                         raise DeviceError(
                             f"The browser did not end within {timeout_s:g} s and was stopped.",
-                            hint="Raise the time limit, or ask for fewer runs.",
+                            hint="`mvt profile --rigor quick` runs it least often; if that hangs, too, it is stuck.",
                             code="device_hangs",
                         ) from None
         return answers

@@ -54,7 +54,7 @@ class IphoneDevice(Device):
         except TimeoutError as error:
             raise DeviceError(
                 f"{self.name} did not end within {request.timeout_s:g} s and was stopped.",
-                hint="Raise the time limit; the first run also builds and installs an app.",
+                hint="Run it again: the first run also builds and installs an app.",
                 code="device_hangs",
             ) from error
         except Exception as error:  # coremltools raises whatever Xcode's tools made it raise

@@ -117,7 +117,7 @@ class NativeDevice(Device):
         if done.code is None:
             raise DeviceError(
                 f"The runner on {self.name} did not end within {request.timeout_s:g} s and was stopped.",
-                hint="Raise the time limit, or ask for fewer runs.",
+                hint="`mvt profile --rigor quick` runs it least often; if that hangs, too, it is stuck.",
                 code="device_hangs",
             )
         said = [line.removeprefix(_SAYS) for line in done.stderr.splitlines() if line.startswith(_SAYS)]

@@ -20,7 +20,7 @@ from mobilevit_tools.profiling.statistics import summarize
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.runtimes._base import only_input, seeded_noise
 from mobilevit_tools.runtimes.registry import open_session, runtime_of
-from mobilevit_tools.verification.metrics import Distance, distance
+from mobilevit_tools.verification.metrics import Distance, distance, worst
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,9 @@ CHECKED_INPUTS = 3
 PILOT_RUNS = 10
 ROUNDS = 10
 """Turns of each artifact where several are measured; each loads and warms up anew, and gives one ratio."""
-MAX_RUNS = 100_000
+MIN_TIMEOUT_S = 600.0
+PATIENCE = 3
+"""How many times as long as the pilot lets expect a run may take before it counts as hung."""
 MIN_SNR_DB = 60.0
 """Two processors differ in the order of their sums, far above this; a wrong kernel is far below."""
 MIN_SNR_DB_CORE_ML = 40.0
@@ -47,8 +49,8 @@ def profile_on_device(
 ) -> tuple[ProfileResult, ...]:
     """Measure one artifact, or several in turns.
 
-    A short pilot run checks the outputs and finds out how many runs make the preset's seconds. Several artifacts take
-    ``ROUNDS`` turns of equally many runs each.
+    A short pilot run finds out how many runs make the preset's seconds. Several artifacts take ``ROUNDS`` turns of
+    equally many runs each. The outputs of every run are checked.
 
     Args:
         device: As in ``--device``; see :data:`mobilevit_tools.devices.DEVICES`.
@@ -76,22 +78,21 @@ def profile_on_device(
         expected.append(outputs)
     with open_device(device) as opened:
         pilots = []
-        for request in requests:
+        differences: list[list[Distance]] = []
+        for request, wanted in zip(requests, expected, strict=True):
             with progress(f"Running {request.artifact.name} on {device}"):
                 pilots.append(opened.measure(request))
-        differences = [
-            _check(request.artifact, device, pilot, wanted)
-            for request, pilot, wanted in zip(requests, pilots, expected, strict=True)
-        ]
+            differences.append([_check(request.artifact, device, pilots[-1], wanted)])
         runs: list[list[RunResult]] = [[] for _ in artifacts]
         rounds = ROUNDS if len(artifacts) > 1 else 1
         plans = [] if opened.emulated else _plans(requests, pilots, spec, rounds)
         for turn in range(rounds):
-            for plan, results in zip(plans, runs, strict=False):
+            for plan, results, wanted, apart in zip(plans, runs, expected, differences, strict=False):
                 with progress(f"Measuring {plan.artifact.name} on {device}, {turn + 1} of {rounds}"):
                     results.append(opened.measure(plan))
+                apart.append(_check(plan.artifact, device, results[-1], wanted))
     return tuple(
-        _result(request, rigor, pilot=pilot, runs=results, difference=apart)
+        _result(request, rigor, pilot=pilot, runs=results, difference=worst(apart))
         for request, pilot, results, apart in zip(requests, pilots, runs, differences, strict=True)
     )
 
@@ -114,15 +115,15 @@ def _on_this_machine(artifact: Path, threads: int) -> tuple[NDArray[Any], NDArra
     return np.concatenate(batches), np.concatenate(outputs)
 
 
-def _check(artifact: Path, device: str, pilot: RunResult, expected: NDArray[Any]) -> Distance:
-    if pilot.outputs.shape != expected.shape:
-        raise GateError(f"{artifact} gives {pilot.outputs.shape} on {device}, and {expected.shape} on this machine.")
+def _check(artifact: Path, device: str, result: RunResult, expected: NDArray[Any]) -> Distance:
+    if result.outputs.shape != expected.shape:
+        raise GateError(f"{artifact} gives {result.outputs.shape} on {device}, and {expected.shape} on this machine.")
     if not np.isfinite(expected).all():
         raise GateError(
             f"{artifact} gives values that are not finite on this machine: its speed means nothing.",
             hint="Run `mvt verify` on it, and try another precision.",
         )
-    apart = distance(expected, pilot.outputs)
+    apart = distance(expected, result.outputs)
     least = MIN_SNR_DB_CORE_ML if runtime_of(artifact).target == "coreml" else MIN_SNR_DB
     if not apart.finite or apart.snr_db is None or apart.snr_db < least:
         raise GateError(
@@ -136,18 +137,20 @@ def _check(artifact: Path, device: str, pilot: RunResult, expected: NDArray[Any]
 def _plans(
     requests: Sequence[RunRequest], pilots: Sequence[RunResult], spec: LatencySpec, rounds: int
 ) -> list[RunRequest]:
-    """Plan the runs of one turn: the slower an artifact the fewer warm it up, and all are timed equally often."""
+    """Plan the runs of one turn: the slower an artifact the fewer warm it up, and all are timed equally often.
+
+    As on the host, artifacts that take turns share the seconds that they have together.
+    """
     medians = [max(median(pilot.timing.samples_ms), 1e-3) for pilot in pilots if pilot.timing is not None]
-    runs = max(spec.min_runs, *(math.ceil(spec.min_seconds * 1e3 / milliseconds) for milliseconds in medians))
-    return [
-        replace(
-            request,
-            warmup=min(MAX_RUNS, max(spec.warmup_calls, math.ceil(spec.warmup_seconds * 1e3 / milliseconds))),
-            iterations=min(MAX_RUNS, math.ceil(runs / rounds)),
-            per_op=False,
-        )
-        for request, milliseconds in zip(requests, medians, strict=True)
-    ]
+    runs = max(spec.min_runs, math.ceil(len(medians) * spec.min_seconds * 1e3 / sum(medians)))
+    plans = []
+    for request, milliseconds in zip(requests, medians, strict=True):
+        warmup = max(spec.warmup_calls, math.ceil(spec.warmup_seconds * 1e3 / milliseconds))
+        iterations = math.ceil(runs / rounds)
+        expected_s = (warmup + iterations + CHECKED_INPUTS) * milliseconds / 1e3
+        timeout_s = max(MIN_TIMEOUT_S, PATIENCE * expected_s)
+        plans.append(replace(request, warmup=warmup, iterations=iterations, per_op=False, timeout_s=timeout_s))
+    return plans
 
 
 def _result(
@@ -164,7 +167,7 @@ def _result(
     flags = {flag for run in runs for flag in run.flags}
     if any(not is_steady(timing.warmup_ms, spec) for timing in timings):
         flags.add("not_steady")
-    if any(drifts(timing.samples_ms) for timing in timings):
+    if drifts(samples):
         flags.add("drift")
     resident = [run.maxrss_bytes for run in runs if run.maxrss_bytes is not None]
     return ProfileResult(

@@ -2,13 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import pytest
 
-from mobilevit_tools.errors import UsageError
+from mobilevit_tools.devices import Device, Readiness, RunRequest, RunResult
+from mobilevit_tools.devices._base import Timing
+from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.profiling import device
-from mobilevit_tools.profiling.device import profile_on_device
+from mobilevit_tools.profiling.device import PILOT_RUNS, ROUNDS, profile_on_device
+from mobilevit_tools.profiling.host import latency_spec
+from mobilevit_tools.runtimes.registry import open_session
+
+Pace = Callable[[Path, int, int], float]
+"""The milliseconds of a run, by artifact, by how often it was measured before, and by the run's number."""
+
+
+class FakeDevice(Device):
+    """Computes what this machine computes; how long that took, a function says."""
+
+    name = "fake"
+
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
+        self.requests: list[RunRequest] = []
+
+    def probe(self) -> Readiness:
+        return Readiness(self.name, ready=True, detail="Ready.")
+
+    def measure(self, request: RunRequest) -> RunResult:
+        turn = sum(each.artifact == request.artifact for each in self.requests)
+        self.requests.append(request)
+        warmup = tuple(self.pace(request.artifact, turn, 0) for _ in range(request.warmup))
+        samples = tuple(self.pace(request.artifact, turn, number) for number in range(request.iterations))
+        with open_session(request.artifact) as session:
+            outputs = session.run(request.inputs)[0]
+        return RunResult("Fake (1)", outputs, Timing(1.0, warmup, samples), None, None, request.threads)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+    """The device that is opened, whatever its name: each run takes 100 ms."""
+    made = FakeDevice(lambda *_: 100.0)
+    monkeypatch.setattr(device, "open_device", lambda _: made)
+    return made
+
+
+@pytest.fixture
+def other(model: Path) -> Path:
+    copy = model.with_name("other.onnx")
+    copy.write_bytes(model.read_bytes())
+    return copy
 
 
 def test_core_ml_takes_no_thread_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,3 +69,60 @@ def test_core_ml_takes_no_thread_count(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(device, "open_session", lambda *_, **__: pytest.fail("it computed"))
     with pytest.raises(UsageError, match="threads of its own"):
         profile_on_device("ssh:me@mac", [package], threads=2)
+
+
+@pytest.mark.parametrize(("milliseconds", "rigor"), [(100.0, "quick"), (2000.0, "mlperf"), (9000.0, "quick")])
+def test_a_slow_artifact_gets_the_time_that_its_runs_take(
+    fake: FakeDevice, model: Path, milliseconds: float, rigor: str
+) -> None:
+    fake.pace = lambda *_: milliseconds
+    (result,) = profile_on_device("fake", [model], rigor=rigor)
+    pilot, plan = fake.requests
+    assert (pilot.iterations, plan.iterations) == (PILOT_RUNS, len(result.samples_ms))
+    assert len(result.samples_ms) >= latency_spec(rigor).min_runs
+    assert plan.timeout_s >= max(600, 2 * milliseconds / 1e3 * (plan.warmup + plan.iterations))
+    assert plan.timeout_s < max(601, 6 * milliseconds / 1e3 * (plan.warmup + plan.iterations))
+
+
+def test_a_fast_artifact_gets_the_runs_that_its_seconds_take(fake: FakeDevice, model: Path) -> None:
+    fake.pace = lambda *_: 0.05
+    (result,) = profile_on_device("fake", [model])
+    assert sum(result.samples_ms) >= 0.999 * latency_spec("default").min_seconds * 1e3
+
+
+def test_a_comparison_gives_both_equally_many_runs_and_together_the_seconds_of_two(
+    fake: FakeDevice, model: Path, other: Path
+) -> None:
+    fake.pace = lambda artifact, *_: 40.0 if artifact == model else 0.1
+    slow, fast = profile_on_device("fake", [model, other])
+    spec = latency_spec("default")
+    assert len(slow.samples_ms) == len(fast.samples_ms) >= spec.min_runs
+    seconds = sum(slow.samples_ms + fast.samples_ms) / 1e3
+    assert 2 * spec.min_seconds <= seconds < 2 * spec.min_seconds + 1
+
+
+def test_a_device_that_gets_slower_from_turn_to_turn_drifts(fake: FakeDevice, model: Path, other: Path) -> None:
+    fake.pace = lambda _, turn, __: 100.0 * 1.02**turn
+    assert [result.flags for result in profile_on_device("fake", [model, other], rigor="quick")] == [("drift",)] * 2
+
+
+def test_turns_that_each_begin_fast_are_no_drift(fake: FakeDevice, model: Path, other: Path) -> None:
+    fake.pace = lambda _, __, number: 100.0 if number < 2 else 106.0
+    results = profile_on_device("fake", [model, other])
+    assert [result.flags for result in results] == [()] * 2
+
+
+@pytest.mark.parametrize("wrong", [0, 1, ROUNDS])
+def test_the_outputs_of_every_turn_are_checked(
+    fake: FakeDevice, model: Path, other: Path, monkeypatch: pytest.MonkeyPatch, wrong: int
+) -> None:
+    honest = fake.measure
+
+    def measure(request: RunRequest) -> RunResult:
+        turn = sum(each.artifact == request.artifact for each in fake.requests)
+        result = honest(request)
+        return replace(result, outputs=1.01 * result.outputs) if turn == wrong else result
+
+    monkeypatch.setattr(fake, "measure", measure)
+    with pytest.raises(GateError, match=r"small\.onnx computes something else on fake"):
+        profile_on_device("fake", [model, other], rigor="quick")
