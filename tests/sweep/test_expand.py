@@ -202,6 +202,12 @@ def test_what_does_not_exist_is_named_by_its_key(tmp_path: Path, changes: dict[s
     assert said in refusal(tmp_path, **changes).message
 
 
+def test_a_usage_error_within_a_plan_is_the_plan_s(tmp_path: Path) -> None:
+    error = refusal(tmp_path, models=[MODEL | {"input_size": "huge"}])
+    assert (error.exit_code, error.error_code) == (3, "bad_plan")
+    assert refusal(tmp_path, targets=["onxx"]).error_code == "unknown_target"
+
+
 @pytest.mark.skipif("coreml" in HOST_TARGETS, reason="this system has a runtime with times for Core ML")
 def test_core_ml_has_no_latency_here(tmp_path: Path) -> None:
     assert "coreml artifacts do not run on host." in refusal(tmp_path, targets=["coreml"], devices=["host"]).message
