@@ -13,7 +13,7 @@ from mobilevit_tools.api.profile import compare, profile
 from mobilevit_tools.devices.registry import HOST_TARGETS
 from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.exporters._base import DEPLOYMENT_TARGETS
-from mobilevit_tools.exporters.registry import TARGETS, find_target
+from mobilevit_tools.exporters.registry import TARGETS, find_target, named_targets
 from mobilevit_tools.profiling.host import latency_spec
 from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.progress import Counter, Progress, silent, uncounted
@@ -99,11 +99,10 @@ def bench_precisions(
         raise UsageError(
             f"There is no precision named {', '.join(sorted(unknown))}.", hint=f"There are {', '.join(PRECISIONS)}."
         )
-    for name in targets:
-        find_target(name)
+    names = named_targets(targets)
     rows: list[PrecisionRow] = []
     with TemporaryDirectory(prefix="mvt-bench-") as folder:
-        for target in targets:
+        for target in names:
             fp32: ExportedArtifact | None = None
             for precision in (each for each in find_target(target).precisions if each in wanted):
                 artifact = _export(

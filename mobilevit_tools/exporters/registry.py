@@ -95,7 +95,7 @@ def find_target(name: str) -> Target:
 
 
 def named_targets(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the targets that are asked for, those of every target where one name is ``all``.
+    """Return the names of the targets that are asked for, each once; those of every target where one is ``all``.
 
     Raises:
         UsageError: There is no such target, also beside ``all``.
@@ -103,4 +103,4 @@ def named_targets(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name != ALL:
             find_target(name)
-    return tuple(TARGETS) if ALL in names else tuple(names)
+    return tuple(TARGETS) if ALL in names else tuple(dict.fromkeys(names))

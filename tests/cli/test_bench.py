@@ -83,7 +83,8 @@ def trained(tmp_path: Path) -> tuple[Path, Path]:
 def test_a_model_in_every_precision_that_was_asked_for(mvt: Mvt, trained: tuple[Path, Path]) -> None:
     checkpoint, listed = map(str, trained)
     data = ("--checkpoint", checkpoint, "--calibration", str(trained[1].parent), "--eval", listed)
-    ran = mvt("bench", "precisions", SMALL, *data, "-t", "onnx", "--precision", "int8", "--rigor", "quick", "--json")
+    asked = ("-t", "onnx", "-t", "onnx", "--precision", "int8")
+    ran = mvt("bench", "precisions", SMALL, *data, *asked, "--rigor", "quick", "--json")
     assert ran.code == 0
     # What the quantizer prints stays away from a process's own stdout, but not from a test's.
     fp32, int8 = json.loads(ran.out.splitlines()[-1])["result"]["rows"]

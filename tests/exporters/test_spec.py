@@ -8,7 +8,7 @@ import pytest
 
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import ExportSpec, load_exporter
-from mobilevit_tools.exporters.registry import TARGETS, find_target
+from mobilevit_tools.exporters.registry import TARGETS, find_target, named_targets
 from mobilevit_tools.runtimes.registry import RUNTIMES
 
 
@@ -43,3 +43,8 @@ def test_the_first_backend_is_the_default() -> None:
 def test_every_target_has_an_exporter_and_a_runtime(name: str) -> None:
     assert callable(load_exporter(name).lower)
     assert RUNTIMES[find_target(name).suffix].target == name
+
+
+def test_a_target_that_is_named_twice_is_one() -> None:
+    assert named_targets(["coreml", "onnx", "coreml"]) == ("coreml", "onnx")
+    assert named_targets(["onnx", "all"]) == tuple(TARGETS)
