@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +56,22 @@ def parse_share(text: str) -> float:
     if not 0 <= share < float("inf"):
         raise UsageError(f"{text!r} is not a share.", hint="Write 2% or 0.02.")
     return share
+
+
+def check_bounds(bounded: str, given: object, bounds: Mapping[str, object]) -> None:
+    """Refuse bounds on what is not asked for: a check that never runs would look like one that passed.
+
+    Args:
+        bounded: The option without which the bounds mean nothing.
+        given: Its value; None where it is not given.
+        bounds: The values of the options that bound it, by name; None where one is not given.
+
+    Raises:
+        UsageError: A bound is given, and what it bounds is not.
+    """
+    for option, value in bounds.items():
+        if given is None and value is not None:
+            raise UsageError(f"{option} bounds nothing without {bounded}.", hint=f"Add {bounded}, or leave it out.")
 
 
 def finite(value: float | None) -> float | None:

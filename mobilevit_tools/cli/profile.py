@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mobilevit_tools.cli.arguments import Artifact, AsJson, Rigor, Threads, Verbosity, parse_share
+from mobilevit_tools.cli.arguments import Artifact, AsJson, Rigor, Threads, Verbosity, check_bounds, parse_share
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import GateError, UsageError
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mobilevit_tools.devices import OperatorTime
     from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
     from mobilevit_tools.profiling.statistics import LatencySummary
+
+MAX_REGRESS = "2%"
 
 
 def profile(
@@ -33,13 +35,17 @@ def profile(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what --trace names.")] = False,
     compare: Annotated[Path | None, typer.Option("--compare", help="Another artifact, measured in turns.")] = None,
     against: Annotated[Path | None, typer.Option("--against", help="An earlier `mvt profile --json`.")] = None,
-    max_regress: Annotated[str, typer.Option("--max-regress", help="Exit 4 when slower by more.")] = "2%",
+    max_regress: Annotated[
+        str | None,
+        typer.Option("--max-regress", help=f"Exit 4 when slower than --against by more. Default: {MAX_REGRESS}."),
+    ] = None,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
     """Measure an artifact: latency with an interval, load time, memory, instructions or operators."""
     with command_output("profile", as_json=as_json, verbosity=verbose, on_failure=render) as output:
-        allowed = parse_share(max_regress)
+        check_bounds("--against", against, {"--max-regress": max_regress})
+        allowed = parse_share(MAX_REGRESS if max_regress is None else max_regress)
         if compare is not None and (per_op or overwrite or trace is not None or against is not None):
             raise UsageError("--compare measures two artifacts and nothing else.", hint="Leave the other options out.")
         from mobilevit_tools.api import profile as measuring

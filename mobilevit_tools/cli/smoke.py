@@ -17,6 +17,7 @@ from mobilevit_tools.cli.arguments import (
     InputSize,
     RandomWeights,
     Verbosity,
+    check_bounds,
     finite,
     parse_share,
 )
@@ -65,19 +66,24 @@ def smoke(
     baseline: Annotated[
         Path | None, typer.Option("--baseline", help="What an earlier run wrote with -o; exit 4 on a regression.")
     ] = None,
-    max_size_growth: Annotated[str, typer.Option("--max-size-growth", help="Allowed of an artifact's size.")] = "2%",
+    max_size_growth: Annotated[
+        str | None, typer.Option("--max-size-growth", help="Allowed of an artifact's size. Default: 2%.")
+    ] = None,
     max_snr_loss: Annotated[
-        float, typer.Option("--max-snr-loss", min=0, callback=finite, help="Allowed decibels of parity.")
-    ] = 6.0,
+        float | None,
+        typer.Option("--max-snr-loss", min=0, callback=finite, help="Allowed decibels of parity. Default: 6."),
+    ] = None,
     max_new_calls: Annotated[
-        int, typer.Option("--max-new-calls", min=0, help="Allowed calls into the backend, more than before.")
-    ] = 0,
+        int | None,
+        typer.Option("--max-new-calls", min=0, help="Allowed calls into the backend, more than before. Default: 0."),
+    ] = None,
     max_new_outside: Annotated[
-        int, typer.Option("--max-new-outside", min=0, help="Allowed operators outside it, more than before.")
-    ] = 0,
+        int | None,
+        typer.Option("--max-new-outside", min=0, help="Allowed operators outside it, more than before. Default: 0."),
+    ] = None,
     max_instruction_growth: Annotated[
-        str, typer.Option("--max-instruction-growth", help="Allowed of an instruction count.")
-    ] = "2%",
+        str | None, typer.Option("--max-instruction-growth", help="Allowed of an instruction count. Default: 2%.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the result there as JSON, whether it passes or not.")
     ] = None,
@@ -94,10 +100,28 @@ def smoke(
     """
     with command_output("smoke", as_json=as_json, verbosity=verbose, on_failure=_render) as out:
         parse_size(input_size)
+        bounds = {
+            "--max-size-growth": max_size_growth,
+            "--max-snr-loss": max_snr_loss,
+            "--max-new-calls": max_new_calls,
+            "--max-new-outside": max_new_outside,
+            "--max-instruction-growth": max_instruction_growth,
+        }
+        check_bounds("--baseline", baseline, bounds)
         from mobilevit_tools.api.smoke import smoke as run
         from mobilevit_tools.cli.tables import verdict
         from mobilevit_tools.matrix.baseline import Margins
 
+        default = Margins()
+        margins = Margins(
+            size=default.size if max_size_growth is None else parse_share(max_size_growth),
+            snr_db=default.snr_db if max_snr_loss is None else max_snr_loss,
+            calls=default.calls if max_new_calls is None else max_new_calls,
+            outside=default.outside if max_new_outside is None else max_new_outside,
+            instructions=default.instructions
+            if max_instruction_growth is None
+            else parse_share(max_instruction_growth),
+        )
         summary = os.environ.get(SUMMARY_VARIABLE)
 
         def finished(result: CellResult, number: int, total: int) -> None:
@@ -121,13 +145,7 @@ def smoke(
             calibration_size=calibration_size,
             timeout_s=timeout,
             baseline=baseline,
-            margins=Margins(
-                size=parse_share(max_size_growth),
-                snr_db=max_snr_loss,
-                calls=max_new_calls,
-                outside=max_new_outside,
-                instructions=parse_share(max_instruction_growth),
-            ),
+            margins=margins,
             output=output,
             junit=junit,
             summary=Path(summary) if summary else None,

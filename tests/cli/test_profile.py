@@ -95,6 +95,7 @@ def test_what_is_not_finite_has_no_speed(mvt: Mvt, overflowing: Path) -> None:
 def no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing may be measured before all is known that can be refused."""
     monkeypatch.setattr("mobilevit_tools.api.profile.profile_on_host", lambda *_, **__: pytest.fail("it measured"))
+    monkeypatch.setattr("mobilevit_tools.api.profile.compare", lambda *_, **__: pytest.fail("it measured"))
 
 
 @pytest.mark.usefixtures("no_measurement")
@@ -122,7 +123,7 @@ def test_what_cannot_be_used_is_said_before_anything_is_measured(
     ("arguments", "code"),
     [
         (["--device", "countt"], "unknown_device"),
-        (["--max-regress", "lots"], "usage"),
+        (["--max-regress", "lots", "--against", "mine.json"], "usage"),
         (["--rigor", "bogus"], "usage"),
         (["--device", "count", "--per-op"], "usage"),
         (["--device", "count", "--threads", "2"], "usage"),
@@ -132,6 +133,16 @@ def test_what_cannot_be_used_is_said_before_anything_is_measured(
 def test_misuse(mvt: Mvt, exported: Path, arguments: list[str], code: str) -> None:
     ran = mvt("profile", exported / "onnx-fp32/model.onnx", *arguments, "--json")
     assert (ran.code, ran.envelope["error"]["code"]) == (2, code)
+
+
+@pytest.mark.usefixtures("no_measurement")
+@pytest.mark.parametrize("other", [[], ["--compare", "{artifact}"]])
+def test_a_bound_on_a_regression_against_nothing_is_refused(mvt: Mvt, exported: Path, other: list[str]) -> None:
+    artifact = exported / "onnx-fp32/model.onnx"
+    ran = mvt("profile", artifact, *(each.format(artifact=artifact) for each in other), "--max-regress", "1%", "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (2, "usage")
+    assert "--max-regress" in ran.envelope["error"]["message"]
+    assert "--against" in ran.envelope["error"]["message"]
 
 
 def test_an_emulated_device_prints_no_latency(mvt: Mvt, exported: Path) -> None:

@@ -98,9 +98,9 @@ def test_a_matrix_with_a_crash_then_a_baseline(
         (["care_s0", "care_s1", "--checkpoint", "w.pth"], 2, "usage"),
         (["--random-weights"], 2, "usage"),
         (["care_s0", "--baseline", "nowhere.json"], 3, "bad_baseline"),
-        (["--max-size-growth", "lots"], 2, "usage"),
-        (["--max-snr-loss", "nan"], 2, "usage"),
-        (["--max-snr-loss", "inf"], 2, "usage"),
+        (["--baseline", "nowhere.json", "--max-size-growth", "lots"], 2, "usage"),
+        (["--baseline", "nowhere.json", "--max-snr-loss", "nan"], 2, "usage"),
+        (["--baseline", "nowhere.json", "--max-snr-loss", "inf"], 2, "usage"),
         (["--", "--overwrite"], 2, "bad_cell"),
     ],
 )
@@ -108,6 +108,17 @@ def test_what_cannot_be_is_refused_before_anything_runs(mvt: Mvt, arguments: lis
     ran = mvt("smoke", "--json", *arguments)
     assert (ran.code, ran.envelope["error"]["code"]) == (code, name)
     assert ran.err == ""
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--max-size-growth", "--max-snr-loss", "--max-new-calls", "--max-new-outside", "--max-instruction-growth"],
+)
+def test_a_margin_on_a_baseline_that_is_not_given_is_refused(mvt: Mvt, option: str) -> None:
+    ran = mvt("smoke", "no_such_model", option, "0", "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (2, "usage")
+    assert option in ran.envelope["error"]["message"]
+    assert "--baseline" in ran.envelope["error"]["message"]
 
 
 def test_a_summary_that_cannot_be_written_is_said_before_anything_runs(
