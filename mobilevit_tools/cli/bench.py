@@ -132,7 +132,7 @@ def _render_rewrites(console: Console, result: BenchResult) -> None:
             _amount(a),
             _amount(b),
             _speed_up(gain.measured.comparison),
-            ", ".join(sorted({*a.flags, *b.flags})),
+            escape(", ".join(sorted({*a.flags, *b.flags}))),
         )
     _print(console, table)
 

@@ -52,7 +52,7 @@ def _render(console: Console, result: DiffResult) -> None:
     for name, side in (("a", result.a), ("b", result.b)):
         console.print(
             f"[bold]{name}[/] {escape(str(side.path))}: {side.target}, {size(side.size_bytes)}, sha256 "
-            f"{side.sha256[:12]}",
+            f"{escape(side.sha256[:12])}",
             highlight=False,
             soft_wrap=True,
         )
@@ -125,7 +125,7 @@ def _render_latency(console: Console, latency: LatencyDiff) -> None:
     console.print(_table("latency", [("where", *(place for place, *_ in sides)), ("median", *figures)]))
     verdict = "b is " * (latency.verdict in ("faster", "slower")) + (latency.verdict or "no comparison")
     flags = f" Flags: {', '.join(flag.replace('_', ' ') for flag in latency.flags)}." if latency.flags else ""
-    console.print(f"latency: [bold]{verdict}[/]. {latency.reason}{flags}", highlight=False)
+    console.print(f"latency: [bold]{verdict}[/]. {escape(latency.reason + flags)}", highlight=False)
 
 
 def _table(title: str, rows: Sequence[Sequence[str]]) -> Table:

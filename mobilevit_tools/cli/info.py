@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mobilevit_tools.cli.arguments import AsJson, InputSize, Model, Options, Verbosity
@@ -34,10 +35,10 @@ def info(
 
 
 def _render(console: Console, result: InfoResult) -> None:
-    console.print(f"[bold]{result.name}[/]  {result.title}", highlight=False)
-    console.print(result.paper, highlight=False)
+    console.print(f"[bold]{escape(result.name)}[/]  {escape(result.title)}", highlight=False)
+    console.print(escape(result.paper), highlight=False)
     if result.reconstruction:
-        console.print(f"[yellow]{result.reconstruction}[/]", highlight=False)
+        console.print(f"[yellow]{escape(result.reconstruction)}[/]", highlight=False)
     height, width = result.input_size
     table = Table(box=None, header_style="bold", title=f"{height}x{width}, {result.num_classes} classes")
     table.add_column("stage")
@@ -45,7 +46,7 @@ def _render(console: Console, result: InfoResult) -> None:
         table.add_column(heading, justify="right")
     for stage in result.stages:
         shape = "x".join(map(str, stage.output_shape[1:])) if stage.output_shape else ""
-        table.add_row(stage.name, f"{stage.params / 1e6:.3f}", f"{stage.macs / 1e6:.1f}", shape)
+        table.add_row(escape(stage.name), f"{stage.params / 1e6:.3f}", f"{stage.macs / 1e6:.1f}", shape)
     table.add_section()
     table.add_row("total", f"{result.params / 1e6:.3f}", f"{result.macs / 1e6:.1f}", "", style="bold")
     console.print(table)
@@ -54,18 +55,19 @@ def _render(console: Console, result: InfoResult) -> None:
         console.print(
             f"published: {published.params_m} M parameters, {published.gmacs} GMACs"
             + (f", top-1 {published.top1} %" if published.top1 else "")
-            + f"  ({published.source})",
+            + f"  ({escape(published.source)})",
             highlight=False,
         )
     for device, milliseconds in published.latency_ms.items():
-        console.print(f"published latency, not measured here: {milliseconds} ms on {device}", highlight=False)
+        console.print(f"published latency, not measured here: {milliseconds} ms on {escape(device)}", highlight=False)
     if result.weights:
         card = result.weights
         console.print(
-            f"weights: {card.source}; top-1 {card.top1:.2f} % on {card.top1_images} images ({card.top1_data})",
+            f"weights: {escape(card.source)}; top-1 {card.top1:.2f} % on {card.top1_images} images "
+            f"({escape(card.top1_data)})",
             highlight=False,
         )
     if result.uncounted:
         names = ", ".join(f"{name} ({count})" for name, count in result.uncounted.items())
-        console.print(f"operators not counted: {names}", highlight=False)
-    console.print(f"licence: {result.license}", highlight=False)
+        console.print(f"operators not counted: {escape(names)}", highlight=False)
+    console.print(f"licence: {escape(result.license)}", highlight=False)

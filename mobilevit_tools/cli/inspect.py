@@ -65,7 +65,7 @@ def _operators(uses: Sequence[OperatorUse]) -> Table:
         details = []
         if detailed:
             precisions = ", ".join(f"{name} {count}" for name, count in use.precisions.items())
-            details = [precisions, "" if not use.macs else f"{use.macs / 1e6:.1f}"]
+            details = [escape(precisions), "" if not use.macs else f"{use.macs / 1e6:.1f}"]
         table.add_row(escape(use.type), str(use.count), *details)
     return table
 
@@ -97,6 +97,7 @@ def _add_manifest(facts: Table, manifest: Manifest) -> None:
         )
     for rewrite in manifest.rewrites:
         facts.add_row("rewritten", f"{escape(rewrite.summary)}: {rewrite.places} places")
-    facts.add_row("made with", ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items())))
+    tools = ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items()))
+    facts.add_row("made with", escape(tools))
     if manifest.command:
         facts.add_row("command", escape(manifest.command))

@@ -131,11 +131,11 @@ def render(console: Console, result: ProfileResult) -> None:
     table.add_row("where", escape(result.device), f"{result.threads} thread{'s' * (result.threads > 1)}{cpu}")
     console.print(table)
     for other, milliseconds in result.published_ms.items():
-        console.print(f"published, another device: {milliseconds} ms on {other}", style="dim", highlight=False)
+        console.print(f"published, another device: {milliseconds} ms on {escape(other)}", style="dim", highlight=False)
     if result.per_op is not None:
         console.print(_operator_table(result.per_op))
     for flag in result.flags:
-        console.print(f"[yellow]flag:[/] {flag.replace('_', ' ')}", highlight=False)
+        console.print(f"[yellow]flag:[/] {escape(flag.replace('_', ' '))}", highlight=False)
 
 
 def _add_latency(table: Table, latency: LatencySummary) -> None:
