@@ -1,4 +1,4 @@
-"""Keep the libraries' chatter away from people: their stdout and stderr go aside, ours stay where they were."""
+"""Keep the libraries' chatter away from people, and from stdout: theirs goes aside, ours stays where it was."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ class Streams:
 def private_streams(*, pass_through: bool) -> Iterator[Streams]:
     """Give the real stdout and stderr, while everything that others print goes to a file that is thrown away.
 
+    With ``pass_through`` it goes to stderr: stdout holds our result and nothing else, however much people want to see.
     Libraries print from Python and from C++, so the file descriptors themselves are redirected. Where stdout and
     stderr are not the process's own (in a notebook, under a test's capture), nothing is.
     """
-    if pass_through or not (_is_descriptor(sys.stdout, 1) and _is_descriptor(sys.stderr, 2)):
+    if not (_is_descriptor(sys.stdout, 1) and _is_descriptor(sys.stderr, 2)):
         yield Streams(sys.stdout, sys.stderr)
         return
     sys.stdout.flush()
@@ -35,8 +36,9 @@ def private_streams(*, pass_through: bool) -> Iterator[Streams]:
     out = os.fdopen(kept[0], "w", encoding="utf-8", errors="replace", buffering=1)
     err = os.fdopen(kept[1], "w", encoding="utf-8", errors="replace", buffering=1)
     with tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 1)
-        os.dup2(aside.fileno(), 2)
+        others = 2 if pass_through else aside.fileno()
+        os.dup2(others, 1)
+        os.dup2(others, 2)
         try:
             yield Streams(out, err)
         finally:
