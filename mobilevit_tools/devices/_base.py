@@ -119,6 +119,7 @@ class RunResult:
         instructions: Instructions of one inference; only `count` tells them.
         flags: What makes the numbers doubtful: ``not_pinned``, ``throttled``.
         placement: How many operators each compute unit gets; only `iphone` tells.
+        cpu_seconds: CPU time that the whole measurement took, where the device is this machine and tells it.
     """
 
     device: str
@@ -131,6 +132,7 @@ class RunResult:
     instructions: int | None = None
     flags: tuple[str, ...] = ()
     placement: tuple[tuple[str, int], ...] | None = None
+    cpu_seconds: float | None = None
 
 
 class Device(ABC):
@@ -138,10 +140,12 @@ class Device(ABC):
 
     Attributes:
         emulated: Whether it only imitates the hardware, so that its times mean nothing.
+        is_this_machine: Whether its times are those of this machine.
         name: What selects it, as in ``--device``.
     """
 
     emulated: ClassVar[bool] = False
+    is_this_machine: ClassVar[bool] = False
     name: str
 
     @abstractmethod

@@ -47,6 +47,7 @@ class BrowserDevice(Device):
     """A fresh headless Chromium for each measurement, with a profile of its own that goes with it."""
 
     name = "browser"
+    is_this_machine = True
 
     def measure(self, request: RunRequest) -> RunResult:
         """Run the artifact in a page; see `Device.measure`."""
@@ -66,7 +67,7 @@ class BrowserDevice(Device):
             files = {name: library / name for name in _LIBRARY}
             files |= {name: work / name for name in ("input.bin", "settings.json")}
             files |= {"model.onnx": request.artifact, "index.html": runner.SOURCES / "browser_runner.html"}
-            answers = self._answers(chromium, work, files, request.timeout_s)
+            answers, cpu_seconds = self._answers(chromium, work, files, request.timeout_s)
             if "refused" in answers:
                 reason = answers["refused"].decode(errors="replace").rstrip(".")
                 raise BadInputError(f"{request.artifact.name} does not run: {reason}.", code="not_runnable")
@@ -84,10 +85,13 @@ class BrowserDevice(Device):
                 planned_bytes=None,
                 maxrss_bytes=None,
                 threads=report.threads,
+                cpu_seconds=cpu_seconds,
             )
 
-    def _answers(self, chromium: Path, work: Path, files: Mapping[str, Path], timeout_s: float) -> dict[str, bytes]:
-        """Show the page, and collect what it posts until it has said everything."""
+    def _answers(
+        self, chromium: Path, work: Path, files: Mapping[str, Path], timeout_s: float
+    ) -> tuple[dict[str, bytes], float | None]:
+        """Show the page, and collect what it posts until it has said everything; also tell the browser's CPU time."""
         answers: dict[str, bytes] = {}
         with _serve(files) as (address, posted), _browse(chromium, work / "profile", address) as browser:
             end = monotonic() + timeout_s
@@ -108,7 +112,7 @@ class BrowserDevice(Device):
                             hint="`mvt profile --rigor quick` runs it least often; if that hangs, too, it is stuck.",
                             code="device_hangs",
                         ) from None
-        return answers
+            return answers, process.session_seconds(browser.pid)
 
     def probe(self) -> Readiness:
         """Ready where Chromium and ONNX Runtime's web build are."""

@@ -12,12 +12,30 @@ from mobilevit_tools.errors import DeviceError, MissingDependencyError, UsageErr
 
 _MEASURED = "mvt_measured_run"  # the runner's function around one inference
 _COUNTS = "callgrind.out"
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 class CountDevice(LocalDevice):
     """The native runner under ``valgrind --tool=callgrind``, which collects in the measured inferences only."""
 
     emulated = True
+
+    @property
+    def label(self) -> str:
+        """The name, and what of this machine decides the count: the CPU by which the runtimes choose their kernels.
+
+        On x86_64 valgrind shows programs a CPU of its own, one of few, by the widest vectors that it can imitate: all
+        machines with AVX2 count the same. On aarch64 programs see the machine's own cores.
+        """
+        arch = self.arch()
+        lines = [line.partition(":") for line in _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()]
+        values = [(name.strip(), value.strip()) for name, _, value in lines]
+        if arch == "x86_64":
+            flags = next((value.split() for name, value in values if name == "flags"), [])
+            return f"{self.name}:{arch}-{next((each for each in ('avx2', 'avx') if each in flags), 'sse')}"
+        makers, parts = ([value for name, value in values if name == f"CPU {each}"] for each in ("implementer", "part"))
+        cores = sorted({f"{maker}:{part}" for maker, part in zip(makers, parts, strict=False)})
+        return f"{self.name}:{arch}-{','.join(cores)}"
 
     def arch(self) -> str:
         """This machine's architecture: valgrind runs what the machine runs."""

@@ -11,6 +11,8 @@ from mobilevit_tools.errors import UsageError
 class HostDevice(LocalDevice):
     """This machine. Its probe is about the runtimes in this process, which need no runner."""
 
+    is_this_machine = True
+
     def arch(self) -> str:
         """This machine's architecture."""
         return toolchain.host_arch()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 _GRACE_S = 1.0
+_PROC = Path("/proc")
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,23 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     """End a program that was started in a session of its own, and all that it started in it."""
     with suppress(ProcessLookupError):  # it has ended by itself
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def session_seconds(leader: int) -> float | None:
+    """Return the CPU time that a program has taken that was started in a session of its own, with all that it started.
+
+    What has ended counts if its parent has noticed that. None where the system does not tell.
+    """
+    if not _PROC.joinpath("stat").exists():
+        return None
+    ticks = 0
+    for stat in _PROC.glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+            _state, _parent, _group, session, *_ = fields
+            if int(session) == leader:
+                ticks += sum(map(int, fields[11:15]))  # its own time in user and kernel mode, and its children's
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _what_was_printed(process: subprocess.Popen[bytes]) -> tuple[bytes | None, bytes]:

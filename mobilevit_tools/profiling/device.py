@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from mobilevit_tools.devices import RunRequest, RunResult, open_device
 from mobilevit_tools.errors import BadInputError, GateError, UsageError
+from mobilevit_tools.profiling.environment import HostInfo, LoadMeter, is_busy
 from mobilevit_tools.profiling.host import check_threads, latency_spec, size_of
 from mobilevit_tools.profiling.protocol import LatencySpec, drifts, is_steady
 from mobilevit_tools.profiling.result import ProfileResult
@@ -86,13 +88,15 @@ def profile_on_device(
         runs: list[list[RunResult]] = [[] for _ in artifacts]
         rounds = ROUNDS if len(artifacts) > 1 else 1
         plans = [] if opened.emulated else _plans(requests, pilots, spec, rounds)
+        meter = LoadMeter() if opened.is_this_machine else None
         for turn in range(rounds):
             for plan, results, wanted, apart in zip(plans, runs, expected, differences, strict=False):
                 with progress(f"Measuring {plan.artifact.name} on {device}, {turn + 1} of {rounds}"):
                     results.append(opened.measure(plan))
                 apart.append(_check(plan.artifact, device, results[-1], wanted))
+        host = None if meter is None else _this_machine(meter, [run for results in runs for run in results])
     return tuple(
-        _result(request, rigor, pilot=pilot, runs=results, difference=worst(apart))
+        _result(request, rigor, pilot=pilot, runs=results, difference=worst(apart), host=host)
         for request, pilot, results, apart in zip(requests, pilots, runs, differences, strict=True)
     )
 
@@ -153,6 +157,12 @@ def _plans(
     return plans
 
 
+def _this_machine(meter: LoadMeter, runs: Sequence[RunResult]) -> HostInfo:
+    own = [run.cpu_seconds for run in runs]
+    own_seconds = sum(seconds for seconds in own if seconds is not None) if None not in own else None
+    return meter.host_info(own_seconds, {"mobilevit-tools": version("mobilevit-tools")})
+
+
 def _result(
     request: RunRequest,
     rigor: str,
@@ -160,6 +170,7 @@ def _result(
     pilot: RunResult,
     runs: Sequence[RunResult],
     difference: Distance,
+    host: HostInfo | None,
 ) -> ProfileResult:
     spec = latency_spec(rigor)
     timings = [run.timing for run in runs if run.timing is not None]
@@ -169,6 +180,8 @@ def _result(
         flags.add("not_steady")
     if drifts(samples):
         flags.add("drift")
+    if host is not None and is_busy(host, pilot.threads):
+        flags.add("busy_host")
     resident = [run.maxrss_bytes for run in runs if run.maxrss_bytes is not None]
     return ProfileResult(
         device=pilot.device,
@@ -189,6 +202,7 @@ def _result(
         macs=None,
         size_bytes=size_of(request.artifact),
         flags=tuple(sorted(flags)),
+        host=host,
         per_op=pilot.per_op,
         difference=difference,
         placement=pilot.placement,

@@ -52,11 +52,11 @@ class LoadMeter:
         self._busy_before = busy_seconds()
         self._started = time.perf_counter()
 
-    def host_info(self, own_seconds: float, versions: Mapping[str, str]) -> HostInfo:
-        """Describe the machine; ``own_seconds`` is the CPU time that the measured process itself took."""
+    def host_info(self, own_seconds: float | None, versions: Mapping[str, str]) -> HostInfo:
+        """Describe the machine; ``own_seconds`` is the CPU time that the measured process itself took, where known."""
         others = None
         busy = busy_seconds()
-        if busy is not None and self._busy_before is not None:
+        if busy is not None and self._busy_before is not None and own_seconds is not None:
             elapsed = time.perf_counter() - self._started
             others = max(0.0, busy - self._busy_before - own_seconds) / elapsed
         return HostInfo(

@@ -15,8 +15,9 @@ class Place:
     """Where measurements can be compared with each other, and with no others.
 
     Attributes:
-        device: The device in its own words.
-        cpu: The CPU of the measuring machine; empty where the device is another one.
+        device: The device in its own words. Those of ``count`` say what the count depends on, which is less than a CPU:
+            the architecture, and the features by which the runtimes choose their kernels.
+        cpu: The CPU of the measuring machine; empty where the device is another one, or only imitates the hardware.
         system: Its operating system; likewise.
         cores: Its logical cores; 0 likewise.
         threads: Threads of one inference.

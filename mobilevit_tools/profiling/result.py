@@ -37,7 +37,7 @@ class ProfileResult:
         flags: What makes the numbers doubtful: ``not_steady`` (the warm-up reached its cap), ``drift`` (it got slower
             while sampling), ``busy_host`` (other processes competed), ``more_threads`` (more cores were used than
             threads were asked for).
-        host: The machine that measured; None where the device is another one.
+        host: The machine that measured; None where the device is another one, or has no times.
         per_op: Mean time of every operator, where it was asked for.
         difference: How far the device's outputs are from this machine's; None where this machine itself measured.
         published_ms: Latencies that others published for this model, by their device: never measured here.

@@ -39,6 +39,9 @@ def test_the_browser_computes_the_model_with_threads(
     assert (len(result.timing.warmup_ms), len(result.timing.samples_ms)) == (2, 5)
     assert result.timing.load_ms > 0
     assert result.threads == 2
+    assert device.is_this_machine
+    assert result.cpu_seconds is not None
+    assert 0.2 < result.cpu_seconds < 300
     assert result.device.startswith("browser (Chromium ")
     assert list(tmp_path.iterdir()) == []
     assert str(tmp_path) not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mobilevit_tools.devices import RunRequest, open_device
+from mobilevit_tools.devices import count as count_module
 from mobilevit_tools.errors import BadInputError, UsageError
 from tests.devices.conftest import Artifacts, relative_error
 
@@ -14,6 +15,7 @@ def count(request: RunRequest) -> int:
     with open_device("count") as device:
         result = device.measure(request)
     assert result.instructions is not None
+    assert result.device.startswith("count:")
     assert result.timing is None
     assert result.maxrss_bytes is None
     return result.instructions
@@ -41,6 +43,29 @@ def test_the_runners_own_reason_is_told_and_not_valgrinds_last_word(artifacts: A
     with open_device("count") as device, pytest.raises(BadInputError) as caught:
         device.measure(RunRequest(artifacts.fp32, artifacts.inputs[..., :16]))
     assert caught.value.message.endswith("[1, 3, 32, 32] and the input is float32 [3, 3, 32, 16].")
+
+
+@pytest.mark.parametrize(
+    ("arch", "cpuinfo", "label"),
+    [
+        ("x86_64", "model name : A\nflags\t\t: fpu avx avx2 avx512f\n", "count:x86_64-avx2"),
+        ("x86_64", "model name : B\nflags\t\t: fpu avx\nflags : avx2\n", "count:x86_64-avx"),
+        ("x86_64", "flags : fpu sse4_2\n", "count:x86_64-sse"),
+        (
+            "aarch64",
+            "CPU implementer\t: 0x41\nCPU part\t: 0xd0c\n\nCPU implementer\t: 0x41\nCPU part\t: 0xd0b\n",
+            "count:aarch64-0x41:0xd0b,0x41:0xd0c",
+        ),
+    ],
+)
+def test_the_label_says_what_decides_the_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arch: str, cpuinfo: str, label: str
+) -> None:
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    monkeypatch.setattr(count_module, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(count_module.toolchain, "host_arch", lambda: arch)
+    device = count_module.open_device(None)
+    assert (device.name, device.label) == ("count", label)
 
 
 def test_times_and_threads_are_refused(artifacts: Artifacts) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -29,6 +31,25 @@ def test_the_time_limit_ends_the_programs_children_too(tmp_path: Path) -> None:
             return
         time.sleep(0.05)
     pytest.fail("the child still runs")
+
+
+def test_what_a_program_and_its_children_have_taken() -> None:
+    burn = "import time\nwhile time.process_time() < 0.5: pass"
+    program = f"{sys.executable} -c '{burn}'; {sys.executable} -c '{burn}\ntime.sleep(60)' & echo; wait"
+    with subprocess.Popen(["sh", "-c", program], stdout=subprocess.PIPE, start_new_session=True) as running:
+        try:
+            deadline = time.monotonic() + 30
+            while (process.session_seconds(running.pid) or 0.0) < 0.9 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            # one child that has ended, one that is there; and nothing of this process
+            assert 0.9 <= (process.session_seconds(running.pid) or 0.0) < 2.0
+        finally:
+            process.kill_group(running)
+
+
+def test_where_there_is_no_proc_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_PROC", tmp_path / "absent")
+    assert process.session_seconds(1) is None
 
 
 def test_a_pipe_that_somebody_else_keeps_open_is_not_waited_for() -> None:

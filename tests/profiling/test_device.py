@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 from mobilevit_tools.devices import Device, Readiness, RunRequest, RunResult
 from mobilevit_tools.devices._base import Timing
 from mobilevit_tools.errors import GateError, UsageError
-from mobilevit_tools.profiling import device
+from mobilevit_tools.profiling import device, environment
 from mobilevit_tools.profiling.device import PILOT_RUNS, ROUNDS, profile_on_device
 from mobilevit_tools.profiling.host import latency_spec
+from mobilevit_tools.profiling.place import place_of
 from mobilevit_tools.runtimes.registry import open_session
 
 Pace = Callable[[Path, int, int], float]
@@ -25,6 +27,7 @@ class FakeDevice(Device):
     """Computes what this machine computes; how long that took, a function says."""
 
     name = "fake"
+    cpu_seconds: float | None = None
 
     def __init__(self, pace: Pace) -> None:
         self.pace = pace
@@ -40,7 +43,9 @@ class FakeDevice(Device):
         samples = tuple(self.pace(request.artifact, turn, number) for number in range(request.iterations))
         with open_session(request.artifact) as session:
             outputs = session.run(request.inputs)[0]
-        return RunResult("Fake (1)", outputs, Timing(1.0, warmup, samples), None, None, request.threads)
+        return RunResult(
+            "Fake (1)", outputs, Timing(1.0, warmup, samples), None, None, request.threads, cpu_seconds=self.cpu_seconds
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -61,6 +66,36 @@ def other(model: Path) -> Path:
     copy = model.with_name("other.onnx")
     copy.write_bytes(model.read_bytes())
     return copy
+
+
+def test_the_times_of_a_device_that_is_this_machine_are_of_this_machine(
+    fake: FakeDevice, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert profile_on_device("fake", [model], rigor="quick")[0].host is None
+    monkeypatch.setattr(FakeDevice, "is_this_machine", True)
+    (slow,) = profile_on_device("fake", [model], rigor="quick")
+    assert slow.host is not None
+    assert (slow.host.cores, slow.host.cpu) == (os.cpu_count(), environment.cpu_name())
+    assert "mobilevit-tools" in slow.host.versions
+    monkeypatch.setattr(environment, "cpu_name", lambda: "A fast one")
+    (fast,) = profile_on_device("fake", [model], rigor="quick")
+    assert place_of(slow) != place_of(fast)
+
+
+@pytest.mark.parametrize(("own", "busy"), [(9.0, False), (3.0, True), (None, False)])
+def test_others_on_the_machine_are_told_from_the_measurement_itself(
+    fake: FakeDevice, model: Path, other: Path, monkeypatch: pytest.MonkeyPatch, own: float | None, busy: bool
+) -> None:
+    seconds = iter([100.0, 100.0 + 2 * ROUNDS * 9.0])  # while both artifacts take their turns
+    clock = iter([0.0, 2 * ROUNDS * 10.0])
+    monkeypatch.setattr(FakeDevice, "is_this_machine", True)
+    monkeypatch.setattr(fake, "cpu_seconds", own)
+    monkeypatch.setattr(environment, "busy_seconds", lambda: next(seconds, 280.0))
+    monkeypatch.setattr(environment.time, "perf_counter", lambda: next(clock, 200.0))
+    monkeypatch.setattr(environment, "load_average", lambda: 0.0)
+    monkeypatch.setattr(environment.os, "cpu_count", lambda: 4)
+    results = profile_on_device("fake", [model, other], rigor="quick")
+    assert [result.flags for result in results] == [("busy_host",) if busy else ()] * 2
 
 
 def test_core_ml_takes_no_thread_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,10 +22,25 @@ def test_the_emulated_kinds_are_those_that_the_devices_say() -> None:
 
 @pytest.mark.parametrize(
     ("device", "emulated"),
-    [("host", False), ("count", True), ("arm64:cortex-a76", True), ("Pixel (adb:count)", False), ("counter", False)],
+    [
+        ("host", False),
+        ("count:x86_64-avx2", True),
+        ("arm64:cortex-a76", True),
+        ("Pixel (adb:count)", False),
+        ("counter", False),
+    ],
 )
 def test_emulated_places(device: str, emulated: bool) -> None:
     assert Place(device, "", "", 0, 1).emulated is emulated
+
+
+def test_counts_of_another_kind_of_cpu_are_another_place() -> None:
+    here, there = (
+        place_of(profile("m.onnx", device=device, host=None, samples=(), instructions=9))
+        for device in ("count:x86_64-avx2", "count:aarch64-0x41:0xd0c")
+    )
+    assert here != there
+    assert here.title == "count:x86_64-avx2, 1 thread"
 
 
 def test_another_machine_thread_count_or_system_is_another_place() -> None:
