@@ -104,7 +104,7 @@ def keep_within(
             return tried[count].drop <= bound.max_drop
 
         count = smallest_prefix(len(ranking), accepts)
-    if count == len(ranking):
+    if ranking and count == len(ranking):
         raise GateError(
             f"{spec.variant} stays within {bound.max_drop} points of top-1 only where nothing is quantized.",
             hint="Allow a larger --max-drop, or take a precision with more bits.",

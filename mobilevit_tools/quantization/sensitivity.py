@@ -1,20 +1,48 @@
-"""How much each operator with weights hurts when it alone is quantized."""
+"""How much each operator with weights hurts when it alone is quantized.
+
+Operators are found in the exported graph, as the quantizers find them: calls inside of PyTorch's own layers, such as
+those of ``nn.MultiheadAttention``, are seen there alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.fx import GraphModule, Interpreter, Node
+
+from mobilevit_tools.precision.execution import source
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-WEIGHTED_FUNCTIONS = frozenset({torch.conv2d, nn.functional.linear})
+_aten = torch.ops.aten
+CONVOLUTIONS = frozenset(
+    {
+        _aten.conv1d.default,
+        _aten.conv1d.padding,
+        _aten.conv2d.default,
+        _aten.conv2d.padding,
+        _aten.conv3d.default,
+        _aten.conv3d.padding,
+        _aten.convolution.default,
+    }
+)
+"""Not quantized dynamically by any target; transposed ones are not quantized at all."""
+WEIGHT_PLACES: Mapping[object, int] = {
+    **dict.fromkeys(CONVOLUTIONS, 1),
+    _aten.linear.default: 1,
+    _aten.matmul.default: 1,
+    _aten.mm.default: 1,
+    _aten.bmm.default: 1,
+    _aten.addmm.default: 2,
+}
+"""Operators that are quantized, with the position of their weight; their input precedes it."""
 WEIGHT_BITS: Mapping[str, int] = {"palette6": 6, "palette4": 4, "int4-weight": 4}
 """Bits of a weight by precision, where they are not 8."""
 QUANTIZED_ACTIVATIONS = frozenset({"int8", "dynamic-int8"})
@@ -44,11 +72,12 @@ def rank_operators(module: nn.Module, inputs: Sequence[NDArray[np.float32]], pre
 
     Args:
         module: In evaluation mode, with one output that counts.
-        inputs: Normalised photos (B, 3, H, W); a handful is enough for a ranking.
+        inputs: Normalised photos (B, 3, H, W), of one shape; a handful is enough for a ranking.
         precision: What to quantize to; see ``PRECISIONS``.
     """
-    names = {id(parameter): name for name, parameter in module.named_parameters()}
     tensors = [torch.from_numpy(array) for array in inputs]
+    graph = torch.export.export(module, (tensors[0],), strict=False).module(check_guards=False)
+    weights = _weighted(graph, module, precision)
     seen: dict[str, tuple[float, float]] = {}
 
     def observe(name: str, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,7 +85,7 @@ def rank_operators(module: nn.Module, inputs: Sequence[NDArray[np.float32]], pre
         seen[name] = min(low, float(x.min())), max(high, float(x.max()))
         return x, weight
 
-    expected = _run(module, tensors, names, observe)
+    expected = _run(graph, tensors, weights, observe)
     scale = sum(float(output.square().sum()) for output in expected)
     bits = WEIGHT_BITS.get(precision, 8)
     found = []
@@ -68,7 +97,7 @@ def rank_operators(module: nn.Module, inputs: Sequence[NDArray[np.float32]], pre
             rounded = round_weight(weight, bits)
             return (round_input(x, *seen[name]) if precision in QUANTIZED_ACTIVATIONS else x), rounded
 
-        outputs = _run(module, tensors, names, degrade)
+        outputs = _run(graph, tensors, weights, degrade)
         error = sum(float((out - want).square().sum()) for out, want in zip(outputs, expected, strict=True))
         found.append(Sensitivity(target, error / scale if scale else 0.0))
     return tuple(sorted(found, key=lambda each: (-each.error, each.weight)))
@@ -90,34 +119,45 @@ def round_input(x: Tensor, low: float, high: float) -> Tensor:
     return ((x / step).round() + zero).clamp(0, 255).sub(zero) * step
 
 
-class _Weighted(TorchFunctionMode):
-    """Passes input and weight of every call with a trained weight through a function first."""
+class _Changed(Interpreter):
+    """Passes input and weight of every operator with a trained weight through a function first."""
 
-    def __init__(
-        self, names: Mapping[int, str], change: Callable[[str, Tensor, Tensor], tuple[Tensor, Tensor]]
-    ) -> None:
-        super().__init__()
-        self._names = names
+    def __init__(self, graph: GraphModule, weights: Mapping[Node, str], change: Change) -> None:
+        super().__init__(graph)
+        self._weights = weights
         self._change = change
 
-    def __torch_function__(
-        self,
-        func: Callable[..., object],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> object:
-        if func in WEIGHTED_FUNCTIONS and len(args) > 1 and (name := self._names.get(id(args[1]))) is not None:
-            args = (*self._change(name, args[0], args[1]), *args[2:])
-        return func(*args, **(kwargs or {}))
+    def run_node(self, n: Node) -> Any:
+        if n not in self._weights:
+            return super().run_node(n)
+        given, others = self.fetch_args_kwargs_from_env(n)
+        args = list(given)
+        place = WEIGHT_PLACES[n.target]
+        outputs_last = n.target not in CONVOLUTIONS and n.target != _aten.linear.default
+        weight = args[place].transpose(0, -1) if outputs_last else args[place]
+        args[place - 1], weight = self._change(self._weights[n], args[place - 1], weight)
+        args[place] = weight.transpose(0, -1) if outputs_last else weight
+        return n.target(*args, **others)  # type: ignore[operator]
 
 
-def _run(
-    module: nn.Module,
-    tensors: Sequence[Tensor],
-    names: Mapping[int, str],
-    change: Change,
-) -> list[Tensor]:
-    with torch.no_grad(), _Weighted(names, change):
-        outputs = [module(tensor) for tensor in tensors]
+def _weighted(graph: GraphModule, module: nn.Module, precision: str) -> dict[Node, str]:
+    """Return the operators that are quantized, each with its weight's name in ``module``."""
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    found = {}
+    for node in graph.graph.nodes:
+        place = WEIGHT_PLACES.get(node.target)
+        if place is None or (precision == "dynamic-int8" and node.target in CONVOLUTIONS):
+            continue
+        origin = source(node.args[place])
+        if origin.op == "get_attr" and node.args[place].meta["val"].dim() > 1:
+            name = names.get(id(attrgetter(str(origin.target))(graph)))
+            if name is not None:
+                found[node] = name
+    return found
+
+
+def _run(graph: GraphModule, tensors: Sequence[Tensor], weights: Mapping[Node, str], change: Change) -> list[Tensor]:
+    runner = _Changed(graph, weights, change)
+    with torch.no_grad():
+        outputs = [runner.run(tensor) for tensor in tensors]
     return [output if isinstance(output, Tensor) else output[-1] for output in outputs]

@@ -16,6 +16,7 @@ from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.profiling import host
 from mobilevit_tools.profiling.protocol import LatencySpec
 from mobilevit_tools.progress import silent
+from mobilevit_tools.quantization import sensitivity
 from mobilevit_tools.quantization._base import Quantization, plan_quantization
 from mobilevit_tools.verification.parity import torch_reference
 from tests.quantization.tiny import CLASSES, CONTRACT, RECIPE, Tiny, smooth_pixels, tiny
@@ -124,3 +125,9 @@ def test_what_is_tried_keeps_in_float32_what_the_artifact_does(photos: Path, mon
 
     _keep_within(100.0, photos, preflight)
     assert asked == [preflight]
+
+
+def test_where_nothing_can_be_quantized_nothing_is_searched(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sensitivity, "rank_operators", lambda *_: ())
+    found = _keep_within(0.0, photos)
+    assert (found.keep, found.trade) == ((), ())

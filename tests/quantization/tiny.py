@@ -48,6 +48,48 @@ def tiny() -> Tiny:
     return net
 
 
+class Mixed(nn.Module):
+    """Operators with weights in forms that Tiny has none of: what people's own models bring."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, WIDTH, 4, stride=4, bias=False)
+        self.norm = nn.BatchNorm2d(WIDTH)
+        self.scaled = nn.Conv2d(WIDTH, WIDTH, 1)
+        self.along = nn.Conv1d(WIDTH, WIDTH, 3, padding=1)
+        self.up = nn.ConvTranspose1d(WIDTH, WIDTH, 2, stride=2)
+        self.attention = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
+        self.product = nn.Parameter(torch.randn(WIDTH, WIDTH) / WIDTH**0.5)
+        self.head = nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = 0.5 * self.scaled(torch.relu(self.norm(self.stem(x))))
+        tokens = self.up(self.along(x.flatten(2))).transpose(1, 2)
+        tokens = tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0]
+        return self.head((tokens @ self.product).mean(dim=1))
+
+
+MIXED_WEIGHTS = (
+    "stem.weight",
+    "scaled.weight",
+    "along.weight",
+    "attention.in_proj_weight",
+    "attention.out_proj.weight",
+    "product",
+    "head.weight",
+)
+"""What is quantized of Mixed; no target takes transposed convolutions."""
+
+
+def mixed() -> Mixed:
+    """Return the net with seeded weights and statistics."""
+    torch.manual_seed(0)
+    net = Mixed().eval().requires_grad_(requires_grad=False)
+    net.norm.running_mean.uniform_(-1, 1)
+    net.norm.running_var.uniform_(0.5, 2)
+    return net
+
+
 def smooth_pixels(count: int, seed: int) -> np.ndarray:
     """Return ``count`` images (count, 3, SIDE, SIDE) of coloured gradients, uint8: photos have neighbours alike."""
     rng = np.random.default_rng(seed)
