@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mobilevit_tools.devices._base import Device, OperatorTime, Readiness, RunRequest, RunResult, Timing
+from mobilevit_tools.devices._base import Device, OperatorTime, Readiness, RunRequest, RunResult, Settling, Timing
 from mobilevit_tools.devices.registry import DEVICES, open_device, probe_devices
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Readiness",
     "RunRequest",
     "RunResult",
+    "Settling",
     "Timing",
     "open_device",
     "probe_devices",

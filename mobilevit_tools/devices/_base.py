@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import inf
+from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from mobilevit_tools.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -34,6 +36,30 @@ class Readiness:
 
 
 @dataclass(frozen=True)
+class Settling:
+    """What follows the runs that warm an artifact up at least: more of them, a window at a time, until it is steady.
+
+    Attributes:
+        window: Runs in a window; a new one is begun for every look.
+        agreement: Two consecutive windows are steady when their medians differ by no more than this share.
+        max_runs: After so many further runs the timed ones begin all the same.
+        max_seconds: Or after so many further seconds.
+    """
+
+    window: int
+    agreement: float
+    max_runs: int
+    max_seconds: float
+
+    def is_steady(self, times_ms: Sequence[float]) -> bool:
+        """Tell whether the last two windows agree."""
+        if len(times_ms) < 2 * self.window:
+            return False
+        earlier = median(times_ms[-2 * self.window : -self.window])
+        return abs(median(times_ms[-self.window :]) - earlier) <= self.agreement * earlier
+
+
+@dataclass(frozen=True)
 class RunRequest:
     """One artifact to run on one input.
 
@@ -41,11 +67,14 @@ class RunRequest:
         artifact: The file, as `mvt export` wrote it.
         inputs: (k * N, ...) in the artifact's own input type, where N is the artifact's batch (1 where it is free).
             The timed runs take the first N, the outputs come from all.
-        warmup: Runs before the timed ones; their times are kept apart. Emulated devices choose by themselves.
-        iterations: Timed runs. Emulated devices choose by themselves.
+        warmup: Runs before the timed ones, at least; their times are kept apart. Emulated devices choose by themselves.
+        iterations: Timed runs, at least. Emulated devices choose by themselves.
         threads: Threads of the runtime.
         per_op: Whether to time every operator, in runs apart from the timed ones.
         timeout_s: How long the whole run may take, in seconds, before it counts as hung.
+        warmup_s: Seconds of runs before the timed ones, at least.
+        seconds: Seconds of timed runs, at least.
+        settling: How the warm-up goes on after that; None where it ends.
     """
 
     artifact: Path
@@ -55,6 +84,9 @@ class RunRequest:
     threads: int = 1
     per_op: bool = False
     timeout_s: float = 600.0
+    warmup_s: float = 0.0
+    seconds: float = 0.0
+    settling: Settling | None = None
 
     def __post_init__(self) -> None:
         if self.warmup < 0 or self.iterations < 1 or self.threads < 1 or not self.timeout_s > 0:
@@ -62,6 +94,8 @@ class RunRequest:
                 f"A run needs warmup >= 0, iterations >= 1, threads >= 1 and a positive time limit, not "
                 f"{self.warmup}, {self.iterations}, {self.threads} and {self.timeout_s}."
             )
+        if not (0 <= self.warmup_s < inf and 0 <= self.seconds < inf):
+            raise UsageError(f"A run takes seconds >= 0, not {self.warmup_s} and {self.seconds}.")
 
 
 @dataclass(frozen=True)

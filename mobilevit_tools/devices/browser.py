@@ -9,6 +9,7 @@ import secrets
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,7 +60,9 @@ class BrowserDevice(Device):
         if request.inputs.dtype.name not in protocol.DTYPES or request.inputs.ndim == 0:
             raise BadInputError(f"The browser takes no {request.inputs.dtype} inputs.")
         chromium, library = find_chromium(), find_library()
-        settings = {"warmup": request.warmup, "iterations": request.iterations, "threads": request.threads}
+        names = ("warmup", "warmup_s", "iterations", "seconds", "threads")
+        settling = None if request.settling is None else asdict(request.settling)
+        settings = {**{name: getattr(request, name) for name in names}, "settling": settling}
         with TemporaryDirectory(prefix="mvt-") as folder:
             work = Path(folder)
             protocol.write_tensor(work / "input.bin", request.inputs)
@@ -76,7 +79,10 @@ class BrowserDevice(Device):
                 raise DeviceError(f"The page in the browser failed: {reason}.", code="runner_failed")
             (work / "output.bin").write_bytes(answers["output"])
             report = protocol.parse_report(
-                answers["report"].decode(errors="replace"), warmup=request.warmup, iterations=request.iterations
+                answers["report"].decode(errors="replace"),
+                warmup=request.warmup,
+                iterations=request.iterations,
+                at_least=True,
             )
             return RunResult(
                 device=f"browser ({_version(chromium)})",

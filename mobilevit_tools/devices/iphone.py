@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from time import monotonic
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -78,8 +79,8 @@ class IphoneDevice(Device):
                 raise DeviceError("The iPhone did not tell how long the model took to load.", code="bad_answer")
             parts = request.inputs[:, None]  # Core ML packages of ours have a batch of one
             first = {input_name: parts[0]}
-            warmup = [await _timed(model, first) for _ in range(request.warmup)]
-            samples = [await _timed(model, first) for _ in range(request.iterations)]
+            warmup = await _warm_up(model, first, request)
+            samples = await _times(model, first, request.iterations, request.seconds)
             outputs = [(await model.predict({input_name: part}))[output_name] for part in parts]
             placement, weights = await _placement(model)
             await model.unload()
@@ -201,6 +202,30 @@ async def _timed(model: MLModelAsyncWrapper, inputs: Mapping[str, Any]) -> float
     if nanoseconds is None:
         raise DeviceError("The iPhone did not tell how long the prediction took.", code="bad_answer")
     return float(nanoseconds) / 1e6
+
+
+async def _times(model: MLModelAsyncWrapper, inputs: Mapping[str, Any], count: int, seconds: float) -> list[float]:
+    """Run ``count`` times, and for ``seconds`` that pass here, at least; return the milliseconds of each run."""
+    times: list[float] = []
+    started = monotonic()
+    while len(times) < count or monotonic() - started < seconds:
+        times.append(await _timed(model, inputs))
+    return times
+
+
+async def _warm_up(model: MLModelAsyncWrapper, inputs: Mapping[str, Any], request: RunRequest) -> list[float]:
+    """Warm up, then go on until the runs are steady, or the caps are reached; return the milliseconds of each run."""
+    times = await _times(model, inputs, request.warmup, request.warmup_s)
+    settling = request.settling
+    if settling is None:
+        return times
+    started, most = monotonic(), len(times) + settling.max_runs
+    while not settling.is_steady(times):
+        for _ in range(settling.window):
+            if len(times) >= most or monotonic() - started >= settling.max_seconds:
+                return times
+            times.append(await _timed(model, inputs))
+    return times
 
 
 async def _placement(model: MLModelAsyncWrapper) -> tuple[tuple[tuple[str, int], ...], list[tuple[str, float]]]:

@@ -59,7 +59,7 @@ class NativeDevice(Device):
         """Remove everything that was put on the device."""
 
     def schedule(self, request: RunRequest) -> tuple[int, int]:
-        """How many runs to warm up with, and how many to time."""
+        """How many runs to warm up with, and how many to time, at least."""
         return request.warmup, request.iterations
 
     def conditions(self) -> tuple[str, ...]:
@@ -80,6 +80,8 @@ class NativeDevice(Device):
         model = f"model{request.artifact.suffix.lower()}{PACKED if request.artifact.is_dir() else ''}"
         warmup, iterations = self.schedule(request)
         arguments = [model, _INPUT, _OUTPUT, str(warmup), str(iterations), "--threads", str(request.threads)]
+        if not self.emulated:
+            arguments += protocol.options(request)
         if request.per_op:
             arguments += ["--profile", _PROFILE]
         with TemporaryDirectory(prefix="mvt-") as folder:
@@ -89,7 +91,10 @@ class NativeDevice(Device):
             self.push({**program.files, model: file, _INPUT: work / _INPUT})
             before = self.conditions()
             report = protocol.parse_report(
-                self._finish(program, arguments, request), warmup=warmup, iterations=iterations
+                self._finish(program, arguments, request),
+                warmup=warmup,
+                iterations=iterations,
+                at_least=not self.emulated,
             )
             flags = tuple(dict.fromkeys((*before, *self.conditions())))
             self.pull(_OUTPUT, work / _OUTPUT)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mobilevit_tools.devices import process
-from mobilevit_tools.devices._base import OperatorTime, Timing
+from mobilevit_tools.devices._base import OperatorTime, RunRequest, Timing
 from mobilevit_tools.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -77,13 +77,23 @@ def read_tensor(path: Path) -> NDArray[Any]:
         return np.frombuffer(file.read(), dtype).reshape(sizes)
 
 
-def parse_report(text: str, *, warmup: int, iterations: int) -> Report:
+def options(request: RunRequest) -> list[str]:
+    """Return the runner's options for what decides, beside the numbers of runs, when it goes on to the next step."""
+    words = ["--warmup-seconds", str(request.warmup_s), "--seconds", str(request.seconds)]
+    if (settling := request.settling) is not None:
+        words += ["--window", str(settling.window), "--agreement", str(settling.agreement)]
+        words += ["--settle-runs", str(settling.max_runs), "--settle-seconds", str(settling.max_seconds)]
+    return words
+
+
+def parse_report(text: str, *, warmup: int, iterations: int, at_least: bool = False) -> Report:
     """Parse the runner's line of JSON.
 
     Args:
         text: What it printed.
         warmup: How many runs it was to warm up with.
         iterations: How many runs it was to time.
+        at_least: Whether it was free to do more of both.
 
     Raises:
         DeviceError: It printed something else, or other than one time above 0 for each run.
@@ -92,8 +102,8 @@ def parse_report(text: str, *, warmup: int, iterations: int) -> Report:
         fields = json.loads(text.strip().splitlines()[-1])
         timing = Timing(
             load_ms=float(fields["load_ms"]),
-            warmup_ms=_times(fields["warmup_ms"], warmup),
-            samples_ms=_times(fields["samples_ms"], iterations),
+            warmup_ms=_times(fields["warmup_ms"], warmup, at_least=at_least),
+            samples_ms=_times(fields["samples_ms"], iterations, at_least=at_least),
         )
         planned = fields["planned_bytes"]
         return Report(
@@ -106,9 +116,9 @@ def parse_report(text: str, *, warmup: int, iterations: int) -> Report:
         raise DeviceError("The runner did not report its measurements.", code="bad_answer") from error
 
 
-def _times(values: Sequence[Any], count: int) -> tuple[float, ...]:
+def _times(values: Sequence[Any], count: int, *, at_least: bool) -> tuple[float, ...]:
     times = tuple(map(float, values))
-    if len(times) != count:
+    if len(times) < count or (len(times) > count and not at_least):
         raise ValueError("not a time for each run")
     return times
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobilevit_tools.devices import RunRequest, RunResult, open_device
+from mobilevit_tools.devices import RunRequest, RunResult, Settling, open_device
 from mobilevit_tools.errors import BadInputError, GateError, UsageError
 from mobilevit_tools.profiling.environment import HostInfo, LoadMeter, is_busy
 from mobilevit_tools.profiling.host import check_threads, latency_spec, size_of
@@ -51,8 +51,8 @@ def profile_on_device(
 ) -> tuple[ProfileResult, ...]:
     """Measure one artifact, or several in turns.
 
-    A short pilot run finds out how many runs make the preset's seconds. Several artifacts take ``ROUNDS`` turns of
-    equally many runs each. The outputs of every run are checked.
+    A short pilot run finds out how fast an artifact is, and so how many runs make the preset's seconds where several
+    artifacts take ``ROUNDS`` turns of equally many runs each. The outputs of every run are checked.
 
     Args:
         device: As in ``--device``; see :data:`mobilevit_tools.devices.DEVICES`.
@@ -141,7 +141,7 @@ def _check(artifact: Path, device: str, result: RunResult, expected: NDArray[Any
 def _plans(
     requests: Sequence[RunRequest], pilots: Sequence[RunResult], spec: LatencySpec, rounds: int
 ) -> list[RunRequest]:
-    """Plan the runs of one turn: the slower an artifact the fewer warm it up, and all are timed equally often.
+    """Plan the runs of one turn: the protocol's own, or where there are several equally many of all artifacts.
 
     As on the host, artifacts that take turns share the seconds that they have together.
     """
@@ -149,12 +149,23 @@ def _plans(
     runs = max(spec.min_runs, math.ceil(len(medians) * spec.min_seconds * 1e3 / sum(medians)))
     plans = []
     for request, milliseconds in zip(requests, medians, strict=True):
-        warmup = max(spec.warmup_calls, math.ceil(spec.warmup_seconds * 1e3 / milliseconds))
-        iterations = math.ceil(runs / rounds)
-        expected_s = (warmup + iterations + CHECKED_INPUTS) * milliseconds / 1e3
-        timeout_s = max(MIN_TIMEOUT_S, PATIENCE * expected_s)
-        plans.append(replace(request, warmup=warmup, iterations=iterations, per_op=False, timeout_s=timeout_s))
+        plan = replace(
+            request,
+            warmup=spec.warmup_calls,
+            warmup_s=spec.warmup_seconds,
+            settling=Settling(spec.window, spec.agreement, spec.settle_calls, spec.settle_seconds),
+            iterations=spec.min_runs if rounds == 1 else math.ceil(runs / rounds),
+            seconds=spec.min_seconds if rounds == 1 else 0.0,  # turns are of equally many runs, whatever they take
+            per_op=False,
+        )
+        timeout_s = max(MIN_TIMEOUT_S, PATIENCE * _expected_seconds(plan, spec, milliseconds / 1e3))
+        plans.append(replace(plan, timeout_s=timeout_s))
     return plans
+
+
+def _expected_seconds(plan: RunRequest, spec: LatencySpec, each: float) -> float:
+    warm = max(plan.warmup * each, plan.warmup_s) + min(spec.settle_calls * each, spec.settle_seconds + each)
+    return warm + max(plan.iterations * each, plan.seconds) + CHECKED_INPUTS * each
 
 
 def _this_machine(meter: LoadMeter, runs: Sequence[RunResult]) -> HostInfo:

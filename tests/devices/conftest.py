@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mobilevit_tools.devices import runner, toolchain
+from mobilevit_tools.devices import RunRequest, runner, toolchain
+from mobilevit_tools.devices._base import Settling
+from mobilevit_tools.profiling.protocol import LatencySpec, is_steady
 
 SIZE = 32
 
@@ -95,6 +97,23 @@ def empty_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def relative_error(outputs: NDArray[Any], reference: NDArray[Any]) -> float:
     return float(np.abs(outputs - reference).max() / np.abs(reference).max())
 
+
+def check_warm_up(times_ms: Sequence[float], request: RunRequest) -> None:
+    """Follow the protocol's warm-up along the times of one: it ended where it had to, and no earlier."""
+    settling = request.settling
+    assert settling is not None
+    spec = LatencySpec(window=settling.window, agreement=settling.agreement)
+    ends = range(request.warmup, len(times_ms) + 1, settling.window)
+    assert not [end for end in ends if end < len(times_ms) and is_steady(times_ms[:end], spec)]
+    assert len(times_ms) == request.warmup + settling.max_runs or is_steady(times_ms, spec)
+
+
+SETTLINGS = (
+    Settling(window=3, agreement=0.1, max_runs=40, max_seconds=60.0),
+    Settling(window=2, agreement=1e9, max_runs=40, max_seconds=60.0),
+    Settling(window=2, agreement=-1.0, max_runs=7, max_seconds=60.0),
+)
+"""When warm-ups of tests end: some time, at once, and never by themselves."""
 
 CRASHES = "#include <cstdlib>\nint main() { std::abort(); }\n"
 HANGS = "#include <unistd.h>\nint main() { for (;;) sleep(1000); }\n"

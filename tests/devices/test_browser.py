@@ -11,8 +11,9 @@ import pytest
 
 import mobilevit_tools
 from mobilevit_tools.devices import RunRequest, browser, open_device
+from mobilevit_tools.devices._base import Settling
 from mobilevit_tools.errors import BadInputError, DeviceError, UsageError
-from tests.devices.conftest import Artifacts, relative_error
+from tests.devices.conftest import SETTLINGS, Artifacts, check_warm_up, relative_error
 
 
 @pytest.fixture
@@ -45,6 +46,20 @@ def test_the_browser_computes_the_model_with_threads(
     assert result.device.startswith("browser (Chromium ")
     assert list(tmp_path.iterdir()) == []
     assert str(tmp_path) not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+
+
+def test_the_warm_up_goes_on_until_two_windows_agree(request_: RunRequest) -> None:
+    with open_device("browser") as device:
+        for settling in SETTLINGS:
+            request = replace(request_, warmup=4, seconds=0.2, settling=settling)
+            result = device.measure(request)
+            assert result.timing is not None
+            check_warm_up(result.timing.warmup_ms, request)
+            assert 0.05 < sum(result.timing.samples_ms) / 1e3 < 1.0
+        never = Settling(window=2, agreement=-1.0, max_runs=10**9, max_seconds=0.2)
+        result = device.measure(replace(request_, warmup=0, warmup_s=0.1, settling=never))
+    assert result.timing is not None
+    assert 0.1 < sum(result.timing.warmup_ms) / 1e3 < 1.0
 
 
 def test_an_input_that_does_not_fit_is_refused(request_: RunRequest) -> None:

@@ -8,7 +8,7 @@ import pytest
 from mobilevit_tools.devices import RunRequest, open_device
 from mobilevit_tools.devices import count as count_module
 from mobilevit_tools.errors import BadInputError, UsageError
-from tests.devices.conftest import Artifacts, relative_error
+from tests.devices.conftest import SETTLINGS, Artifacts, relative_error
 
 
 def count(request: RunRequest) -> int:
@@ -27,6 +27,7 @@ def test_the_count_repeats_exactly_and_is_of_one_inference(artifacts: Artifacts)
     assert count(request) == first
     # Neither loading, nor how many runs and inputs there are, is part of it.
     assert count(replace(request, iterations=7, warmup=3, inputs=artifacts.inputs)) == first
+    assert count(replace(request, seconds=5.0, warmup_s=5.0, settling=SETTLINGS[2])) == first
     assert 20_000 < first < 5_000_000
     assert count(replace(request, artifact=artifacts.int8)) != first
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from mobilevit_tools.devices import RunRequest, iphone, open_device
+from mobilevit_tools.devices._base import Settling
 from mobilevit_tools.errors import BadInputError, DeviceError, MissingDependencyError, UsageError
+from tests.devices.conftest import SETTLINGS, check_warm_up
 
 UDID = "00008110-000A1B2C3D4E5F60"
 
@@ -116,6 +118,35 @@ def test_the_measurement(mac: list[FakePhone], request_: RunRequest) -> None:
     assert [(operator.name, operator.ms) for operator in result.per_op] == [("a", 1.5), ("b", 0.0), ("c", 0.0)]
     assert result.device == "Test phone, iOS 26.0 (iphone)"
     assert mac[0].stopped == 1
+
+
+@pytest.mark.parametrize("settling", SETTLINGS)
+def test_the_warm_up_goes_on_until_two_windows_agree(
+    mac: list[FakePhone], request_: RunRequest, monkeypatch: pytest.MonkeyPatch, settling: Settling
+) -> None:
+    async def predict(model: FakeModel, inputs: dict[str, Any]) -> dict[str, Any]:
+        model.calls += 1
+        model.last_predict_duration_in_nano_seconds = round(3e6 * (1 + 0.8**model.calls))
+        return {"y": 2 * inputs["x"]}
+
+    monkeypatch.setattr(FakeModel, "predict", predict)
+    request = replace(request_, warmup=4, settling=settling)
+    with open_device("iphone") as device:
+        result = device.measure(request)
+    assert result.timing is not None
+    check_warm_up(result.timing.warmup_ms, request)
+    assert len(result.timing.samples_ms) == 3
+
+
+def test_seconds_are_those_that_pass_here(mac: list[FakePhone], request_: RunRequest) -> None:
+    never = Settling(window=2, agreement=-1.0, max_runs=10**9, max_seconds=0.05)
+    start = time.monotonic()
+    with open_device("iphone") as device:
+        result = device.measure(replace(request_, warmup_s=0.1, seconds=0.1, settling=never))
+    assert 0.25 <= time.monotonic() - start < 30
+    assert result.timing is not None
+    assert len(result.timing.warmup_ms) > 2
+    assert len(result.timing.samples_ms) > 3
 
 
 def test_a_failure_on_the_phone_is_one_sentence_and_stops_the_app(

@@ -9,7 +9,7 @@ import pytest
 
 from mobilevit_tools.devices import RunRequest, open_device
 from mobilevit_tools.errors import BadInputError, DeviceError, ExitCode, UsageError
-from tests.devices.conftest import CRASHES, HANGS, TALKS_NONSENSE, Artifacts, relative_error
+from tests.devices.conftest import CRASHES, HANGS, SETTLINGS, TALKS_NONSENSE, Artifacts, check_warm_up, relative_error
 
 
 @pytest.fixture
@@ -30,6 +30,15 @@ def test_the_host_returns_outputs_every_sample_and_memory(request_: RunRequest, 
     assert result.threads == 2
     assert result.instructions is None
     assert result.per_op is None
+
+
+def test_the_host_warms_up_and_samples_as_long_as_the_protocol_says(request_: RunRequest) -> None:
+    request = replace(request_, warmup=4, warmup_s=0.0, seconds=0.2, settling=SETTLINGS[0])
+    with open_device("host") as device:
+        result = device.measure(request)
+    assert result.timing is not None
+    check_warm_up(result.timing.warmup_ms, request)
+    assert len(result.timing.samples_ms) > request.iterations
 
 
 def test_operator_times_name_the_delegates_operators(request_: RunRequest) -> None:
@@ -95,7 +104,17 @@ def test_a_device_is_used_in_a_with_block(request_: RunRequest) -> None:
         open_device("host").measure(request_)
 
 
-@pytest.mark.parametrize("wrong", [{"warmup": -1}, {"iterations": 0}, {"threads": 0}, {"timeout_s": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"warmup": -1},
+        {"warmup_s": -1.0},
+        {"seconds": float("inf")},
+        {"iterations": 0},
+        {"threads": 0},
+        {"timeout_s": float("nan")},
+    ],
+)
 def test_impossible_requests_are_refused(request_: RunRequest, wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         replace(request_, **wrong)

@@ -52,6 +52,17 @@ def test_a_report_is_read_to_the_last_sample() -> None:
         protocol.parse_report(json.dumps(line), warmup=1, iterations=2)
 
 
+def test_where_seconds_or_settling_decide_there_may_be_more_times_and_never_fewer() -> None:
+    line = {"load_ms": 1.5, "warmup_ms": [9.0] * 3, "samples_ms": [2.0] * 3, "planned_bytes": None, "maxrss_kb": 7}
+    text = json.dumps(line | {"threads": 1})
+    assert protocol.parse_report(text, warmup=2, iterations=2, at_least=True).timing.samples_ms == (2.0, 2.0, 2.0)
+    for warmup, iterations in ((4, 2), (2, 4)):
+        with pytest.raises(DeviceError):
+            protocol.parse_report(text, warmup=warmup, iterations=iterations, at_least=True)
+    with pytest.raises(DeviceError):
+        protocol.parse_report(text, warmup=2, iterations=2)
+
+
 @pytest.mark.parametrize("text", ["", "hello", "[]", "3", '{"load_ms": "fast"}', "[" * 100_000])
 def test_other_output_is_no_report(text: str) -> None:
     with pytest.raises(DeviceError):

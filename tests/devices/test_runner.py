@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilevit_tools.devices import protocol, runner, toolchain
+from mobilevit_tools.devices import RunRequest, protocol, runner, toolchain
+from mobilevit_tools.devices._base import Settling
 from mobilevit_tools.errors import BadInputError, DeviceError, MissingDependencyError
-from tests.devices.conftest import Artifacts, relative_error
+from tests.devices.conftest import SETTLINGS, Artifacts, check_warm_up, relative_error
 
 
 def run(program: runner.Program, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -43,6 +44,31 @@ def test_the_protocol_end_to_end(built: tuple[runner.Program, Path], artifacts: 
     outputs = protocol.read_tensor(tmp_path / "out")
     assert outputs.shape == artifacts.reference.shape  # three inputs through a model of batch one
     assert relative_error(outputs, artifacts.reference) < 1e-5
+
+
+@pytest.mark.parametrize("settling", SETTLINGS)
+def test_the_warm_up_goes_on_until_two_windows_agree(
+    built: tuple[runner.Program, Path], artifacts: Artifacts, tmp_path: Path, settling: Settling
+) -> None:
+    request = RunRequest(built[1], artifacts.inputs, warmup=4, iterations=1, settling=settling)
+    protocol.write_tensor(tmp_path / "in", artifacts.inputs)
+    done = run(built[0], built[1], tmp_path / "in", tmp_path / "out", 4, 1, *protocol.options(request))
+    assert done.returncode == 0, done.stderr
+    check_warm_up(json.loads(done.stdout)["warmup_ms"], request)
+
+
+def test_a_warm_up_that_never_settles_and_runs_that_are_too_fast_take_their_seconds(
+    built: tuple[runner.Program, Path], artifacts: Artifacts, tmp_path: Path
+) -> None:
+    never = Settling(window=2, agreement=-1.0, max_runs=10**9, max_seconds=0.2)
+    request = RunRequest(built[1], artifacts.inputs, warmup_s=0.1, seconds=0.4, settling=never)
+    protocol.write_tensor(tmp_path / "in", artifacts.inputs)
+    done = run(built[0], built[1], tmp_path / "in", tmp_path / "out", 1, 1, *protocol.options(request))
+    assert done.returncode == 0, done.stderr
+    fields = json.loads(done.stdout)
+    for name, seconds in (("warmup_ms", 0.3), ("samples_ms", 0.4)):
+        assert 0.5 * seconds < sum(fields[name]) / 1e3 < seconds + 0.5, name
+    assert relative_error(protocol.read_tensor(tmp_path / "out"), artifacts.reference) < 1e-5
 
 
 @pytest.mark.parametrize("built", ["executorch", "onnx"], indirect=True)
@@ -91,7 +117,18 @@ def test_a_damaged_model_is_refused_with_a_sentence(built: tuple[runner.Program,
         assert done.stderr.splitlines()[-1].startswith("runner: ")
 
 
-@pytest.mark.parametrize("words", [[], ["a", "b", "c", "-1", "1"], ["a", "b", "c", "1", "x"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["a", "b", "c", "-1", "1"],
+        ["a", "b", "c", "1", "x"],
+        ["a", "b", "c", "1", "1", "--seconds", "ten"],
+        ["a", "b", "c", "1", "1", "--seconds", "nan"],
+        ["a", "b", "c", "1", "1", "--window", "-1"],
+        ["a", "b", "c", "1", "1", "--agreement"],
+    ],
+)
 def test_a_wrong_command_line_is_refused(built: tuple[runner.Program, Path], words: list[str]) -> None:
     assert run(built[0], *words).returncode == 2
 

@@ -11,7 +11,7 @@ from typing import Self
 import pytest
 
 from mobilevit_tools.devices import Device, Readiness, RunRequest, RunResult
-from mobilevit_tools.devices._base import Timing
+from mobilevit_tools.devices._base import Settling, Timing
 from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.profiling import device, environment
 from mobilevit_tools.profiling.device import PILOT_RUNS, ROUNDS, profile_on_device
@@ -39,12 +39,24 @@ class FakeDevice(Device):
     def measure(self, request: RunRequest) -> RunResult:
         turn = sum(each.artifact == request.artifact for each in self.requests)
         self.requests.append(request)
-        warmup = tuple(self.pace(request.artifact, turn, 0) for _ in range(request.warmup))
-        samples = tuple(self.pace(request.artifact, turn, number) for number in range(request.iterations))
+        warmup: list[float] = []
+        while len(warmup) < request.warmup or sum(warmup) < request.warmup_s * 1e3:
+            warmup.append(self.pace(request.artifact, turn, 0))
+        samples: list[float] = []
+        total = 0.0
+        while len(samples) < request.iterations or total < request.seconds * 1e3:
+            samples.append(self.pace(request.artifact, turn, len(samples)))
+            total += samples[-1]
         with open_session(request.artifact) as session:
             outputs = session.run(request.inputs)[0]
         return RunResult(
-            "Fake (1)", outputs, Timing(1.0, warmup, samples), None, None, request.threads, cpu_seconds=self.cpu_seconds
+            "Fake (1)",
+            outputs,
+            Timing(1.0, tuple(warmup), tuple(samples)),
+            None,
+            None,
+            request.threads,
+            cpu_seconds=self.cpu_seconds,
         )
 
     def __enter__(self) -> Self:
@@ -123,6 +135,24 @@ def test_a_fast_artifact_gets_the_runs_that_its_seconds_take(fake: FakeDevice, m
     fake.pace = lambda *_: 0.05
     (result,) = profile_on_device("fake", [model])
     assert sum(result.samples_ms) >= 0.999 * latency_spec("default").min_seconds * 1e3
+
+
+def test_the_device_is_asked_for_the_protocols_own_warm_up_and_seconds(fake: FakeDevice, model: Path) -> None:
+    paces = iter([1.0] * 30)  # the pilot is no measure of how fast the artifact will be
+    fake.pace = lambda *_: next(paces, 0.1)
+    (result,) = profile_on_device("fake", [model], rigor="mlperf")
+    spec, (_, plan) = latency_spec("mlperf"), fake.requests
+    assert (plan.warmup, plan.warmup_s) == (spec.warmup_calls, spec.warmup_seconds)
+    assert plan.settling == Settling(spec.window, spec.agreement, spec.settle_calls, spec.settle_seconds)
+    assert (plan.iterations, plan.seconds) == (spec.min_runs, spec.min_seconds)
+    assert sum(result.samples_ms) >= 0.999 * spec.min_seconds * 1e3
+
+
+def test_a_warm_up_that_reached_its_cap_is_flagged(fake: FakeDevice, model: Path) -> None:
+    steps = iter(range(10**9))
+    fake.pace = lambda *_: 100.0 + next(steps) % 37
+    (result,) = profile_on_device("fake", [model], rigor="quick")
+    assert "not_steady" in result.flags
 
 
 def test_a_comparison_gives_both_equally_many_runs_and_together_the_seconds_of_two(

@@ -1,6 +1,11 @@
 // What both runners share: the command line, the tensor files, the timing loop and the one line of JSON.
 //
-//   runner MODEL INPUT OUTPUT WARMUP ITERATIONS [--threads N] [--profile FILE]
+//   runner MODEL INPUT OUTPUT WARMUP ITERATIONS [--threads N] [--profile FILE] [--warmup-seconds S] [--seconds S]
+//          [--window N --agreement SHARE --settle-runs N --settle-seconds S]
+//
+// It warms up with WARMUP runs, and for --warmup-seconds, at least. With --window it goes on, a window of runs at a time,
+// until the medians of the last two windows differ by no more than that share, for --settle-runs and --settle-seconds at
+// most. Then it times ITERATIONS runs, and for --seconds, at least.
 //
 // A tensor file is a line of text, "mvt1 DTYPE DIM DIM ...\n", and the raw little-endian values after it. The input's
 // leading dimension may be a multiple of the model's: the timing loop uses the first part only, and the outputs of all
@@ -10,8 +15,10 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <chrono>
 #include <climits>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -105,7 +112,8 @@ class Engine {
 
 struct Arguments {
   std::string model, input, output, profile;
-  int warmup = 0, iterations = 0, threads = 1;
+  int warmup = 0, iterations = 0, threads = 1, window = 0, settle_runs = 0;
+  double warmup_seconds = 0, seconds = 0, agreement = 0, settle_seconds = 0;
 };
 
 inline int parse_count(const char* text, int minimum) {
@@ -116,8 +124,15 @@ inline int parse_count(const char* text, int minimum) {
   return static_cast<int>(value);
 }
 
+inline double parse_number(const char* text) {
+  char* end = nullptr;
+  const double value = std::strtod(text, &end);
+  if (*text == '\0' || *end != '\0' || !std::isfinite(value)) fail(2, std::string("not a number: ") + text);
+  return value;
+}
+
 inline Arguments parse(int argc, char** argv) {
-  if (argc < 6) fail(2, "usage: runner MODEL INPUT OUTPUT WARMUP ITERATIONS [--threads N] [--profile FILE]");
+  if (argc < 6) fail(2, "usage: runner MODEL INPUT OUTPUT WARMUP ITERATIONS [options]");
   Arguments arguments;
   arguments.model = argv[1];
   arguments.input = argv[2];
@@ -131,6 +146,18 @@ inline Arguments parse(int argc, char** argv) {
       arguments.threads = parse_count(argv[i + 1], 1);
     else if (option == "--profile")
       arguments.profile = argv[i + 1];
+    else if (option == "--warmup-seconds")
+      arguments.warmup_seconds = parse_number(argv[i + 1]);
+    else if (option == "--seconds")
+      arguments.seconds = parse_number(argv[i + 1]);
+    else if (option == "--window")
+      arguments.window = parse_count(argv[i + 1], 1);
+    else if (option == "--agreement")
+      arguments.agreement = parse_number(argv[i + 1]);
+    else if (option == "--settle-runs")
+      arguments.settle_runs = parse_count(argv[i + 1], 0);
+    else if (option == "--settle-seconds")
+      arguments.settle_seconds = parse_number(argv[i + 1]);
     else
       fail(2, "unknown option " + option);
   }
@@ -182,20 +209,55 @@ inline long peak_resident_kb() {
   fail(5, "/proc/self/status tells no peak memory");
 }
 
+inline double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+// Whether the last two windows of a warm-up agree.
+inline bool is_steady(const std::vector<double>& times, int window, double agreement) {
+  if (times.size() < 2 * static_cast<size_t>(window)) return false;
+  const double earlier = median({times.end() - 2 * window, times.end() - window});
+  return std::abs(median({times.end() - window, times.end()}) - earlier) <= agreement * earlier;
+}
+
+// Warms up, then goes on until the runs are steady, or the caps are reached.
+inline std::vector<double> warm_up(const Arguments& arguments, Engine& engine) {
+  std::vector<double> times;
+  const auto run = [&] {
+    const auto start = Clock::now();
+    engine.run();
+    times.push_back(milliseconds_since(start));
+  };
+  const auto start = Clock::now();
+  while (times.size() < static_cast<size_t>(arguments.warmup) ||
+         milliseconds_since(start) < arguments.warmup_seconds * 1e3)
+    run();
+  const auto settling = Clock::now();
+  const size_t most = times.size() + static_cast<size_t>(arguments.settle_runs);
+  bool capped = arguments.window == 0;
+  while (!capped && !is_steady(times, arguments.window, arguments.agreement)) {
+    for (int i = 0; i < arguments.window && !capped; ++i) {
+      capped = times.size() >= most || milliseconds_since(settling) >= arguments.settle_seconds * 1e3;
+      if (!capped) run();
+    }
+  }
+  return times;
+}
+
 inline int run_protocol(const Arguments& arguments, Engine& engine, double load_ms) {
   Tensor input = read_tensor(arguments.input);
   const std::vector<int64_t> part = part_shape(engine, input);
   const int64_t parts = input.shape[0] / part[0];
   const size_t part_bytes = input.data.size() / static_cast<size_t>(parts);
 
-  std::vector<double> warmup, samples;
   engine.set_input(input.data.data(), part);
-  for (int i = 0; i < arguments.warmup; ++i) {
-    const auto start = Clock::now();
-    engine.run();
-    warmup.push_back(milliseconds_since(start));
-  }
-  for (int i = 0; i < arguments.iterations; ++i) {
+  const std::vector<double> warmup = warm_up(arguments, engine);
+  std::vector<double> samples;
+  const auto sampling = Clock::now();
+  while (samples.size() < static_cast<size_t>(arguments.iterations) ||
+         milliseconds_since(sampling) < arguments.seconds * 1e3) {
     const auto start = Clock::now();
     mvt_measured_run(engine);
     samples.push_back(milliseconds_since(start));
@@ -203,7 +265,7 @@ inline int run_protocol(const Arguments& arguments, Engine& engine, double load_
 
   Tensor output;
   for (int64_t i = 0; i < parts; ++i) {
-    if (i > 0 || arguments.iterations == 0) {  // else the last timed run has just computed it
+    if (i > 0 || samples.empty()) {  // else the last timed run has just computed it
       engine.set_input(input.data.data() + static_cast<size_t>(i) * part_bytes, part);
       engine.run();
     }

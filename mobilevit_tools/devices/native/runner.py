@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import os
 import resource
 import shutil
@@ -19,6 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 PROFILED_RUNS = 10
@@ -214,13 +216,39 @@ def parts_of(engine: Engine, array: Any) -> list[Any]:
     return [array[start : start + batch].copy() for start in range(0, array.shape[0], batch)]
 
 
-def time_runs(run: Callable[[], object], count: int) -> list[float]:
-    """Run ``count`` times; return the milliseconds of each."""
-    times = []
-    for _ in range(count):
-        start = time.perf_counter()
-        run()
-        times.append((time.perf_counter() - start) * 1e3)
+def time_run(run: Callable[[], object]) -> float:
+    """Run once; return the milliseconds."""
+    start = time.perf_counter()
+    run()
+    return (time.perf_counter() - start) * 1e3
+
+
+def time_runs(run: Callable[[], object], count: int, seconds: float = 0.0) -> list[float]:
+    """Run ``count`` times, and for ``seconds``, at least; return the milliseconds of each run."""
+    times: list[float] = []
+    start = time.perf_counter()
+    while len(times) < count or time.perf_counter() - start < seconds:
+        times.append(time_run(run))
+    return times
+
+
+def is_steady(times: list[float], window: int, agreement: float) -> bool:
+    """Tell whether the last two windows of a warm-up agree."""
+    if len(times) < 2 * window:
+        return False
+    earlier, later = median(times[-2 * window : -window]), median(times[-window:])
+    return abs(later - earlier) <= agreement * earlier
+
+
+def warm_up(run: Callable[[], object], arguments: argparse.Namespace) -> list[float]:
+    """Warm up, then go on until the runs are steady, or the caps are reached; return the milliseconds of each run."""
+    times = time_runs(run, arguments.warmup, arguments.warmup_seconds)
+    start, most = time.perf_counter(), len(times) + arguments.settle_runs
+    while arguments.window and not is_steady(times, arguments.window, arguments.agreement):
+        for _ in range(arguments.window):
+            if len(times) >= most or time.perf_counter() - start >= arguments.settle_seconds:
+                return times
+            times.append(time_run(run))
     return times
 
 
@@ -245,7 +273,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
         gc.collect()
         gc.disable()
         run = engine.bind(parts[0])
-        warmup, samples = time_runs(run, arguments.warmup), time_runs(run, arguments.iterations)
+        warmup = warm_up(run, arguments)
+        samples = time_runs(run, arguments.iterations, arguments.seconds)
         gc.enable()
         outputs = [numpy.array(engine.bind(part)()) for part in parts]
     except RunnerError:
@@ -271,6 +300,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def number(text: str) -> float:
+    """Read a number of seconds, or a share."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"not a number: {text}")
+    return value
+
+
 def main() -> None:
     """Parse the command line, and end with the exit codes of runner.hpp."""
     parser = argparse.ArgumentParser(prog="runner")
@@ -279,6 +316,10 @@ def main() -> None:
     parser.add_argument("warmup", type=count)
     parser.add_argument("iterations", type=count)
     parser.add_argument("--threads", type=count, default=1)
+    for name in ("--window", "--settle-runs"):
+        parser.add_argument(name, type=count, default=0)
+    for name in ("--warmup-seconds", "--seconds", "--agreement", "--settle-seconds"):
+        parser.add_argument(name, type=number, default=0.0)
     parser.add_argument("--profile", type=Path)
     arguments = parser.parse_args()
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
