@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING
 
 from mobilevit_tools.api.decisions import count_flips
 from mobilevit_tools.api.description import contract_of, describe_model
-from mobilevit_tools.api.trade import AccuracyBound, keep_within
+from mobilevit_tools.api.trade import AccuracyBound, accuracy_bound, keep_within
 from mobilevit_tools.data.labels import check_label_count
-from mobilevit_tools.errors import GateError, UsageError
+from mobilevit_tools.errors import GateError
 from mobilevit_tools.exporters._base import Delegation, ExportSpec, load_exporter, naming_refusals
 from mobilevit_tools.exporters.manifest import Manifest, ModelRecord, describe_artifact, tool_versions
-from mobilevit_tools.exporters.registry import find_target, named_targets
+from mobilevit_tools.exporters.registry import named_targets
+from mobilevit_tools.exporters.specs import make_specs
 from mobilevit_tools.exporters.staging import check_destination, staged_folder
 from mobilevit_tools.models.factory import LoadedModel, load_model
 from mobilevit_tools.models.options import OptionValue
 from mobilevit_tools.models.own import folder_name
 from mobilevit_tools.precision.record import Preflight
 from mobilevit_tools.progress import Progress, silent
-from mobilevit_tools.quantization._base import Quantization, QuantizationRecord, plan_quantization
+from mobilevit_tools.quantization._base import Quantization, QuantizationRecord, check_calibrated, plan_quantization
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, load_calibration
-from mobilevit_tools.quantization.precisions import FLOATING, PRECISIONS
+from mobilevit_tools.quantization.precisions import PRECISIONS
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.rewrites.registry import select_rewrites
 from mobilevit_tools.runtimes.registry import open_session
@@ -137,12 +138,12 @@ def export(
     batch: int = 1,
     dynamic_batch: bool = False,
     tensor_io: bool = False,
-    deployment_target: str = "iOS17",
-    opset: int = 20,
+    deployment_target: str | None = None,
+    opset: int | None = None,
     rewrites: Sequence[str] | None = None,
     fp16_keep: Sequence[str] | None = None,
     calibration: str | Path | None = None,
-    calibration_size: int = DEFAULT_SIZE,
+    calibration_size: int | None = None,
     calibration_method: str | None = None,
     max_drop: float | None = None,
     eval_data: str | Path | None = None,
@@ -171,12 +172,12 @@ def export(
         batch: Images per inference.
         dynamic_batch: ONNX: leave the batch dimension free.
         tensor_io: Core ML: a normalised tensor in and logits out.
-        deployment_target: Core ML: the oldest system to support.
-        opset: ONNX: the operator set.
+        deployment_target: Core ML: the oldest system to support; by default iOS17.
+        opset: ONNX: the operator set; by default 20.
         rewrites: Names of the deployment rewrites to apply; by default those of the target, empty for none.
         fp16_keep: Half precision: operators or modules to keep in float32; by default the least that meets the gate.
         calibration: A folder of photos on which ``int8`` measures the ranges of activations.
-        calibration_size: How many of them to use.
+        calibration_size: How many of them to use; by default 200.
         calibration_method: How measured values become ranges; by default what suits the target.
         max_drop: Points of top-1 that a quantized artifact may lose on ``eval_data``; the fewest operators that this
             needs are kept in floating point.
@@ -190,36 +191,32 @@ def export(
         progress: Told of every step.
 
     Raises:
-        UsageError: The arguments contradict each other, or a target cannot do what was asked.
+        UsageError: The arguments contradict each other, a target cannot do what was asked, or no target takes it.
         BadInputError: The model, checkpoint, labels, photos or destination cannot be used.
         GateError: An artifact does not compute the model; ``result`` holds the :class:`ExportResult`.
     """
     if rewrites is not None:
         select_rewrites(rewrites)
     names = named_targets([targets] if isinstance(targets, str) else targets)
-    if backend is not None and not any(backend in find_target(name).backends for name in names):
-        raise UsageError(f"None of {', '.join(names)} has a backend named {backend!r}.")
-    specs = [
-        ExportSpec(
-            target=name,
-            backend=backend if find_target(name).backends else None,
-            precision=precision,
-            batch=batch,
-            dynamic_batch=dynamic_batch and name == "onnx" if len(names) > 1 else dynamic_batch,
-            tensor_io=tensor_io,
-            deployment_target=deployment_target,
-            opset=opset,
-            rewrites=None if rewrites is None else tuple(rewrites),
-            fp16_keep=None if fp16_keep is None else tuple(fp16_keep),
-        )
-        for name in names
-    ]
-    if (max_drop is None) != (eval_data is None) or (max_drop is not None and precision in FLOATING):
-        raise UsageError(
-            "A bound on the loss of accuracy needs photos to measure it on, and a precision that loses some.",
-            hint="Give --max-drop POINTS, --eval DIR and a quantized --precision together.",
-        )
-    bound = AccuracyBound(max_drop, Path(eval_data)) if max_drop is not None and eval_data is not None else None
+    specs = make_specs(
+        names,
+        backend=backend,
+        precision=precision,
+        batch=batch,
+        dynamic_batch=dynamic_batch,
+        tensor_io=tensor_io,
+        deployment_target=deployment_target,
+        opset=opset,
+        rewrites=None if rewrites is None else tuple(rewrites),
+        fp16_keep=None if fp16_keep is None else tuple(fp16_keep),
+    )
+    check_calibrated(
+        [precision],
+        calibration=calibration,
+        calibration_size=calibration_size,
+        calibration_method=calibration_method,
+    )
+    bound = accuracy_bound(max_drop, eval_data, precision)
     finals = [Path(output) / folder_name(model) / spec.variant for spec in specs]
     for final in finals:
         check_destination(final, overwrite=overwrite)
@@ -241,9 +238,10 @@ def export(
     if loaded.labels is not None:
         check_label_count(loaded.labels, loaded.num_classes)
     photos = None
-    if calibration is not None and PRECISIONS[precision].calibrated:
+    if calibration is not None:
+        count = DEFAULT_SIZE if calibration_size is None else calibration_size
         with progress("Preparing the calibration's photos"):
-            photos = load_calibration(Path(calibration), loaded.preprocessing, calibration_size)
+            photos = load_calibration(Path(calibration), loaded.preprocessing, count)
     plans = [plan_quantization(spec.target, spec.precision, photos, calibration_method) for spec in specs]
     with progress("Counting MACs"):
         record = describe_model(loaded, options or {})

@@ -154,8 +154,8 @@ def _export(
             output=output,
             checkpoint=checkpoint,
             calibration=calibration,
-            calibration_size=calibration_size,
-            deployment_target=DEPLOYMENT_TARGETS[-1],
+            calibration_size=None if calibration is None else calibration_size,
+            deployment_target=DEPLOYMENT_TARGETS[-1] if target == "coreml" else None,
             keep_failed=True,
             progress=progress,
         )

@@ -25,6 +25,7 @@ from mobilevit_tools.matrix.run import run_cell
 from mobilevit_tools.matrix.summary import markdown_summary
 from mobilevit_tools.models.names import list_models
 from mobilevit_tools.progress import Progress, silent
+from mobilevit_tools.quantization._base import check_calibrated
 
 TIMEOUT_S = 600.0
 Finished = Callable[[CellResult, int, int], None]
@@ -104,6 +105,7 @@ def smoke(
         calibration_size=calibration_size,
     )
     plan = plan_cells(axes, template)
+    check_calibrated(precisions, calibration=calibration)
     for file in (output, junit):
         if file is not None:
             check_file(file, overwrite=overwrite)

@@ -63,9 +63,11 @@ def export(
     dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch", help="ONNX: leave the batch free.")] = False,
     tensor_io: Annotated[bool, typer.Option("--tensor-io", help="Core ML: a tensor in and logits out.")] = False,
     deployment_target: Annotated[
-        str, typer.Option("--deployment-target", help="Core ML: iOS16, iOS17 or iOS18.")
-    ] = "iOS17",
-    opset: Annotated[int, typer.Option("--opset", help="ONNX: the operator set, 18 or later.")] = 20,
+        str | None, typer.Option("--deployment-target", help="Core ML: iOS16, iOS17 or iOS18. Default: iOS17.")
+    ] = None,
+    opset: Annotated[
+        int | None, typer.Option("--opset", help="ONNX: the operator set, 18 or later. Default: 20.")
+    ] = None,
     rewrites: Annotated[
         str | None, typer.Option("--rewrites", help="Deployment rewrites, by name and comma. Default: the target's.")
     ] = None,
@@ -77,10 +79,12 @@ def export(
     calibration: Annotated[
         Path | None, typer.Option("--calibration", help="int8: a folder of photos to measure activations on.")
     ] = None,
-    calibration_size: Annotated[int, typer.Option("--calibration-size", help="How many of them to use.")] = 200,
+    calibration_size: Annotated[
+        int | None, typer.Option("--calibration-size", help="int8: how many of them to use. Default: 200.")
+    ] = None,
     calibration_method: Annotated[
         str | None,
-        typer.Option("--calibration-method", help="min-max, percentile, entropy or histogram."),
+        typer.Option("--calibration-method", help="int8: min-max, percentile, entropy or histogram."),
     ] = None,
     max_drop: Annotated[
         float | None,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mobilevit_tools.quantization._base import Quantization
 
 DEPLOYMENT_TARGETS = ("iOS16", "iOS17", "iOS18")
+DEFAULT_DEPLOYMENT_TARGET = "iOS17"
 DEFAULT_OPSET = 20
 OPSETS = range(18, 24)
 _NEEDS_SYSTEM = {"int8": "iOS17", "int4-weight": "iOS18"}
@@ -54,7 +55,7 @@ class ExportSpec:
     batch: int = 1
     dynamic_batch: bool = False
     tensor_io: bool = False
-    deployment_target: str = "iOS17"
+    deployment_target: str = DEFAULT_DEPLOYMENT_TARGET
     opset: int = DEFAULT_OPSET
     rewrites: tuple[str, ...] | None = None
     fp16_keep: tuple[str, ...] | None = None

@@ -26,6 +26,8 @@ class Target:
         packages: The importable packages that it needs.
         suffix: The artifact's suffix.
         precisions: The precisions that it has.
+        options: What it takes and not every target does: names of fields of
+            :class:`~mobilevit_tools.exporters._base.ExportSpec`.
         backends: The backends that it has, the default one first; empty where there is no choice.
         quantizing_backends: The backends that have precisions other than fp32 and fp16, where not all do.
     """
@@ -35,6 +37,7 @@ class Target:
     packages: tuple[str, ...]
     suffix: str
     precisions: tuple[str, ...]
+    options: tuple[str, ...]
     backends: tuple[str, ...] = ()
     quantizing_backends: tuple[str, ...] = ()
 
@@ -55,6 +58,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
                 ("onnx", "onnxscript"),
                 ".onnx",
                 (*FLOATING, "int8", "int8-weight", "dynamic-int8"),
+                ("dynamic_batch", "opset"),
             ),
             Target(
                 "coreml",
@@ -62,6 +66,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
                 ("coremltools",),
                 ".mlpackage",
                 (*FLOATING, "int8", "int8-weight", "int4-weight", "palette8", "palette6", "palette4"),
+                ("tensor_io", "deployment_target"),
             ),
             Target(
                 "executorch",
@@ -69,6 +74,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
                 ("executorch",),
                 ".pte",
                 (*FLOATING, "int8", "dynamic-int8"),
+                ("backend",),
                 ("xnnpack", "portable", "coreml", "vulkan"),
                 quantizing_backends=("xnnpack",),
             ),

@@ -8,7 +8,7 @@ operators with weights, too, some can be kept in floating point, by the names of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -92,6 +92,25 @@ class Quantization:
         """What the manifest says of it."""
         measured = self.calibration.record if self.calibration else None
         return QuantizationRecord(self.method or None, measured, self.keep, self.trade)
+
+
+def check_calibrated(precisions: Sequence[str], **given: object) -> None:
+    """Refuse options of a calibration where nothing is calibrated: they would be dropped without a word.
+
+    Args:
+        precisions: Members of ``PRECISIONS``.
+        given: The options; None stands for one that is not given.
+
+    Raises:
+        UsageError: One is given, and none of the precisions measures activations.
+    """
+    named = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+    calibrated = [precision.name for precision in PRECISIONS.values() if precision.calibrated]
+    if named and not set(precisions) & set(calibrated):
+        raise UsageError(
+            f"None of {', '.join(precisions)} takes {' or '.join(named)}.",
+            hint=f"Leave it out; it is for {', '.join(calibrated)}.",
+        )
 
 
 def plan_quantization(

@@ -69,6 +69,27 @@ def test_rewrites_that_cannot_be_meant(mvt: Mvt, tmp_path: Path, options: list[s
     assert (ran.code, ran.envelope["error"]["code"]) == (2, code)
 
 
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [
+        (["-t", "coreml", "-t", "executorch", "--dynamic-batch"], "--dynamic-batch"),
+        (["-t", "onnx", "--tensor-io"], "--tensor-io"),
+        (["-t", "onnx", "-t", "executorch", "--deployment-target", "iOS18"], "--deployment-target"),
+        (["-t", "coreml", "--opset", "20"], "--opset"),
+        (["-t", "onnx", "--calibration", "nowhere"], "--calibration"),
+        (["-t", "onnx", "--precision", "fp16", "--calibration-method", "bogus"], "--calibration-method"),
+        (["-t", "onnx", "--precision", "dynamic-int8", "--calibration-size", "0"], "--calibration-size"),
+    ],
+)
+def test_an_option_that_nothing_of_it_takes_is_refused(
+    mvt: Mvt, tmp_path: Path, options: list[str], refused: str
+) -> None:
+    ran = mvt("export", SMALL, "--random-weights", "--output", tmp_path / "out", *options, "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (2, "usage")
+    assert re.search(rf"{refused}\b(?!-)", ran.envelope["error"]["message"])
+    assert not (tmp_path / "out").exists()
+
+
 def test_where_the_time_went(mvt: Mvt, tmp_path: Path) -> None:
     ran = mvt("export", SMALL, "--random-weights", "-t", "onnx", "--output", tmp_path, "-v")
     said = re.search(r"onnx: ([0-9.]+) s: (.+?)\n", ran.out.replace(",\n", ", "))

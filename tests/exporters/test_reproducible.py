@@ -27,8 +27,8 @@ if small:
 for target, precision in variants:
     try:
         mobilevit_tools.export(
-            net, targets=target, precision=precision, random_weights=True, calibration=photos, output=output,
-            keep_failed=True,
+            net, targets=target, precision=precision, random_weights=True, output=output, keep_failed=True,
+            calibration=photos if precision == "int8" else None,
         )
     except GateError:
         pass  # how right it is does not matter here

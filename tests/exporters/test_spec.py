@@ -9,6 +9,7 @@ import pytest
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import ExportSpec, load_exporter
 from mobilevit_tools.exporters.registry import TARGETS, find_target, named_targets
+from mobilevit_tools.exporters.specs import make_specs
 from mobilevit_tools.runtimes.registry import RUNTIMES
 
 
@@ -43,6 +44,23 @@ def test_the_first_backend_is_the_default() -> None:
 def test_every_target_has_an_exporter_and_a_runtime(name: str) -> None:
     assert callable(load_exporter(name).lower)
     assert RUNTIMES[find_target(name).suffix].target == name
+
+
+def test_each_target_gets_what_it_takes() -> None:
+    given = {"dynamic_batch": True, "opset": 18, "tensor_io": True, "deployment_target": "iOS18", "backend": "portable"}
+    onnx, coreml, executorch = make_specs(("onnx", "coreml", "executorch"), precision="fp16", **given)
+    assert onnx == ExportSpec("onnx", precision="fp16", dynamic_batch=True, opset=18)
+    assert coreml == ExportSpec("coreml", precision="fp16", tensor_io=True, deployment_target="iOS18")
+    assert executorch == ExportSpec("executorch", precision="fp16", backend="portable")
+
+
+def test_an_option_that_no_target_takes_is_refused() -> None:
+    with pytest.raises(UsageError, match="None of coreml, executorch takes --dynamic-batch") as caught:
+        make_specs(("coreml", "executorch"), dynamic_batch=True)
+    assert "onnx" in (caught.value.hint or "")
+    with pytest.raises(UsageError, match="None of onnx, executorch has a backend named 'qnn'"):
+        make_specs(("onnx", "executorch"), backend="qnn")
+    assert make_specs(("executorch",), dynamic_batch=False, opset=None) == [ExportSpec("executorch")]
 
 
 def test_a_target_that_is_named_twice_is_one() -> None:
