@@ -12,6 +12,7 @@ from rich.table import Table
 
 from mobilevit_tools.cli.arguments import Artifact, AsJson, CheckpointOption, Ema, Threads, Verbosity
 from mobilevit_tools.cli.output import command_output
+from mobilevit_tools.errors import UsageError
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.evaluate import EvalResult
@@ -38,6 +39,13 @@ def evaluate(
 ) -> None:
     """Measure accuracy on labelled photos, and agreement with the PyTorch model."""
     with command_output("eval", as_json=as_json, verbosity=verbose) as output:
+        unused = {"--model": model, "--checkpoint": checkpoint, "--no-ema" if ema is False else "--ema": ema}
+        given = [option for option, value in unused.items() if value is not None]
+        if given and not reference:
+            raise UsageError(
+                f"--no-reference runs no model, and {' and '.join(given)} would say which.",
+                hint="Leave out one or the other.",
+            )
         from mobilevit_tools.api.evaluate import evaluate as measure
 
         result = measure(
