@@ -29,8 +29,10 @@ from mobilevit_tools.cli.arguments import (
 )
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import UsageError
+from mobilevit_tools.exporters._base import DEFAULT_DEPLOYMENT_TARGET, DEFAULT_OPSET, DEPLOYMENT_TARGETS, OPSETS
 from mobilevit_tools.exporters.registry import ALL, TARGETS
 from mobilevit_tools.input_size import parse_size
+from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.export import ExportedArtifact, ExportResult
@@ -63,10 +65,15 @@ def export(
     dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch", help="ONNX: leave the batch free.")] = False,
     tensor_io: Annotated[bool, typer.Option("--tensor-io", help="Core ML: a tensor in and logits out.")] = False,
     deployment_target: Annotated[
-        str | None, typer.Option("--deployment-target", help="Core ML: iOS16, iOS17 or iOS18. Default: iOS17.")
+        str | None,
+        typer.Option(
+            "--deployment-target",
+            help=f"Core ML: {', '.join(DEPLOYMENT_TARGETS)}. Default: {DEFAULT_DEPLOYMENT_TARGET}.",
+        ),
     ] = None,
     opset: Annotated[
-        int | None, typer.Option("--opset", help="ONNX: the operator set, 18 or later. Default: 20.")
+        int | None,
+        typer.Option("--opset", help=f"ONNX: the operator set, {OPSETS.start} or later. Default: {DEFAULT_OPSET}."),
     ] = None,
     rewrites: Annotated[
         str | None, typer.Option("--rewrites", help="Deployment rewrites, by name and comma. Default: the target's.")
@@ -80,7 +87,7 @@ def export(
         Path | None, typer.Option("--calibration", help="int8: a folder of photos to measure activations on.")
     ] = None,
     calibration_size: Annotated[
-        int | None, typer.Option("--calibration-size", help="int8: how many of them to use. Default: 200.")
+        int | None, typer.Option("--calibration-size", help=f"int8: how many of them to use. Default: {DEFAULT_SIZE}.")
     ] = None,
     calibration_method: Annotated[
         str | None,
