@@ -44,7 +44,7 @@ def exit_codes() -> str:
     }
     meanings[errors.ExitCode.OK] = ("", "Everything that was asked for was done, and every gate passed.")
     meanings[errors.ExitCode.INTERNAL] = ("MvtError", "A fault of mvt itself.")
-    meanings[errors.ExitCode.INTERRUPTED] = ("", "Ctrl-C; nothing was left behind.")
+    meanings[errors.ExitCode.INTERRUPTED] = ("", "Ctrl-C; nothing unfinished was left behind.")
     rows = [f"| {int(code)} | {meanings[code][0]} | {meanings[code][1]} |" for code in errors.ExitCode]
     return "\n".join(["# Exit codes", "", "| code | Python exception | meaning |", "|---|---|---|", *rows, ""])
 

@@ -14,9 +14,9 @@ from mobilevit_tools.api.description import contract_of, describe_model
 from mobilevit_tools.api.trade import AccuracyBound, accuracy_bound, keep_within
 from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.errors import GateError
-from mobilevit_tools.exporters._base import Delegation, ExportSpec, load_exporter, naming_refusals
+from mobilevit_tools.exporters._base import Delegation, ExportSpec, check_packages, load_exporter, naming_refusals
 from mobilevit_tools.exporters.manifest import Manifest, ModelRecord, describe_artifact, tool_versions
-from mobilevit_tools.exporters.registry import named_targets
+from mobilevit_tools.exporters.registry import find_target, named_targets
 from mobilevit_tools.exporters.specs import make_specs
 from mobilevit_tools.exporters.staging import check_destination, staged_folder
 from mobilevit_tools.models.factory import LoadedModel, load_model
@@ -29,7 +29,7 @@ from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, load_calibrat
 from mobilevit_tools.quantization.precisions import PRECISIONS
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.rewrites.registry import select_rewrites
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import RUNTIMES, open_session
 from mobilevit_tools.verification.parity import Parity, torch_reference, verify_session
 from mobilevit_tools.verification.tolerances import GATES
 
@@ -193,6 +193,7 @@ def export(
     Raises:
         UsageError: The arguments contradict each other, a target cannot do what was asked, or no target takes it.
         BadInputError: The model, checkpoint, labels, photos or destination cannot be used.
+        MissingDependencyError: A package that one of the targets needs is not installed.
         GateError: An artifact does not compute the model; ``result`` holds the :class:`ExportResult`.
     """
     if rewrites is not None:
@@ -220,8 +221,9 @@ def export(
     finals = [Path(output) / folder_name(model) / spec.variant for spec in specs]
     for final in finals:
         check_destination(final, overwrite=overwrite)
-    if calibration is None:
-        for spec in specs:
+    for spec in specs:
+        check_packages(spec.target, RUNTIMES[find_target(spec.target).suffix].package)
+        if calibration is None:
             plan_quantization(spec.target, spec.precision, None)
     with progress(f"Loading {model}"):
         loaded = load_model(

@@ -124,6 +124,7 @@ def export(
         from mobilevit_tools.data.labels import read_labels
         from mobilevit_tools.models.options import parse_options
 
+        out.left_behind = f"artifacts that were finished are kept in {output}, and nothing else was left behind"
         result = make(
             model,
             targets=target or ALL,

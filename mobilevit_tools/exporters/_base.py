@@ -185,19 +185,31 @@ class Exporter(Protocol):
         """
 
 
+def check_packages(name: str, *more: str) -> None:
+    """Refuse a target that cannot be exported to here.
+
+    Args:
+        name: The target.
+        more: Further packages without which it cannot be, such as its runtime's.
+
+    Raises:
+        MissingDependencyError: A package that it needs is not installed.
+    """
+    for package in (*find_target(name).packages, *more):
+        if find_spec(package) is None:
+            raise MissingDependencyError(
+                f"Exporting to {name} needs {package}, which is not installed.", hint=f"pip install {package}"
+            )
+
+
 def load_exporter(name: str) -> Exporter:
     """Import the exporter of a target.
 
     Raises:
         MissingDependencyError: A package that it needs is not installed.
     """
-    target = find_target(name)
-    for package in target.packages:
-        if find_spec(package) is None:
-            raise MissingDependencyError(
-                f"Exporting to {name} needs {package}, which is not installed.", hint=f"pip install {package}"
-            )
-    return cast("Exporter", import_module(target.module))
+    check_packages(name)
+    return cast("Exporter", import_module(find_target(name).module))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,33 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     assert process.returncode == 130, err
     assert "Interrupted" in err
     assert not output.exists()
+
+
+def test_ctrl_c_keeps_what_was_finished_and_says_so(mvt: Mvt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mobilevit_tools.exporters.coreml.lower", stop)
+    output = tmp_path / "out"
+    ran = mvt("export", SMALL, "--random-weights", "-t", "onnx", "-t", "coreml", "--output", output, "--json")
+    assert ran.code == 130, ran.out
+    assert tree(output / SMALL) == ["onnx-fp32", "onnx-fp32/manifest.json", "onnx-fp32/model.onnx"]
+    assert f"finished are kept in {output}" in ran.envelope["error"]["message"]
+
+
+@pytest.mark.parametrize("package", ["coremltools", "onnxruntime"])
+def test_a_missing_package_is_said_before_anything_is_exported(
+    mvt: Mvt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    for module in ("exporters._base", "runtimes.registry"):
+        monkeypatch.setattr(
+            f"mobilevit_tools.{module}.find_spec", lambda name: None if name == package else find_spec(name)
+        )
+    targets = ("-t", "executorch", "-t", "onnx", "-t", "coreml")
+    ran = mvt("export", SMALL, "--random-weights", *targets, "--output", tmp_path / "out", "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (5, "missing_dependency")
+    assert package in ran.envelope["error"]["message"]
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.skipif(
