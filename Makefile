@@ -40,4 +40,4 @@ reference: $(READY)
 	$(BIN)/python tools/generate_reference.py
 
 clean:
-	rm -rf $(VENV) out site
+	rm -rf $(VENV) demo-out site

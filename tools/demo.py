@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads must not spin on shared cores
 
@@ -15,12 +16,14 @@ from mobilevit_tools.cli.tables import number, size, status
 from mobilevit_tools.errors import UsageError
 
 MODEL = "care_s0.imagenette"
+FOLDER = "demo-out"  # of its own: it is overwritten and cleaned away, and `out` is where people's exports go
 
 
 def main() -> None:
     """Run the demo."""
     with command_output("demo") as output:
-        exported = mvt.export(MODEL, output="out", overwrite=True, progress=output.progress)
+        output.left_behind = f"artifacts that were finished are kept in {FOLDER}, and nothing else was left behind"
+        exported = mvt.export(MODEL, output=FOLDER, overwrite=True, progress=output.progress)
         table = Table(box=None, header_style="bold", title=f"{MODEL}, 160x160, batch 1", title_justify="left")
         table.add_column("target")
         for heading in ("size", "SNR dB", "latency here, 1 thread"):
@@ -42,8 +45,8 @@ def main() -> None:
                 status(artifact.parity),
             )
         output.console.print(table)
-        first = exported.artifacts[0].path
-        output.console.print(f"next: mvt inspect {first}", highlight=False)
+        first, command = exported.artifacts[0].path, os.path.relpath(Path(sys.executable).with_name("mvt"))
+        output.console.print(f"next: {command} inspect {first}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,13 @@ def check_console(line: str) -> None:
     elif words[:3] == ["python", "-m", "mobilevit_tools.devices.prepare"]:
         assert set(words[3:]) <= set(PARTS), line
     else:
-        assert words[:2] in (["pip", "install"], ["adb", "devices"], ["ray", "start"], ["ray", "stop"]), line
+        assert words[:2] in (
+            [".", ".venv/bin/activate"],
+            ["pip", "install"],
+            ["adb", "devices"],
+            ["ray", "start"],
+            ["ray", "stop"],
+        ), line
 
 
 CHECKS = {
