@@ -13,6 +13,7 @@ from mobilevit_tools.data.contract import METADATA_KEY, Contract
 from mobilevit_tools.data.labels import unique_labels
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.exporters.coreml_half import compute_precision, mark_kept
+from mobilevit_tools.exporters.coreml_handles import give_handles, operations_of
 from mobilevit_tools.exporters.coreml_package import save_package
 from mobilevit_tools.exporters.io_names import INPUT_NAME, example_input, output_names
 
@@ -68,6 +69,7 @@ def lower(
     image = contract.input == "image"
     program = torch.export.export((ImageModel(module, contract) if image else module).eval(), (example,), strict=False)
     program = program.run_decompositions({})
+    give_handles(program)
     keep = preflight(program) if preflight is not None and spec.arithmetic == "fp16" else ()
     shape = tuple(example.shape)
     inputs = [
@@ -94,7 +96,8 @@ def lower(
     if quantization is not None:
         from mobilevit_tools.quantization.coreml import quantize
 
-        package = quantize(package, quantization, takes_image=image, batch=spec.batch)
+        kept = operations_of(package, program, module, quantization.keep)
+        package = quantize(package, quantization, kept, takes_image=image, batch=spec.batch)
     package.author = "mobilevit-tools"
     package.license = contract.license
     package.version = version("mobilevit-tools")

@@ -1,8 +1,4 @@
-"""Core ML packages in half precision with some operators of the traced program kept in float32.
-
-The converter passes the debug handle of a traced node on to the operations that it makes of it, through its own passes
-as well, so that is how operations are told apart: names are not, because passes fuse and rename.
-"""
+"""Core ML packages in half precision with some operators of the traced program kept in float32."""
 
 from __future__ import annotations
 
@@ -11,15 +7,13 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import coremltools as ct
-from coremltools.converters.mil.mil.scope import ScopeSource
 
 from mobilevit_tools.data.contract import KEPT_KEY
+from mobilevit_tools.exporters.coreml_handles import HANDLE, give_handles, handle_of, standing_for
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
-    from torch.fx import Node
 
-HANDLE = "debug_handle"
 _MOVING = frozenset(
     {
         "expand_dims",
@@ -48,10 +42,8 @@ class KeepFloat32:
     """
 
     def __init__(self, program: ExportedProgram, keep: Collection[str]) -> None:
-        self._nodes = list(program.graph.nodes)
-        for handle, node in enumerate(self._nodes, start=1):
-            node.meta[HANDLE] = handle
-        self._keep = [node for node in self._nodes if node.name in set(keep)]
+        give_handles(program)
+        self._keep = [node for node in program.graph.nodes if node.name in set(keep)]
         self._kept: set[str] | None = None
 
     def __call__(self, operation: Any) -> bool:
@@ -61,28 +53,17 @@ class KeepFloat32:
         return operation.name not in self._kept
 
     def _plan(self, operations: list[Any]) -> set[str]:
-        present = {handle for operation in operations if (handle := _handle(operation))}
-        handles = {node.meta[HANDLE] for kept in self._keep for node in self._standing_for(kept, present)}
+        present = {handle for operation in operations if (handle := handle_of(operation))}
+        handles = {node.meta[HANDLE] for kept in self._keep for node in standing_for(kept, present)}
         names: set[str] = set()
         for operation in operations:
             if operation.op_type in _MOVING:
                 producer = operation.inputs["x"].op
                 if producer is not None and producer.name in names:
                     names.add(operation.name)
-            elif operation.op_type != "const" and _handle(operation) in handles:
+            elif operation.op_type != "const" and handle_of(operation) in handles:
                 names.add(operation.name)
         return names
-
-    def _standing_for(self, node: Node, present: Collection[int]) -> list[Node]:
-        """Return ``node``, or the operators that read it where the converter has no operation left for it."""
-        if node.meta[HANDLE] in present or not node.users:
-            return [node]
-        return [found for user in node.users for found in self._standing_for(user, present)]
-
-
-def _handle(operation: Any) -> int | None:
-    handles = operation.scopes.get(ScopeSource.EXIR_DEBUG_HANDLE)
-    return handles[0] if handles else None
 
 
 def compute_precision(arithmetic: str, program: ExportedProgram, keep: Collection[str]) -> Any:

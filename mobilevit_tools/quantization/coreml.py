@@ -45,25 +45,24 @@ Ranges = dict[str, dict[str, float]]
 
 
 def quantize(
-    package: ct.models.MLModel, quantization: Quantization, *, takes_image: bool, batch: int
+    package: ct.models.MLModel, quantization: Quantization, kept: Collection[str], *, takes_image: bool, batch: int
 ) -> ct.models.MLModel:
     """Return ``package`` quantized.
 
     Args:
         package: A floating-point ML Program.
         quantization: What to do.
+        kept: Names of the package's operations that hold the weights to keep.
         takes_image: Whether the package's input is an image and not a normalised tensor.
         batch: Images per inference.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "float.mlpackage")
-        package.save(str(path))
-        program = load_program(path)
-        kept = _operations(program, quantization.keep)
-        ranges = None
-        if quantization.calibration is not None:
+    ranges = None
+    if quantization.calibration is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "float.mlpackage")
+            package.save(str(path))
             ranges = measure_ranges(
-                program, quantization.calibration, quantization.method, takes_image=takes_image, batch=batch
+                load_program(path), quantization.calibration, quantization.method, takes_image=takes_image, batch=batch
             )
     if quantization.precision in PALETTE_BITS:
         palette = cto.OpPalettizerConfig(
@@ -138,15 +137,4 @@ def _config(
 ) -> cto.OptimizationConfig:
     return cto.OptimizationConfig(
         op_type_configs=dict.fromkeys(WEIGHTED_OPERATORS, operator), op_name_configs=dict.fromkeys(kept)
-    )
-
-
-def _operations(program: Program, weights: Collection[str]) -> tuple[str, ...]:
-    """Return the names of the operations that hold the given weights."""
-    wanted = {f"p_{prefix}{name.replace('.', '_')}" for name in weights for prefix in ("", "module_")}
-    return tuple(
-        operation.name
-        for operation in program.graph.operations
-        for weight in operation.inputs.get("weight", ())
-        if isinstance(weight, str) and weight.removesuffix("_to_fp16") in wanted
     )

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
+from coremltools.models import MLModel
 
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.coreml import lower
@@ -13,7 +17,17 @@ from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.sensitivity import round_weight
 from mobilevit_tools.runtimes.coreml import Program, load_program
 from mobilevit_tools.runtimes.registry import open_session
-from tests.quantization.tiny import CONTRACT, SIDE, calibration, fresh_inputs, smooth_pixels, snr_db, tiny
+from tests.quantization.tiny import (
+    CONTRACT,
+    MIXED_WEIGHTS,
+    SIDE,
+    calibration,
+    fresh_inputs,
+    mixed,
+    smooth_pixels,
+    snr_db,
+    tiny,
+)
 
 INPUTS = fresh_inputs()
 
@@ -78,6 +92,39 @@ def test_kept_operators_keep_their_weights(tmp_path: Path) -> None:
     whole = _size(_lower(tmp_path, "int8-weight"))
     kept = _size(_lower(tmp_path / "kept", "int8-weight", ("qkv.weight",)))
     assert kept - whole == pytest.approx(tiny().qkv.weight.numel(), rel=0.2)
+
+
+def _operations(package: Path) -> Counter[str]:
+    spec = MLModel(str(package), skip_model_load=True).get_spec()
+    (block,) = spec.mlProgram.functions["main"].block_specializations.values()
+    return Counter(operation.type for operation in block.operations)
+
+
+@pytest.mark.parametrize("source", ["image", "tensor"])
+@pytest.mark.parametrize(("keep", "left"), [((), 6), (("stem.weight", "scaled.weight"), 4), (MIXED_WEIGHTS, 0)])
+def test_operators_are_kept_whatever_the_converter_fused_into_them(
+    tmp_path: Path, keep: tuple[str, ...], left: int, source: Literal["image", "tensor"]
+) -> None:
+    # A norm or a constant factor makes other weights of a convolution's, and a product's weight is transposed.
+    contract = replace(CONTRACT, input=source)
+    spec = ExportSpec("coreml", precision="int8-weight", tensor_io=source == "tensor", deployment_target="iOS18")
+    plan = plan_quantization("coreml", "int8-weight", None, keep=keep)
+    lower(mixed(), spec, contract, tmp_path / "model.mlpackage", plan)
+    found = _operations(tmp_path / "model.mlpackage")
+    assert (found["conv"], found["linear"]) == (3, 4)
+    assert sum(count for kind, count in found.items() if kind.startswith("constexpr")) == left  # the head is small
+
+
+def test_kept_operators_keep_their_inputs(tmp_path: Path) -> None:
+    found = _operations(_lower(tmp_path, "int8", MIXED_WEIGHTS, mixed()))
+    assert not {kind for kind in found if kind.startswith(("constexpr", "quantize", "dequantize"))}
+
+
+def test_a_weight_that_two_operators_share_is_kept_in_both(tmp_path: Path) -> None:
+    net = mixed()
+    net.attention.out_proj.weight = net.product
+    kept = _operations(_lower(tmp_path, "int8-weight", ("product",), net))
+    assert kept["constexpr_blockwise_shift_scale"] == 4
 
 
 def _program(folder: Path) -> Program:
