@@ -3,9 +3,9 @@
 //   runner MODEL INPUT OUTPUT WARMUP ITERATIONS [--threads N] [--profile FILE] [--warmup-seconds S] [--seconds S]
 //          [--window N --agreement SHARE --settle-runs N --settle-seconds S]
 //
-// It warms up with WARMUP runs, and for --warmup-seconds, at least. With --window it goes on, a window of runs at a time,
-// until the medians of the last two windows differ by no more than that share, for --settle-runs and --settle-seconds at
-// most. Then it times ITERATIONS runs, and for --seconds, at least.
+// It warms up with WARMUP runs, and for --warmup-seconds, at least. With --window it goes on, a window of runs at a
+// time, until the medians of the last two windows differ by no more than that share, for --settle-runs and
+// --settle-seconds at most. Then it times ITERATIONS runs, and for --seconds, at least.
 //
 // A tensor file is a line of text, "mvt1 DTYPE DIM DIM ...\n", and the raw little-endian values after it. The input's
 // leading dimension may be a multiple of the model's: the timing loop uses the first part only, and the outputs of all
