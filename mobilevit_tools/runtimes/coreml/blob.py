@@ -49,7 +49,7 @@ class WeightFile:
         sentinel, code, size, start = _RECORD.unpack(self._read(offset, _RECORD.size))
         if sentinel != _SENTINEL:
             raise BadInputError(f"The weight file {self._name} holds no constant at offset {offset}.")
-        if code != element.blob_code:
+        if code != element.blob_code or code == 0:
             raise BadInputError(
                 f"The constant at offset {offset} of {self._name} is not of the type that the program gives it: "
                 f"{element.name}."

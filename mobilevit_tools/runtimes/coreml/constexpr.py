@@ -9,6 +9,7 @@ import numpy as np
 
 from mobilevit_tools.errors import BadInputError
 
+from .damage import UNFIT
 from .dtypes import BY_NAME, unpack
 from .mil import Constant, Graph, Operation
 
@@ -30,17 +31,17 @@ def decompress(graph: Graph) -> dict[str, Constant]:
             continue
         try:
             arguments = {key: _argument(known, values) for key, values in operation.inputs.items()}
-            results = decoder(arguments)
-        except (KeyError, ValueError, IndexError, TypeError, OverflowError) as error:
+            for (name, declared), result in zip(operation.outputs, decoder(arguments), strict=True):
+                if declared.shape != result.shape:
+                    raise BadInputError(
+                        f"The compressed weight {name!r} has shape {result.shape} where the program says "
+                        f"{declared.shape}."
+                    )
+                known[name] = Constant(result.astype(declared.element.storage), declared.element)
+        except UNFIT as error:
             raise BadInputError(
-                f"The compressed weight {operation.outputs[0][0]!r} is damaged: its parts do not fit each other."
+                f"The compressed weight {operation.name!r} is damaged: its parts do not fit each other."
             ) from error
-        for (name, declared), result in zip(operation.outputs, results, strict=True):
-            if declared.shape != result.shape:
-                raise BadInputError(
-                    f"The compressed weight {name!r} has shape {result.shape} where the program says {declared.shape}."
-                )
-            known[name] = Constant(result.astype(declared.element.storage), declared.element)
     return known
 
 
@@ -60,6 +61,8 @@ def _affine(parts: Arrays) -> tuple[np.ndarray, ...]:
     shape[int(parts["axis"])] = -1
     scale, zero = (parts[key].astype(np.float32) for key in ("scale", "zero_point"))
     scale, zero = (value.reshape(shape) if value.ndim else value for value in (scale, zero))
+    if np.broadcast_shapes(data.shape, scale.shape, zero.shape) != data.shape:
+        raise ValueError("more scales or zero points than channels")
     return (scale * (data - zero),)
 
 

@@ -20,6 +20,7 @@ from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.runtimes._base import UnsupportedOperatorError
 
 from .constexpr import decompress, unsupported
+from .damage import refusing
 from .dtypes import half, half_scalar
 from .mil import Argument, Constant, Graph, Operation, ValueType
 from .ops import OPERATORS, Kind, Operator, plain
@@ -106,16 +107,19 @@ class Interpreter:
                     continue
                 if parameter not in operator.kinds or not arguments:
                     raise self._broken(operation, f"has the unknown or empty parameter {parameter!r}")
+                if operator.kinds[parameter] == "tensor" and len(arguments) > 1:
+                    raise self._broken(operation, f"is given several values for {parameter!r}")
                 resolved = [self._resolve(operation, argument, produced) for argument in arguments]
                 constants = [value for value in resolved if isinstance(value, Constant)]
-                if len(constants) == len(resolved):
-                    fixed[parameter] = self._fixed(operation, operator.kinds[parameter], constants, rounded=rounded)
-                else:
-                    sources = (
-                        self._tensor(value, rounded=rounded) if isinstance(value, Constant) else value
-                        for value in resolved
-                    )
-                    wired.append((parameter, tuple(sources)))
+                with refusing(_unfit(operation)):
+                    if len(constants) == len(resolved):
+                        fixed[parameter] = self._fixed(operation, operator.kinds[parameter], constants, rounded=rounded)
+                    else:
+                        sources = (
+                            self._tensor(value, rounded=rounded) if isinstance(value, Constant) else value
+                            for value in resolved
+                        )
+                        wired.append((parameter, tuple(sources)))
             absent = operator.required - set(fixed) - {parameter for parameter, _ in wired}
             if absent:
                 raise self._broken(operation, f"lacks the parameter {sorted(absent)[0]!r}")
@@ -253,16 +257,9 @@ class _Run:
     def execute(self, step: _Step) -> None:
         operation = step.operation
         kept = operation.name in self._keep
-        arguments = dict(step.fixed)
-        for parameter, sources in step.wired:
-            arguments[parameter] = self._given(step, parameter, sources, wide=kept)
-        try:
-            result = step.operator.function(**arguments)
-        except (RuntimeError, ValueError, IndexError, TypeError, KeyError, ZeroDivisionError, OverflowError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BadInputError(
-                f"The operation {operation.name!r} ({operation.type}) cannot compute with what it is given: {reason}"
-            ) from error
+        with refusing(_unfit(operation)):
+            given = {parameter: self._given(step, parameter, sources, wide=kept) for parameter, sources in step.wired}
+            result = step.operator.function(**step.fixed, **given)
         results = result if isinstance(result, tuple) else (result,)
         if len(results) != len(operation.outputs):
             raise BadInputError(
@@ -274,13 +271,15 @@ class _Run:
 
     def _given(self, step: _Step, parameter: str, sources: tuple[str | Tensor, ...], *, wide: bool) -> object:
         kind = step.operator.kinds[parameter]
-        values = tuple(self._read(entry, wide=wide) if isinstance(entry, str) else entry for entry in sources)
+        values = [self._read(entry, wide=wide) if isinstance(entry, str) else entry for entry in sources]
+        tensors = [value for value in values if isinstance(value, Tensor)]
+        if len(tensors) != len(values):
+            raise TypeError(f"{parameter} is a classifier's answer and not a tensor")
         if kind == "tensors":
-            return values
-        if len(values) == 1:
-            (value,) = values
-            return plain(kind, value) if kind != "tensor" and isinstance(value, Tensor) else value
-        return plain(kind, torch.stack([value for value in values if isinstance(value, Tensor)]))
+            return tuple(tensors)
+        if kind == "tensor":
+            return tensors[0]
+        return plain(kind, tensors[0] if len(tensors) == 1 else torch.stack(tensors))
 
     def _store(self, operation: Operation, name: str, declared: ValueType, value: object, *, kept: bool) -> None:
         if not isinstance(value, Tensor):
@@ -303,3 +302,7 @@ class _Run:
                 else:
                     value = half(value)
         self.values[name] = value
+
+
+def _unfit(operation: Operation) -> str:
+    return f"The operation {operation.name!r} ({operation.type}) cannot compute with what it is given"

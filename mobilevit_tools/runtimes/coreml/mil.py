@@ -12,6 +12,7 @@ import numpy as np
 from mobilevit_tools.errors import BadInputError
 
 from .blob import WeightFile
+from .damage import refusing
 from .dtypes import BY_NAME, ElementType, element_type, unpack
 from .package import Package
 
@@ -109,7 +110,8 @@ def read_graph(package: Package, function: str = "") -> Graph:
         raise BadInputError(f"{package.path.name} has no operations for its operator set {message.opset!r}.")
     reader = _Reader(package)
     try:
-        return reader.graph(message)
+        with refusing(f"The program in {package.path.name} is damaged"):
+            return reader.graph(message)
     finally:
         reader.close()
 
@@ -190,7 +192,7 @@ class _Reader:
             int(size.constant.size) if size.WhichOneof("dimension") == "constant" else None
             for size in message.dimensions
         )
-        if math.prod(size for size in shape if size is not None) > MAX_ELEMENTS:
+        if math.prod(size for size in shape if size) > MAX_ELEMENTS:  # beside a size of 0, too
             raise self._damaged(f"a value of shape {shape}, which is beyond any model")
         return ValueType(element, shape)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, cast
@@ -89,12 +90,13 @@ def _inside(root: Path, folder: Path, name: str, what: str) -> Path:
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
         raise BadInputError(f"{root.name} names a {what} outside of itself: {name[:200]!r}.")
-    found = folder.joinpath(*parts).resolve()
-    if not found.is_relative_to(root):
-        raise BadInputError(f"{root.name} names a {what} outside of itself: {name[:200]!r}.")
-    if not found.is_file():
-        raise BadInputError(f"{root.name} lacks its {what} {name[:200]!r}; the package is incomplete.")
-    return found
+    with suppress(OSError, RuntimeError):  # a name too long, links in a circle
+        found = folder.joinpath(*parts).resolve()
+        if not found.is_relative_to(root):
+            raise BadInputError(f"{root.name} names a {what} outside of itself: {name[:200]!r}.")
+        if found.is_file():
+            return found
+    raise BadInputError(f"{root.name} lacks its {what} {name[:200]!r}; the package is incomplete.")
 
 
 def _parse(file: Path, path: Path) -> Message:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.runtimes._base import OperatorUse
 
+from .damage import UNFIT
 from .mil import Constant, Operation
 from .program import Program
 
@@ -152,8 +153,10 @@ def _macs(operation: Operation, values: _Values) -> int | None:
         return 0
     try:
         sizes = rule(operation, values)
-    except (KeyError, IndexError) as error:
-        raise BadInputError(f"The program is damaged: its operation {operation.name!r} lacks inputs.") from error
+    except UNFIT as error:
+        raise BadInputError(
+            f"The program is damaged: its operation {operation.name!r} lacks inputs, or has others than its type takes."
+        ) from error
     known = [size for size in sizes if size is not None]
     return math.prod(known) if len(known) == len(sizes) else None
 

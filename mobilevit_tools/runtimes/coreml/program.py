@@ -54,11 +54,13 @@ class Program:
             replace(entry, labels=labels) if entry.kind == "probabilities" else entry for entry in description.outputs
         )
         described = {entry.name for entry in (*self.inputs, *description.states)}
-        if described != set(graph.inputs):
-            name = sorted(described ^ set(graph.inputs))[0]
-            raise BadInputError(
-                f"{path.name} is damaged: its description and its program disagree on an input {name!r}."
-            )
+        unlike_inputs = described ^ set(graph.inputs)
+        unlike_outputs = {entry.name for entry in self.outputs} - set(graph.outputs)
+        for kind, names in (("input", unlike_inputs), ("output", unlike_outputs)):
+            if names:
+                raise BadInputError(
+                    f"{path.name} is damaged: its description and its program disagree on an {kind} {min(names)!r}."
+                )
 
     def _labels(self) -> tuple[str, ...] | tuple[int, ...]:
         for operation in self.graph.operations:

@@ -75,6 +75,15 @@ def test_a_constant_of_another_type_or_size_is_refused(weights: Path) -> None:
         file.array(1 << 60, BY_NAME["fp32"], 10)
 
 
+@pytest.mark.parametrize("name", ["string", "bool", "int64"])
+def test_a_constant_of_a_type_that_no_file_holds_is_refused(weights: Path, name: str) -> None:
+    data = bytearray(weights.read_bytes())
+    struct.pack_into("<IQ", data, 64 + 4, 0, 0)
+    weights.write_bytes(data)
+    with pytest.raises(BadInputError, match=f"not of the type that the program gives it: {name}"):
+        WeightFile(weights).array(64, BY_NAME[name], 0)
+
+
 def test_a_record_that_points_past_the_end_is_refused(weights: Path) -> None:
     data = bytearray(weights.read_bytes())
     struct.pack_into("<Q", data, 64 + 16, len(data) - 8)

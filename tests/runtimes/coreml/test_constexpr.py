@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,46 @@ def _graph(**parts: np.ndarray) -> Graph:
     declared = ValueType(BY_NAME["fp32"], (2, 2))
     operation = Operation("w", "constexpr_blockwise_shift_scale", {key: (key,) for key in parts}, (("w", declared),))
     return Graph({}, (), (), constants, (operation,), "CoreML8")
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_weight_with_another_number_of_results_is_refused(count: int) -> None:
+    whole = _graph(data=np.zeros((2, 2), np.int8), scale=np.ones((2, 1), np.float32))
+    assert list(decompress(whole)) == ["data", "scale", "w"]
+    (operation,) = whole.compressed
+    damaged = dataclasses.replace(operation, outputs=operation.outputs * count)
+    with pytest.raises(BadInputError, match="'w' is damaged"):
+        decompress(dataclasses.replace(whole, compressed=(damaged,)))
+
+
+def test_text_is_no_weight() -> None:
+    constants = {
+        "mask": Constant(np.ones((1, 2), np.uint8), BY_NAME["uint8"]),
+        "nonzero_data": Constant(np.array(["red", "green"], object), BY_NAME["string"]),
+    }
+    inputs = {key: (key,) for key in constants}
+    operation = Operation("w", "constexpr_sparse_to_dense", inputs, (("w", ValueType(BY_NAME["fp32"], (1, 2))),))
+    with pytest.raises(BadInputError, match="'w' is damaged"):
+        decompress(Graph({}, (), (), constants, (operation,), "CoreML8"))
+
+
+def test_parts_that_would_make_a_weight_larger_than_their_data_are_refused() -> None:
+    operation = Operation(
+        "w",
+        "constexpr_affine_dequantize",
+        {key: (key,) for key in ("quantized_data", "scale", "zero_point", "axis")},
+        (("w", ValueType(BY_NAME["fp32"], (2, 1))),),
+    )
+    size = 1 << 20
+    parts = {
+        "quantized_data": np.zeros((size, 1), np.int8),
+        "scale": np.ones(size, np.float32),
+        "zero_point": np.zeros(size, np.int8),
+        "axis": np.int32(1),
+    }
+    constants = {key: Constant(value, BY_NAME["fp32"]) for key, value in parts.items()}  # type: ignore[arg-type]
+    with pytest.raises(BadInputError, match="'w' is damaged"):
+        decompress(Graph({}, (), (), constants, (operation,), "CoreML8"))
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:

@@ -119,3 +119,11 @@ def test_a_program_outside_of_a_package_cannot_name_weights(small_package: Path,
     alone.write_bytes((small_package / MODEL).read_bytes())
     with pytest.raises(BadInputError, match="not part of a package"):
         load_program(alone)
+
+
+def test_links_in_a_circle_are_no_file(copied: Callable[[], Path]) -> None:
+    package = copied()
+    (package / WEIGHTS).unlink()
+    (package / WEIGHTS).symlink_to(WEIGHTS.name)
+    with pytest.raises(BadInputError, match="lacks its weight file"):
+        load_program(package)

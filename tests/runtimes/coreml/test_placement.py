@@ -12,6 +12,8 @@ from torch import nn
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.runtimes.coreml import Program, load_program
+from mobilevit_tools.runtimes.coreml.dtypes import BY_NAME
+from mobilevit_tools.runtimes.coreml.mil import Constant
 from mobilevit_tools.runtimes.coreml.placement import SOURCES, Placement, placement
 from tests.runtimes.coreml.building import convert, mb, noise, save
 
@@ -128,6 +130,16 @@ def test_a_product_without_inputs_is_refused(small_package: Path) -> None:
         )
         with pytest.raises(BadInputError, match="'stem' lacks inputs"):
             placement(program)
+
+
+@pytest.mark.parametrize("flag", [("axes", "axes"), (), (Constant(np.zeros(2), BY_NAME["bool"]),)])
+def test_a_flag_that_is_none_is_refused(small_package: Path, flag: tuple[str | Constant, ...]) -> None:
+    program = load_program(small_package)
+    *rest, linear, last = program.graph.operations
+    matmul = dataclasses.replace(linear, type="matmul", inputs={**linear.inputs, "transpose_x": flag})
+    program.graph = dataclasses.replace(program.graph, operations=(*rest, matmul, last))
+    with pytest.raises(BadInputError, match="'scores' lacks inputs, or has others than its type takes"):
+        placement(program)
 
 
 def test_every_source_has_an_address() -> None:

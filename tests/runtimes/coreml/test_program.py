@@ -133,7 +133,8 @@ def test_a_value_that_is_its_own_source_or_has_none_leads_to_no_logits(
     inputs = {parameter: (source,)} if source else {}
     damaged = Operation("damaged", kind, inputs, (("damaged", declared),))
     graph = dataclasses.replace(whole.graph, operations=(damaged,), outputs=("damaged",))
-    assert Program(whole.path, whole.description, graph).logits is None
+    description = dataclasses.replace(whole.description, outputs=())
+    assert Program(whole.path, description, graph).logits is None
 
 
 def test_a_package_that_others_made_runs(shared: Path) -> None:

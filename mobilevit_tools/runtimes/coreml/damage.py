@@ -1,0 +1,25 @@
+"""Damaged packages: whatever Python raises on parts that do not fit each other, as one clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mobilevit_tools.errors import BadInputError
+
+UNFIT = (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+"""What Python, NumPy and torch raise on numbers, names and sizes that do not fit each other."""
+
+
+@contextmanager
+def refusing(sentence: str) -> Iterator[None]:
+    """Refuse what does not fit inside of the block, in a sentence that begins with ``sentence``.
+
+    Raises:
+        BadInputError: Something did not fit.
+    """
+    try:
+        yield
+    except UNFIT as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInputError(f"{sentence}: {reason}") from error
