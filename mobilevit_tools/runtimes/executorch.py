@@ -103,20 +103,20 @@ class ExecutorchSession(Session):
 
         try:
             program = deserialize_pte_binary(self._path.read_bytes()).program
+            plan = next(plan for plan in program.execution_plan if plan.name == METHOD)
+            counts = Counter[str]()
+            for chain in plan.chains:
+                for instruction in chain.instructions:
+                    call = instruction.instr_args
+                    if isinstance(call, KernelCall):
+                        operator = plan.operators[call.op_index]
+                        counts[f"{operator.name}.{operator.overload}" if operator.overload else operator.name] += 1
+                    elif isinstance(call, DelegateCall):
+                        counts[f"{DELEGATE}{plan.delegates[call.delegate_index].id}"] += 1
         except Exception as error:  # the runtime may load what the decoder, written for valid files, trips over
             raise BadInputError(
                 f"{self._path} cannot be decoded: {_first_line(error)}", code="unloadable_artifact"
             ) from error
-        plan = next(plan for plan in program.execution_plan if plan.name == METHOD)
-        counts = Counter[str]()
-        for chain in plan.chains:
-            for instruction in chain.instructions:
-                call = instruction.instr_args
-                if isinstance(call, KernelCall):
-                    operator = plan.operators[call.op_index]
-                    counts[f"{operator.name}.{operator.overload}" if operator.overload else operator.name] += 1
-                elif isinstance(call, DelegateCall):
-                    counts[f"{DELEGATE}{plan.delegates[call.delegate_index].id}"] += 1
         return dict(sorted(counts.items()))
 
     def close(self) -> None:

@@ -130,3 +130,21 @@ def test_a_program_that_cannot_be_decoded_is_one_clear_error(exported: Path, mon
     monkeypatch.setattr("executorch.exir._serialize._program.deserialize_pte_binary", trip)
     with open_session(exported / ARTIFACTS[1]) as session, pytest.raises(BadInputError, match="cannot be decoded"):
         session.operators()
+
+
+@pytest.mark.parametrize(
+    ("part", "left"), [("operators", []), ("delegates", []), ("name", "backward"), ("chains", [None])]
+)
+def test_a_program_whose_parts_do_not_fit_is_one_clear_error(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, left: object
+) -> None:
+    from executorch.exir._serialize import _program
+
+    path = exported / ARTIFACTS[1]
+    if part != "delegates":  # nothing of a delegated program is outside
+        path = program(tmp_path / "model.pte", torch.nn.ReLU(), (torch.ones(1, 3),))
+    decoded = _program.deserialize_pte_binary(path.read_bytes())
+    setattr(decoded.program.execution_plan[0], part, left)
+    monkeypatch.setattr(_program, "deserialize_pte_binary", lambda _: decoded)
+    with open_session(path) as session, pytest.raises(BadInputError, match="cannot be decoded"):
+        session.operators()
