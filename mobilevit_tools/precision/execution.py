@@ -118,7 +118,8 @@ class TwoWidths(ABC):
 
         fetched: dict[Node, Any] = {}
         for node in self.nodes:
-            target: Any = node.target
+            # The tracer's kernels may leave results in another order in memory, of which a view is not possible.
+            target: Any = _aten.reshape.default if node.target is _aten.view.default else node.target
             if node.op == "placeholder":
                 values[node] = next(given)
             elif node.op == "get_attr":

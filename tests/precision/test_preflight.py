@@ -89,6 +89,23 @@ def test_the_region_of_an_overflow_is_kept_from_its_start_to_its_end_and_nothing
         assert not meets_gate(model, [each for each in names if each != name])
 
 
+def test_attention_of_pytorch_runs_however_its_result_lies_in_memory() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = x.flatten(2).transpose(1, 2)
+            return self.attention(tokens, tokens, tokens, need_weights=False)[0].transpose(1, 2).reshape_as(x)
+
+    model = Tiny(Attention())
+    program = traced(model).run_decompositions({})  # as Core ML takes it, with views in place of reshapes
+    with torch.no_grad():
+        result = run_preflight(program, CONTRACT, torch_reference(model), INPUTS, None)
+    assert (result.keep, result.plain) == ((), None)
+
+
 def test_overflows_are_found_by_name_module_and_size() -> None:
     found = {each.name: each for each in fly(Tiny(Norm(300.0))).findings if each.kind == "overflow"}
     assert {each.module for each in found.values()} == {"middle"}
