@@ -15,6 +15,7 @@ from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import ExportSpec, load_exporter
 from mobilevit_tools.exporters.registry import find_target
 from mobilevit_tools.models.factory import LoadedModel, load_model
+from mobilevit_tools.models.names import is_registered
 from mobilevit_tools.profiling.host import DEVICE, latency_spec
 from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.progress import Progress, silent
@@ -98,7 +99,8 @@ def bench_rewrites(
     gains = []
     for name in models:
         with progress(f"Loading {name}"):
-            loaded = load_model(name, random_weights="." not in name, input_size=input_size)
+            tagged = is_registered(name) and "." in name
+            loaded = load_model(name, random_weights=not tagged, input_size=input_size)
         for target in targets:
             spec = ExportSpec(target)
             with TemporaryDirectory() as folder:

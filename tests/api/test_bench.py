@@ -53,3 +53,16 @@ def test_the_same_bytes_are_not_measured(monkeypatch: pytest.MonkeyPatch, capsys
     assert gain.measured is None
     assert run(["bench", "rewrites", SMALL, "--target", "onnx"]) == 0
     assert "same bytes" in capsys.readouterr().out
+
+
+def test_a_model_in_a_file_has_its_dots_in_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = tmp_path / "net.py"
+    net.write_text(
+        "from torch import nn\n"
+        "def build(num_classes=4):\n"
+        "    layers = nn.Conv2d(3, num_classes, 8, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten()\n"
+        "    return nn.Sequential(*layers)\n"
+    )
+    monkeypatch.setattr(bench, "compare", lambda *_, **__: None)
+    (gain,) = bench.bench_rewrites([f"{net}:build"], targets=["onnx"], input_size=(32, 32)).gains
+    assert gain.model == f"{net}:build"
