@@ -28,8 +28,8 @@ def make_specs(targets: Sequence[str], **fields: Any) -> list[ExportSpec]:
     for name, taking in takers.items():
         if taking and not set(taking) & set(targets):
             raise UsageError(
-                f"None of {', '.join(targets)} takes --{name.replace('_', '-')}.",
-                hint=f"Leave it out; it is for {', '.join(taking)}.",
+                f"--{name.replace('_', '-')} is not for {' or '.join(targets)}.",
+                hint=f"Leave it out; it is for {' and '.join(taking)}.",
             )
     return [
         ExportSpec(

@@ -55,7 +55,7 @@ def test_each_target_gets_what_it_takes() -> None:
 
 
 def test_an_option_that_no_target_takes_is_refused() -> None:
-    with pytest.raises(UsageError, match="None of coreml, executorch takes --dynamic-batch") as caught:
+    with pytest.raises(UsageError, match="--dynamic-batch is not for coreml or executorch") as caught:
         make_specs(("coreml", "executorch"), dynamic_batch=True)
     assert "onnx" in (caught.value.hint or "")
     with pytest.raises(UsageError, match="None of onnx, executorch has a backend named 'qnn'"):
