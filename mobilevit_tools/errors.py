@@ -75,3 +75,9 @@ class DeviceError(MvtError):
 
     code = "device_failed"
     exit_code = ExitCode.DEVICE_FAILED
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error of others says, or its kind where it says nothing."""
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__

@@ -13,7 +13,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from mobilevit_tools.devices._base import Device, OperatorTime, Readiness, RunRequest, RunResult, Timing
-from mobilevit_tools.errors import BadInputError, DeviceError, MissingDependencyError, MvtError, UsageError
+from mobilevit_tools.errors import BadInputError, DeviceError, MissingDependencyError, MvtError, UsageError, first_line
 from mobilevit_tools.runtimes.registry import runtime_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class IphoneDevice(Device):
             ) from error
         except Exception as error:  # coremltools raises whatever Xcode's tools made it raise
             raise DeviceError(
-                f"{self.name} failed: {_reason(error)}.",
+                f"{self.name} failed: {first_line(error).rstrip('.')}.",
                 hint="Unlock it, trust this Mac, and switch on developer mode.",
             ) from error
 
@@ -157,7 +157,7 @@ def _choose(udid: str | None) -> Any:
         connected = Phone.get_connected_devices(DeviceType.IPHONE)
     except Exception as error:  # coremltools raises whatever devicectl made it raise
         raise DeviceError(
-            f"The connected iPhones cannot be listed: {_reason(error)}.",
+            f"The connected iPhones cannot be listed: {first_line(error).rstrip('.')}.",
             hint="Try it by hand: xcrun devicectl list devices",
         ) from error
     matching = [phone for phone in connected if udid in {None, phone.udid}]
@@ -171,12 +171,6 @@ def _choose(udid: str | None) -> Any:
             f"{len(matching)} iPhones are connected: {listed}.", hint=f"Name one, such as iphone:{connected[0].udid}"
         )
     return matching[0]
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what an error says, or its kind."""
-    said = str(error).strip()
-    return said.splitlines()[0].rstrip(".") if said else type(error).__name__
 
 
 def _names(request: RunRequest) -> tuple[str, str]:

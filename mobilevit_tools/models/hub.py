@@ -6,7 +6,7 @@ import re
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
-from mobilevit_tools.errors import BadInputError, MissingDependencyError
+from mobilevit_tools.errors import BadInputError, MissingDependencyError, first_line
 
 SCHEME = "hf://"
 _ADDRESS = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?/(?P<file>[^\\\0]+)", re.ASCII)
@@ -53,14 +53,10 @@ def _fetch(address: str, repo: str, file: str, revision: str | None) -> Path:
     except errors.EntryNotFoundError as error:
         raise _unavailable(address, f"{repo} has no file {file}") from error
     except (errors.HFValidationError, OSError) as error:
-        raise _unavailable(address, _said(error)) from error
+        raise _unavailable(address, first_line(error).rstrip(".")) from error
     except Exception as error:  # the transport's own classes are neither OSErrors nor huggingface_hub's
         hint = "Check the network, its proxy and HF_ENDPOINT, and try again."
-        raise _unavailable(address, _said(error), hint) from error
-
-
-def _said(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        raise _unavailable(address, first_line(error).rstrip("."), hint) from error
 
 
 def _unavailable(address: str, reason: str, hint: str | None = None) -> BadInputError:

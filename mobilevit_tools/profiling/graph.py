@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.errors import BadInputError, first_line
 
 
 @contextmanager
@@ -44,10 +44,9 @@ def exported_program(module: nn.Module, input_shape: tuple[int, ...]) -> Exporte
         try:
             return torch.export.export(module, (example_input(module, input_shape),), strict=False)
         except Exception as error:  # torch.export raises many unrelated types for what users' modules do
-            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             size = "x".join(str(side) for side in input_shape)
             raise BadInputError(
-                f"{type(module).__name__} cannot be traced for an input of {size}: {first_line}",
+                f"{type(module).__name__} cannot be traced for an input of {size}: {first_line(error)}",
                 hint="torch.export must be able to trace the model: no control flow that depends on the data.",
                 code="not_traceable",
             ) from error

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from mobilevit_tools.errors import BadInputError, GateError
+from mobilevit_tools.errors import BadInputError, GateError, first_line
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.rewrites.dataflow import observe
 from mobilevit_tools.rewrites.functions import Function, Replaced, Replacement
@@ -76,7 +76,7 @@ def apply(
             flow = observe(rewritten, example)
         except RuntimeError as error:
             raise BadInputError(
-                f"The model does not run in float64, in which rewrites are proved: {str(error).splitlines()[0]}",
+                f"The model does not run in float64, in which rewrites are proved: {first_line(error)}",
                 hint="Export with --no-rewrites, or let the model make its tensors of its input's type.",
                 code="no_float64",
             ) from error

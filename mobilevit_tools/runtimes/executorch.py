@@ -12,7 +12,7 @@ import torch
 from executorch.extension.pybindings import _C
 
 from mobilevit_tools.data.contract import METADATA_KEY, METHOD_NAME, Contract
-from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.errors import BadInputError, first_line
 from mobilevit_tools.runtimes._base import (
     DELEGATE,
     Session,
@@ -54,7 +54,7 @@ class ExecutorchSession(Session):
             ) from error
         except RuntimeError as error:
             raise BadInputError(
-                f"{path} cannot be loaded by the ExecuTorch runtime: {_first_line(error)}",
+                f"{path} cannot be loaded by the ExecuTorch runtime: {first_line(error)}",
                 hint="The file may be cut short, or need a backend that this runtime does not have.",
                 code="unloadable_artifact",
             ) from error
@@ -69,7 +69,7 @@ class ExecutorchSession(Session):
         try:
             (stored,) = self._module.run_method(METHOD_NAME, ())
         except (RuntimeError, ValueError) as error:  # it fails, or returns several values, or bytes that are no text
-            raise BadInputError(f"The contract of {self._path} cannot be read: {_first_line(error)}") from error
+            raise BadInputError(f"The contract of {self._path} cannot be read: {first_line(error)}") from error
         if not isinstance(stored, str):
             raise BadInputError(f"The contract of {self._path} is not text.")
         return stored
@@ -94,7 +94,7 @@ class ExecutorchSession(Session):
             delegates = {name for name in self.operators() if name.startswith(DELEGATE)}
             if missing := delegates - {DELEGATE + name for name in registered}:
                 raise UnsupportedOperatorError(tuple(sorted(missing))) from error
-            raise BadInputError(f"{self._path} fails when it is run: {_first_line(error)}") from error
+            raise BadInputError(f"{self._path} fails when it is run: {first_line(error)}") from error
 
     def operators(self) -> dict[str, int]:
         """Count the instructions by operator, calls into a backend as ``delegate:<backend>``; see the base class."""
@@ -115,7 +115,7 @@ class ExecutorchSession(Session):
                         counts[f"{DELEGATE}{plan.delegates[call.delegate_index].id}"] += 1
         except Exception as error:  # the runtime may load what the decoder, written for valid files, trips over
             raise BadInputError(
-                f"{self._path} cannot be decoded: {_first_line(error)}", code="unloadable_artifact"
+                f"{self._path} cannot be decoded: {first_line(error)}", code="unloadable_artifact"
             ) from error
         return dict(sorted(counts.items()))
 
@@ -137,7 +137,3 @@ def _info(name: str, meta: _C.TensorInfo) -> TensorInfo:
     # The type is an integer of the C++ enum, named only in the representation.
     dtype = repr(meta).partition("dtype=")[2].partition(",")[0]
     return TensorInfo(name=name, shape=tuple(meta.sizes()), dtype=_DTYPES.get(dtype, dtype.lower()))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

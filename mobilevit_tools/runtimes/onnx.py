@@ -12,7 +12,7 @@ import onnx
 import onnxruntime as ort
 
 from mobilevit_tools.data.contract import METADATA_KEY, Contract
-from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.errors import BadInputError, first_line
 from mobilevit_tools.runtimes._base import Session, TensorInfo, check_input, numpy_type
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class OnnxSession(Session):
             self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a dozen unrelated classes, all for one reason
             raise BadInputError(
-                f"{path} cannot be loaded by ONNX Runtime: {_first_line(error)}", code="unloadable_artifact"
+                f"{path} cannot be loaded by ONNX Runtime: {first_line(error)}", code="unloadable_artifact"
             ) from error
         self.inputs = tuple(_info(node) for node in self._session.get_inputs())
         self.outputs = tuple(_info(node) for node in self._session.get_outputs())
@@ -67,7 +67,7 @@ class OnnxSession(Session):
         try:
             return [np.asarray(output) for output in self._session.run(None, feeds)]
         except Exception as error:  # as when it is loaded
-            raise BadInputError(f"{self._path} fails when it is run: {_first_line(error)}") from error
+            raise BadInputError(f"{self._path} fails when it is run: {first_line(error)}") from error
 
     def operators(self) -> dict[str, int]:
         """Count operators by type; see the base class."""
@@ -91,7 +91,3 @@ def open_session(path: Path, *, threads: int) -> OnnxSession:
 def _info(node: ort.NodeArg) -> TensorInfo:
     shape = tuple(size if isinstance(size, int) else None for size in node.shape)
     return TensorInfo(name=node.name, shape=shape, dtype=_NUMPY_NAMES.get(node.type, node.type))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

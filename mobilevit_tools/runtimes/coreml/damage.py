@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.errors import BadInputError, first_line
 
 UNFIT = (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 """What Python, NumPy and torch raise on numbers, names and sizes that do not fit each other."""
@@ -21,5 +21,4 @@ def refusing(sentence: str) -> Iterator[None]:
     try:
         yield
     except UNFIT as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInputError(f"{sentence}: {reason}") from error
+        raise BadInputError(f"{sentence}: {first_line(error)}") from error
