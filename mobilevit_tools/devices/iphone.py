@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mobilevit_tools.devices._base import Device, OperatorTime, Readiness, RunRequest, RunResult, Timing
 from mobilevit_tools.errors import BadInputError, DeviceError, MissingDependencyError, MvtError, UsageError, first_line
-from mobilevit_tools.runtimes.registry import runtime_of
+from mobilevit_tools.runtimes.registry import check_threads, runtime_of
 
 if TYPE_CHECKING:
     from coremltools.models.ml_program.experimental.async_wrapper import MLModelAsyncWrapper
@@ -42,11 +42,7 @@ class IphoneDevice(Device):
         target = runtime_of(request.artifact).target
         if target != "coreml":
             raise BadInputError(f"The iPhone runs coreml artifacts, not {target}.", code="no_runner")
-        if request.threads != 1:
-            raise UsageError(
-                f"Core ML has threads of its own: it takes no {request.threads}.",
-                hint="Leave --threads away, or give 1.",
-            )
+        check_threads(request.artifact, request.threads)
         _check_mac()
         try:
             return asyncio.run(asyncio.wait_for(self._measure(request), request.timeout_s))

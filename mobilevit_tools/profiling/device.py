@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobilevit_tools.devices import RunRequest, RunResult, Settling, open_device
+from mobilevit_tools.devices import RunRequest, RunResult, open_device
 from mobilevit_tools.errors import BadInputError, GateError, UsageError
 from mobilevit_tools.profiling.environment import HostInfo, LoadMeter, is_busy
-from mobilevit_tools.profiling.host import check_threads, latency_spec, size_of
-from mobilevit_tools.profiling.protocol import LatencySpec, drifts, is_steady
+from mobilevit_tools.profiling.host import latency_spec, size_of
+from mobilevit_tools.profiling.protocol import LatencySpec, drifts
 from mobilevit_tools.profiling.result import ProfileResult
 from mobilevit_tools.profiling.statistics import summarize
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.runtimes._base import only_input, seeded_noise
-from mobilevit_tools.runtimes.registry import open_session, runtime_of
+from mobilevit_tools.runtimes.registry import check_threads, open_session, runtime_of
 from mobilevit_tools.verification.metrics import Distance, distance, worst
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _plans(
             request,
             warmup=spec.warmup_calls,
             warmup_s=spec.warmup_seconds,
-            settling=Settling(spec.window, spec.agreement, spec.settle_calls, spec.settle_seconds),
+            settling=spec.settling,
             iterations=spec.min_runs if rounds == 1 else math.ceil(runs / rounds),
             seconds=spec.min_seconds if rounds == 1 else 0.0,  # turns are of equally many runs, whatever they take
             per_op=False,
@@ -187,7 +187,7 @@ def _result(
     timings = [run.timing for run in runs if run.timing is not None]
     samples = tuple(sample for timing in timings for sample in timing.samples_ms)
     flags = {flag for run in runs for flag in run.flags}
-    if any(not is_steady(timing.warmup_ms, spec) for timing in timings):
+    if any(not spec.settling.is_steady(timing.warmup_ms) for timing in timings):
         flags.add("not_steady")
     if drifts(samples):
         flags.add("drift")

@@ -18,7 +18,7 @@ from mobilevit_tools.profiling.protocol import RIGORS, LatencySpec, drifts
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
 from mobilevit_tools.profiling.statistics import BLOCK, compare, summarize
 from mobilevit_tools.progress import Progress, silent
-from mobilevit_tools.runtimes.registry import runtime_of
+from mobilevit_tools.runtimes.registry import check_threads, runtime_of
 
 DEVICE = "host"
 LOADS = 10
@@ -189,20 +189,6 @@ class _Subject:
             size_bytes=size_of(self.artifact),
             flags=tuple(flag for flag, raised in flags.items() if raised),
             host=host,
-        )
-
-
-def check_threads(artifact: Path, threads: int) -> None:
-    """Refuse a number of threads that nobody would use.
-
-    Raises:
-        UsageError: There is none, or the artifact's runtime takes no number.
-    """
-    if threads < 1:
-        raise UsageError(f"An inference needs at least one thread, not {threads}.")
-    if threads != 1 and runtime_of(artifact).target == "coreml":
-        raise UsageError(
-            f"Core ML has threads of its own: it takes no {threads}.", hint="Leave --threads away, or give 1."
         )
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 from types import MappingProxyType
 
+from mobilevit_tools.devices import Settling
+
 Clock = Callable[[], int]
 """Returns nanoseconds that never run backwards."""
 
@@ -40,6 +42,11 @@ class LatencySpec:
     settle_seconds: float = 30.0
     min_runs: int = 100
     min_seconds: float = 10.0
+
+    @property
+    def settling(self) -> Settling:
+        """How the warm-up goes on after its least calls and seconds."""
+        return Settling(self.window, self.agreement, self.settle_calls, self.settle_seconds)
 
 
 _DEFAULT = LatencySpec()
@@ -92,7 +99,7 @@ def warm_up(
     while len(times) < spec.warmup_calls or clock() - started < spec.warmup_seconds * 1e9:
         call()
     settling, before = clock(), len(times)
-    while not (steady := is_steady(times, spec)):
+    while not (steady := spec.settling.is_steady(times)):
         # A whole new window for every check: windows that share calls agree too easily.
         for _ in range(spec.window):
             if len(times) - before >= spec.settle_calls or clock() - settling >= spec.settle_seconds * 1e9:
@@ -122,15 +129,6 @@ def drifts(samples_ms: Sequence[float]) -> bool:
     """Tell whether the median of the last quarter lies more than 5 % above that of the first."""
     quarter = len(samples_ms) // 4
     return quarter > 0 and median(samples_ms[-quarter:]) > DRIFT * median(samples_ms[:quarter])
-
-
-def is_steady(times: Sequence[float], spec: LatencySpec) -> bool:
-    """Tell whether the last two windows of a warm-up agree."""
-    if len(times) < 2 * spec.window:
-        return False
-    earlier = median(times[-2 * spec.window : -spec.window])
-    later = median(times[-spec.window :])
-    return abs(later - earlier) <= spec.agreement * earlier
 
 
 def _timed(run: Callable[[], object], clock: Clock) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import cast
 
-from mobilevit_tools.errors import BadInputError, MissingDependencyError
+from mobilevit_tools.errors import BadInputError, MissingDependencyError, UsageError
 from mobilevit_tools.runtimes._base import Session
 
 
@@ -64,6 +64,20 @@ def runtime_of(path: Path) -> Runtime:
         expected = "a folder" if runtime.is_folder else "a file"
         raise BadInputError(f"{path} is not {expected}, as {path.suffix} artifacts are.", code="not_an_artifact")
     return runtime
+
+
+def check_threads(artifact: Path, threads: int) -> None:
+    """Refuse a number of threads that nobody would use.
+
+    Raises:
+        UsageError: There is none, or the artifact's runtime takes no number.
+    """
+    if threads < 1:
+        raise UsageError(f"An inference needs at least one thread, not {threads}.")
+    if threads != 1 and runtime_of(artifact).target == "coreml":
+        raise UsageError(
+            f"Core ML has threads of its own: it takes no {threads}.", hint="Leave --threads away, or give 1."
+        )
 
 
 def open_session(path: Path, *, threads: int = 1) -> Session:

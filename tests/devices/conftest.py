@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from mobilevit_tools.devices import RunRequest, runner, toolchain
 from mobilevit_tools.devices._base import Settling
-from mobilevit_tools.profiling.protocol import LatencySpec, is_steady
 
 SIZE = 32
 
@@ -102,10 +101,9 @@ def check_warm_up(times_ms: Sequence[float], request: RunRequest) -> None:
     """Follow the protocol's warm-up along the times of one: it ended where it had to, and no earlier."""
     settling = request.settling
     assert settling is not None
-    spec = LatencySpec(window=settling.window, agreement=settling.agreement)
     ends = range(request.warmup, len(times_ms) + 1, settling.window)
-    assert not [end for end in ends if end < len(times_ms) and is_steady(times_ms[:end], spec)]
-    assert len(times_ms) == request.warmup + settling.max_runs or is_steady(times_ms, spec)
+    assert not [end for end in ends if end < len(times_ms) and settling.is_steady(times_ms[:end])]
+    assert len(times_ms) == request.warmup + settling.max_runs or settling.is_steady(times_ms)
 
 
 SETTLINGS = (
