@@ -238,10 +238,9 @@ def _devices() -> dict[str, tuple[str, tuple[Callable[[], object], ...]]]:
         return toolchain.find_compiler(toolchain.host_arch())
 
     aarch64 = (toolchain.find_onnxruntime_headers, cross, libraries)
-    valgrind = partial(toolchain.find_program, "valgrind", "count")
     ssh = partial(toolchain.find_program, "ssh", "ssh")
     return {
-        "count": ("exact instruction counts", (valgrind, native, toolchain.find_onnxruntime_headers)),
+        "count": ("exact instruction counts", (toolchain.find_valgrind, native, toolchain.find_onnxruntime_headers)),
         "arm64": ("an emulated phone's numerics", (toolchain.find_qemu, *aarch64)),
         "adb": ("Android phones", (find_adb, *aarch64)),
         "ssh": ("Linux boards", (ssh, *aarch64)),

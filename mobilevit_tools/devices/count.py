@@ -45,10 +45,16 @@ class CountDevice(LocalDevice):
         """One run to pack weights, one to count: the next ones would count the same."""
         return 1, 1
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """Where valgrind's tools are: by itself it looks where it was built for, and it may have been unpacked."""
+        tools = toolchain.find_valgrind().parents[1] / "libexec" / "valgrind"
+        return {"VALGRIND_LIB": str(tools)} if tools.is_dir() else {}
+
     def start(self, program: runner.Program) -> list[str | Path]:
         """Callgrind around the runner, which finds its libraries beside itself."""
         return [
-            toolchain.find_program("valgrind", "count"),
+            toolchain.find_valgrind(),
             "--tool=callgrind",
             f"--callgrind-out-file={_COUNTS}",
             f"--toggle-collect={_MEASURED}",
@@ -83,7 +89,7 @@ class CountDevice(LocalDevice):
     def probe(self) -> Readiness:
         """Ready where valgrind and a compiler are installed."""
         try:
-            toolchain.find_program("valgrind", "count")
+            toolchain.find_valgrind()
             toolchain.find_compiler(toolchain.host_arch())
             toolchain.find_onnxruntime_headers()
         except MissingDependencyError as error:

@@ -37,6 +37,11 @@ class LocalDevice(NativeDevice):
             raise DeviceError(f"{self.name} is not in use.", hint="Use the device in a `with` block.")
         return Path(self._scratch.name)
 
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Environment variables that the starting program needs beside those that the runner sees everywhere."""
+        return {}
+
     @abstractmethod
     def start(self, program: runner.Program) -> Sequence[str | Path]:
         """The words that start the runner; its arguments follow them."""
@@ -51,7 +56,7 @@ class LocalDevice(NativeDevice):
     def run(self, program: runner.Program, arguments: Sequence[str], timeout_s: float) -> process.Finished:
         """Run it in the folder."""
         command = [*self.start(program), *arguments]
-        return process.run(command, timeout_s=timeout_s, cwd=self.folder, env=_ENVIRONMENT)
+        return process.run(command, timeout_s=timeout_s, cwd=self.folder, env={**_ENVIRONMENT, **self.variables})
 
     def pull(self, name: str, path: Path) -> None:
         """Move the file."""

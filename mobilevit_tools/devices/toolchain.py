@@ -94,6 +94,16 @@ def find_qemu() -> Path:
     raise MissingDependencyError(f"{reason}.", hint=remedy("arm64"))
 
 
+def find_valgrind() -> Path:
+    """Return valgrind, the prepared one first: 3.24 counts some twenty times as fast as Debian 12's 3.19.
+
+    Raises:
+        MissingDependencyError: There is none.
+    """
+    prepared = toolchain_root() / "valgrind" / "usr" / "bin" / "valgrind"
+    return prepared if prepared.exists() else find_program("valgrind", "count")
+
+
 @cache
 def _qemu_major(program: Path) -> int:
     found = re.search(r"version (\d+)\.", process.run([program, "--version"], timeout_s=20).stdout)

@@ -22,7 +22,7 @@ def test_every_kind_is_listed_with_a_reason_and_a_remedy(
     listed = {device["device"].partition(":")[0]: device for device in ran.envelope["result"]["devices"]}
     assert set(listed) == set(DEVICES)
     assert listed["host"]["ready"] is True
-    assert listed["count"]["detail"] == "valgrind is not installed."
+    assert listed["count"]["detail"] == "g++ is not installed."
     assert listed["count"]["remedy"].endswith("-m mobilevit_tools.devices.prepare count")
     for name, device in listed.items():
         assert device["meaning"] == DEVICES[name].meaning

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mobilevit_tools.devices import RunRequest, open_device
+from mobilevit_tools.devices import RunRequest, open_device, toolchain
 from mobilevit_tools.devices import count as count_module
 from mobilevit_tools.errors import BadInputError, UsageError
 from tests.devices.conftest import SETTLINGS, Artifacts, relative_error
@@ -78,7 +78,24 @@ def test_times_and_threads_are_refused(artifacts: Artifacts) -> None:
             device.measure(replace(request, per_op=True))
 
 
-def test_without_valgrind_it_is_not_ready(empty_path: Path) -> None:
+def test_the_prepared_valgrind_goes_before_one_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = open_device("count")
+    prepared = toolchain.toolchain_root() / "valgrind" / "usr"
+    assert toolchain.find_valgrind() == prepared / "bin" / "valgrind"
+    assert device.variables == {"VALGRIND_LIB": str(prepared / "libexec" / "valgrind")}
+
+    other = tmp_path / "bin" / "valgrind"  # which knows where its tools are
+    other.parent.mkdir()
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", str(other.parent))
+    monkeypatch.setattr(toolchain, "toolchain_root", lambda: tmp_path / "nothing")
+    assert toolchain.find_valgrind() == other
+    assert device.variables == {}
+
+
+def test_without_valgrind_it_is_not_ready(empty_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toolchain, "toolchain_root", lambda: tmp_path / "nothing")
     readiness = open_device("count").probe()
     assert not readiness.ready
     assert readiness.detail == "valgrind is not installed."
