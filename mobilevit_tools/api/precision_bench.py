@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mobilevit_tools.api.artifact import ExportedArtifact
 from mobilevit_tools.api.evaluate import EvalResult, evaluate
-from mobilevit_tools.api.export import ExportedArtifact, ExportResult, export
+from mobilevit_tools.api.export import ExportResult, export
 from mobilevit_tools.api.profile import compare, profile
 from mobilevit_tools.devices.registry import HOST_TARGETS
 from mobilevit_tools.errors import GateError, UsageError

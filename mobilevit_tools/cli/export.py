@@ -35,7 +35,8 @@ from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 
 if TYPE_CHECKING:
-    from mobilevit_tools.api.export import ExportedArtifact, ExportResult
+    from mobilevit_tools.api.artifact import ExportedArtifact
+    from mobilevit_tools.api.export import ExportResult
     from mobilevit_tools.precision.record import Preflight
 
 

@@ -173,6 +173,24 @@ def test_ctrl_c_keeps_what_was_finished_and_says_so(mvt: Mvt, tmp_path: Path, mo
     assert f"finished are kept in {output}" in ran.envelope["error"]["message"]
 
 
+def test_what_was_finished_before_an_error_is_told(mvt: Mvt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("no such operator")
+
+    monkeypatch.setattr("mobilevit_tools.exporters.coreml.lower", refuse)
+    call = ["export", SMALL, "--random-weights", "-t", "onnx", "-t", "coreml", "--output", tmp_path]
+    ran = mvt(*call, "--json")
+    assert ran.code == 3, ran.out
+    assert ran.envelope["error"]["code"] == "not_convertible"
+    (artifact,) = ran.envelope["result"]["artifacts"]
+    assert (artifact["target"], artifact["kept"]) == ("onnx", True)
+    assert Path(artifact["path"]).is_file()
+    ran = mvt(*call, "--overwrite")
+    assert ran.code == 3
+    assert f"wrote {artifact['path']}" in ran.out
+    assert "no such operator" in ran.err
+
+
 @pytest.mark.parametrize("package", ["coremltools", "onnxruntime"])
 def test_a_missing_package_is_said_before_anything_is_exported(
     mvt: Mvt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str

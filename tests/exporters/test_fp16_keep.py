@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mobilevit_tools
-from mobilevit_tools.api.export import ExportedArtifact
+from mobilevit_tools.api.artifact import ExportedArtifact
 from mobilevit_tools.data.contract import KEPT_KEY
 from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.exporters.half import HalfPrecision

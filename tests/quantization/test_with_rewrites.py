@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import mobilevit_tools as mvt
-from mobilevit_tools.api.export import ExportedArtifact
+from mobilevit_tools.api.artifact import ExportedArtifact
 from mobilevit_tools.data.bundled import verification_photos
 
 MODEL = "care_s0.imagenette"

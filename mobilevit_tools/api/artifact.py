@@ -1,0 +1,216 @@
+"""Make one artifact: lower the model, prove the artifact against it, describe it, and only then move it into place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mobilevit_tools.api.clock import StepClock
+from mobilevit_tools.api.decisions import count_flips
+from mobilevit_tools.api.description import contract_of
+from mobilevit_tools.api.trade import AccuracyBound, keep_within
+from mobilevit_tools.exporters._base import Delegation, ExportSpec, load_exporter, naming_refusals
+from mobilevit_tools.exporters.manifest import Manifest, ModelRecord, describe_artifact, tool_versions
+from mobilevit_tools.exporters.staging import staged_folder
+from mobilevit_tools.models.factory import LoadedModel
+from mobilevit_tools.precision.record import Preflight
+from mobilevit_tools.progress import Progress
+from mobilevit_tools.quantization._base import Quantization, QuantizationRecord
+from mobilevit_tools.quantization.precisions import PRECISIONS
+from mobilevit_tools.rewrites.applied import AppliedRewrite
+from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.verification.parity import Parity, torch_reference, verify_session
+from mobilevit_tools.verification.tolerances import GATES
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+    from mobilevit_tools.rewrites._base import Rewritten
+
+
+@dataclass(frozen=True)
+class ExportedArtifact:
+    """One finished artifact.
+
+    Attributes:
+        target: Its target.
+        backend: Its backend; None where the target has no choice.
+        precision: Its precision.
+        path: Where it is; where a failed one would have been, if it was not kept.
+        manifest: Where its manifest is.
+        bundle: Where its golden bundle is; None where none was asked for.
+        size_bytes: Its size.
+        params: Parameters of the model as its authors wrote it.
+        macs: Multiply-accumulates of one image.
+        parity: How right it is.
+        delegation: How much its backend took over; None where that does not apply.
+        rewrites: The deployment rewrites that were applied, in order.
+        rewrite_difference: How far they moved the outputs in float64, as a share of the largest.
+        quantization: How it was quantized; None where it is in floating point.
+        preflight: What half precision does to the model, and what stays in float32 for it; None in float32.
+        seconds: How long it took, by step, in ``other`` and in ``total``.
+        kept: Whether the artifact is on disk.
+    """
+
+    target: str
+    backend: str | None
+    precision: str
+    path: Path
+    manifest: Path
+    bundle: Path | None
+    size_bytes: int
+    params: int
+    macs: int
+    parity: Parity
+    delegation: Delegation | None
+    rewrites: tuple[AppliedRewrite, ...]
+    rewrite_difference: float
+    quantization: QuantizationRecord | None
+    preflight: Preflight | None
+    seconds: Mapping[str, float]
+    kept: bool
+
+
+def make_artifact(
+    loaded: LoadedModel,
+    record: ModelRecord,
+    spec: ExportSpec,
+    quantization: Quantization | None,
+    final: Path,
+    *,
+    bound: AccuracyBound | None,
+    images: Sequence[Path] | None,
+    overwrite: bool,
+    keep_failed: bool,
+    bundle: bool,
+    command: str | None,
+    progress: Progress,
+) -> ExportedArtifact:
+    """Make one artifact of ``loaded`` in ``final``; a failed one is only there where ``keep_failed`` says so.
+
+    Args:
+        loaded: The model.
+        record: What the manifest says of the model.
+        spec: The target, and how to export to it.
+        quantization: How to quantize it; None in floating point.
+        final: The folder that it gets.
+        bound: How much accuracy quantization may cost; None where it may cost what it does.
+        images: Photos to verify with; None for the bundled ones.
+        overwrite: Replace what is in ``final``.
+        keep_failed: Keep an artifact that failed its gate, marked so.
+        bundle: Add a golden bundle.
+        command: Recorded in the manifest.
+        progress: Told of every step.
+
+    Raises:
+        BadInputError: The converter does not take the model, or the photos or the destination cannot be used.
+        GateError: The rewritten model does not compute what the model computes.
+    """
+    from mobilevit_tools.bundle.golden import BUNDLE_FOLDER, write_bundle
+    from mobilevit_tools.data.bundled import verification_photos
+    from mobilevit_tools.verification.inputs import build_inputs
+
+    clock = StepClock(progress)
+    contract = contract_of(loaded, spec)
+    with clock.step("import", f"Loading the {spec.target} converter"):
+        exporter = load_exporter(spec.target)
+    with clock.step("rewrite", f"Rewriting for {spec.deployment}, and proving it"):
+        rewritten = _rewrite(loaded, spec)
+    inputs = build_inputs(contract.preprocessing, verification_photos() if images is None else images)
+    reference = torch_reference(loaded.module)
+    preflights: list[Preflight] = []
+
+    def preflight(program: ExportedProgram) -> tuple[str, ...]:
+        from mobilevit_tools.precision.preflight import run_preflight
+
+        if not preflights:  # all that a search tries is made of one program
+            with clock.step("preflight", "Finding out what half precision does to the model"):
+                preflights.append(run_preflight(program, contract, reference, inputs, spec.fp16_keep))
+        return preflights[-1].names
+
+    if bound is not None and quantization is not None:
+        with clock.step("search", f"Searching for what {spec.variant} must keep in floating point"):
+            quantization = keep_within(
+                bound,
+                rewritten.module,
+                quantization,
+                exporter=exporter,
+                spec=spec,
+                contract=contract,
+                num_classes=loaded.num_classes,
+                reference=reference,
+                preflight=preflight,
+                progress=progress,
+            )
+    with staged_folder(final, overwrite=overwrite) as stage:
+        path = stage.folder / spec.file_name
+        with clock.step("convert", f"Converting to {spec.variant}"), naming_refusals(contract.model, spec):
+            lowering = exporter.lower(rewritten.module, spec, contract, path, quantization, preflight=preflight)
+        with clock.step("verify", f"Verifying {spec.variant}"), open_session(path) as session:
+            parity = verify_session(session, reference, inputs, GATES[spec.precision])
+        if parity.status == "failed":
+            parity = _with_flips(parity, count_flips(loaded.module, exporter, spec, contract, inputs))
+        described = describe_artifact(path)
+        manifest = Manifest(
+            artifact=described,
+            model=record,
+            spec=spec,
+            contract=contract,
+            parity=parity,
+            rewrites=rewritten.applied,
+            rewrite_difference=rewritten.difference,
+            quantization=quantization.record if quantization else None,
+            fp16_keep=preflights[-1].keep if preflights else (),
+            delegation=lowering.delegation,
+            tools=tool_versions(),
+            command=command,
+        )
+        manifest_path = manifest.write(stage.folder)
+        if bundle:
+            with clock.step("bundle", f"Bundling {spec.variant}"), open_session(path) as session:
+                write_bundle(path, manifest, session, reference, inputs)
+        stage.keep = parity.status != "failed" or keep_failed
+    return ExportedArtifact(
+        target=spec.target,
+        backend=spec.backend,
+        precision=spec.precision,
+        path=final / path.name,
+        manifest=final / manifest_path.name,
+        bundle=final / BUNDLE_FOLDER if bundle else None,
+        size_bytes=described.size_bytes,
+        params=record.params,
+        macs=record.macs,
+        parity=parity,
+        delegation=lowering.delegation,
+        rewrites=rewritten.applied,
+        rewrite_difference=rewritten.difference,
+        quantization=quantization.record if quantization else None,
+        preflight=preflights[-1] if preflights else None,
+        seconds=clock.whole(),
+        kept=stage.keep,
+    )
+
+
+def _rewrite(loaded: LoadedModel, spec: ExportSpec) -> Rewritten:
+    import torch
+
+    from mobilevit_tools.rewrites._base import apply
+
+    generator = torch.Generator().manual_seed(0)
+    example = torch.randn(spec.batch, 3, *loaded.preprocessing.input_size, generator=generator)
+    return apply(
+        loaded.module,
+        example,
+        deployment=spec.deployment,
+        precision=spec.arithmetic,
+        weights_alone=PRECISIONS[spec.precision].weights_alone,
+        names=spec.rewrites,
+    )
+
+
+def _with_flips(parity: Parity, flips: int | None) -> Parity:
+    return (
+        parity if flips is None else replace(parity, flips=flips, reason=f"{parity.reason}; {flips} decisions differ")
+    )
