@@ -89,6 +89,8 @@ def bench_rewrites(
         DeviceError: A device is not ready.
     """
     latency_spec(rigor)
+    models, targets, devices = (tuple(dict.fromkeys(each)) for each in (models, targets, devices))
+    threads = tuple(dict.fromkeys(threads))
     for device in devices:
         if device not in DEVICES:
             raise UsageError(f"Rewrites are not measured on {device!r}.", hint=f"Give {' or '.join(DEVICES)}.")

@@ -26,6 +26,7 @@ from mobilevit_tools.matrix.summary import markdown_summary
 from mobilevit_tools.models.names import list_models
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.quantization._base import check_calibrated
+from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 
 TIMEOUT_S = 600.0
 Finished = Callable[[CellResult, int, int], None]
@@ -44,7 +45,7 @@ def smoke(
     input_size: str | None = None,
     options: Sequence[str] = (),
     calibration: str | Path | None = None,
-    calibration_size: int = 200,
+    calibration_size: int | None = None,
     timeout_s: float = TIMEOUT_S,
     baseline: Path | None = None,
     margins: Margins | None = None,
@@ -72,7 +73,7 @@ def smoke(
         input_size: ``224`` or ``192x256``; by default each model's own.
         options: Options of the models' builders, each ``name=value``.
         calibration: A folder of photos for precisions that are calibrated.
-        calibration_size: How many of them to use.
+        calibration_size: How many of them to use; by default 200.
         timeout_s: Time limit of each cell.
         baseline: What an earlier run wrote to its ``output``.
         margins: How much worse than the baseline is no regression.
@@ -102,10 +103,10 @@ def smoke(
         input_size=input_size,
         options=tuple(options),
         calibration=None if calibration is None else str(calibration),
-        calibration_size=calibration_size,
+        calibration_size=DEFAULT_SIZE if calibration_size is None else calibration_size,
     )
     plan = plan_cells(axes, template)
-    check_calibrated(precisions, calibration=calibration)
+    check_calibrated(precisions, calibration=calibration, calibration_size=calibration_size)
     for file in (output, junit):
         if file is not None:
             check_file(file, overwrite=overwrite)

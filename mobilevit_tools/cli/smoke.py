@@ -23,6 +23,7 @@ from mobilevit_tools.cli.arguments import (
 )
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.input_size import parse_size
+from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 
 if TYPE_CHECKING:
     from mobilevit_tools.matrix.cell import CellResult
@@ -61,7 +62,10 @@ def smoke(
     calibration: Annotated[
         Path | None, typer.Option("--calibration", help="int8: a folder of photos to measure activations on.")
     ] = None,
-    calibration_size: Annotated[int, typer.Option("--calibration-size", min=1, help="How many of them to use.")] = 200,
+    calibration_size: Annotated[
+        int | None,
+        typer.Option("--calibration-size", min=1, help=f"How many of them to use. Default: {DEFAULT_SIZE}."),
+    ] = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds that each cell may take.")] = 600.0,
     baseline: Annotated[
         Path | None, typer.Option("--baseline", help="What an earlier run wrote with -o; exit 4 on a regression.")

@@ -14,6 +14,7 @@ from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.manifest import tool_versions
 from mobilevit_tools.models.own import folder_name, is_file_reference
+from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.quantization.precisions import PRECISIONS
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Cell:
     input_size: str | None = None
     options: tuple[str, ...] = ()
     calibration: str | None = None
-    calibration_size: int = 200
+    calibration_size: int = DEFAULT_SIZE
     eval_data: str | None = None
     threads: int = 1
     rigor: str = "quick"

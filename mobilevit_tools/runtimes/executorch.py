@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,10 +109,10 @@ class ExecutorchSession(Session):
                 for instruction in chain.instructions:
                     call = instruction.instr_args
                     if isinstance(call, KernelCall):
-                        operator = plan.operators[call.op_index]
+                        operator = _entry(plan.operators, call.op_index)
                         counts[f"{operator.name}.{operator.overload}" if operator.overload else operator.name] += 1
                     elif isinstance(call, DelegateCall):
-                        counts[f"{DELEGATE}{plan.delegates[call.delegate_index].id}"] += 1
+                        counts[f"{DELEGATE}{_entry(plan.delegates, call.delegate_index).id}"] += 1
         except Exception as error:  # the runtime may load what the decoder, written for valid files, trips over
             raise BadInputError(
                 f"{self._path} cannot be decoded: {first_line(error)}", code="unloadable_artifact"
@@ -131,6 +131,12 @@ def open_session(path: Path, *, threads: int) -> ExecutorchSession:
         BadInputError: It is not a program that this runtime can load.
     """
     return ExecutorchSession(path, threads)
+
+
+def _entry(entries: Sequence[Any], index: int) -> Any:
+    if index < 0:  # which would count from the end
+        raise IndexError(f"entry {index} of {len(entries)}")
+    return entries[index]
 
 
 def _info(name: str, meta: _C.TensorInfo) -> TensorInfo:

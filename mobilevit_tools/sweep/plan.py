@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -98,7 +99,7 @@ class Plan(_Table):
     devices: list[Text] = Field(default=[NO_DEVICE], min_length=1)
     exclude: list[ExcludeRule] = Field(default_factory=list)
     calibration: Text | None = None
-    calibration_size: int = Field(default=200, ge=1)
+    calibration_size: int = Field(default=DEFAULT_SIZE, ge=1)
     eval: Text | None = None
     rigor: Text = "quick"
     threads: int = Field(default=1, ge=1)

@@ -24,7 +24,13 @@ def test_each_rewrite_is_left_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(bench, "_lower", lower)
     monkeypatch.setattr(bench, "compare", compare)
-    result = bench.bench_rewrites([SMALL], targets=["executorch"], devices=("host", "count"), threads=(1, 2), each=True)
+    result = bench.bench_rewrites(  # what is named twice is measured once
+        [SMALL, SMALL],
+        targets=["executorch", "executorch"],
+        devices=("host", "count", "host"),
+        threads=(1, 2, 1),
+        each=True,
+    )
     assert lowered == {
         "rewritten.pte": None,
         "plain.pte": (),

@@ -95,6 +95,7 @@ def test_a_matrix_with_a_crash_then_a_baseline(
         (["care_s0", "--device", "cuont"], 2, "unknown_device"),
         (["care_s0", "--timeout", "0"], 2, "usage"),
         (["care_s0", "--precision", "fp32", "--precision", "fp16", "--calibration", "nowhere"], 2, "usage"),
+        (["care_s0", "--random-weights", "--calibration-size", "20"], 2, "usage"),
         (["care_s0", "--input-size", "big"], 2, "usage"),
         (["care_s0", "care_s1", "--checkpoint", "w.pth"], 2, "usage"),
         (["--random-weights"], 2, "usage"),

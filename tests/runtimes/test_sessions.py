@@ -148,3 +148,14 @@ def test_a_program_whose_parts_do_not_fit_is_one_clear_error(
     monkeypatch.setattr(_program, "deserialize_pte_binary", lambda _: decoded)
     with open_session(path) as session, pytest.raises(BadInputError, match="cannot be decoded"):
         session.operators()
+
+
+def test_an_index_from_the_end_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from executorch.exir._serialize import _program
+
+    path = program(tmp_path / "model.pte", torch.nn.ReLU(), (torch.ones(1, 3),))
+    decoded = _program.deserialize_pte_binary(path.read_bytes())
+    decoded.program.execution_plan[0].chains[0].instructions[0].instr_args.op_index = -1
+    monkeypatch.setattr(_program, "deserialize_pte_binary", lambda _: decoded)
+    with open_session(path) as session, pytest.raises(BadInputError, match="cannot be decoded: entry -1 of 1"):
+        session.operators()
