@@ -95,7 +95,8 @@ def compare(
     if one.latency_ms is None or other.latency_ms is None:
         raise UsageError(f"{device} has no times: nothing can be compared there.", hint="Try --device count.")
     block = len(one.samples_ms) // ROUNDS
-    return ComparisonResult(one, other, compare_samples(one.samples_ms, other.samples_ms, block=block))
+    turns_a, turns_b = ([each.samples_ms[i * block : (i + 1) * block] for i in range(ROUNDS)] for each in (one, other))
+    return ComparisonResult(one, other, compare_samples(turns_a, turns_b, block=block))
 
 
 def _exact(a: int, b: int) -> Comparison:

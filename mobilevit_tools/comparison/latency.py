@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mobilevit_tools.profiling.place import place_of
 from mobilevit_tools.profiling.result import ProfileResult
-from mobilevit_tools.profiling.statistics import Verdict
+from mobilevit_tools.profiling.statistics import LOAD_EFFECT, Verdict
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class LatencyDiff:
 
 
 def diff_latency(a: ProfileResult, b: ProfileResult) -> LatencyDiff:
-    """Compare two measurements if they are of one place: instructions exactly, latencies by their intervals alone."""
+    """Compare two measurements if they are of one place: instructions exactly, latencies by intervals of one load."""
     verdict, reason = _judge(a, b)
     latencies = [None if place_of(each).emulated else each.latency_ms for each in (a, b)]
     (p50_a, interval_a), (p50_b, interval_b) = (
@@ -72,9 +72,15 @@ def _judge(a: ProfileResult, b: ProfileResult) -> tuple[Verdict | None, str]:
     first, second = a.latency_ms.interval, b.latency_ms.interval
     if first is None or second is None:
         return None, "Too few runs for an interval of the median."
-    verdict = _order(first[1] < second[0], second[1] < first[0])
-    overlap = "overlap" if verdict == "no difference" else "do not overlap"
-    return verdict, f"The intervals of the medians {overlap}."
+    slower, faster = second[0] / first[1] - 1, first[0] / second[1] - 1
+    return _order(slower > LOAD_EFFECT, faster > LOAD_EFFECT), _gap(max(slower, faster))
+
+
+def _gap(share: float) -> str:
+    if share <= 0:
+        return "The intervals of the medians overlap."
+    doubt = "" if share > LOAD_EFFECT else ", which loading an artifact anew can make"
+    return f"The intervals of the medians are {share:.1%} apart{doubt}."
 
 
 def _order(slower: bool, faster: bool) -> Verdict:

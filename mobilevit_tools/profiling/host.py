@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from mobilevit_tools.runtimes.registry import check_threads, runtime_of
 
 DEVICE = "host"
 LOADS = 10
-"""How often both artifacts are loaded in a comparison. Where its memory happens to lie makes an artifact up to 1 %
-faster or slower until it is loaded anew, which blocks of one load, however many, cannot know."""
+"""How often both artifacts are loaded in a comparison: blocks of one load, however many, cannot know its
+`LOAD_EFFECT`."""
 RELOAD_SECONDS = 0.1
 """How long an artifact is called before it counts again after a further load: hundreds of calls that take a fraction of
 a millisecond, a single one that takes a second."""
@@ -84,21 +85,27 @@ def compare_on_host(
             subject.warm_up(spec, progress)
         meter = LoadMeter()
         with progress(f"Measuring {a.name} and {b.name} in turns"):
-            _take_turns(subjects, spec)
+            calls = [_take_turns(subjects, spec)]
             for _ in range(LOADS - 1):
                 for subject in subjects:
                     subject.load_again()
-                _take_turns(subjects, spec)
+                calls.append(_take_turns(subjects, spec))
         own_seconds = sum(subject.own_seconds for subject in subjects)
         hosts = [meter.host_info(own_seconds, subject.versions) for subject in subjects]
     result_a, result_b = (
         subject.result(host, rigor, None, None) for subject, host in zip(subjects, hosts, strict=True)
     )
-    return ComparisonResult(a=result_a, b=result_b, comparison=compare(result_a.samples_ms, result_b.samples_ms))
+    loads_a, loads_b = (_by_load(result.samples_ms, calls) for result in (result_a, result_b))
+    return ComparisonResult(a=result_a, b=result_b, comparison=compare(loads_a, loads_b))
 
 
-def _take_turns(subjects: Sequence[_Subject], spec: LatencySpec) -> None:
-    """Sample blocks of each in turns, for one load's share of the runs and the seconds."""
+def _by_load(samples: Sequence[float], calls: Sequence[int]) -> list[Sequence[float]]:
+    ends = list(accumulate(calls))
+    return [samples[end - count : end] for end, count in zip(ends, calls, strict=True)]
+
+
+def _take_turns(subjects: Sequence[_Subject], spec: LatencySpec) -> int:
+    """Sample blocks of each in turns, for one load's share of the runs and the seconds; return the calls of each."""
     started = time.perf_counter()
     blocks = 0
     while (
@@ -108,6 +115,7 @@ def _take_turns(subjects: Sequence[_Subject], spec: LatencySpec) -> None:
         for subject in subjects:
             subject.sample(BLOCK, 0.0)
         blocks += 1
+    return blocks * BLOCK
 
 
 def latency_spec(rigor: str) -> LatencySpec:

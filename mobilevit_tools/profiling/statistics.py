@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 MIN_SAMPLES_FOR_P99 = 500
+LOAD_EFFECT = 0.01
+"""By how much the place that a load finds in memory makes an artifact faster or slower until it is loaded anew."""
 BLOCK = 5
 """Calls of one artifact in a row when two are measured in turns."""
 
@@ -58,8 +60,8 @@ class Comparison:
         verdict: What ``b`` is: ``faster`` or ``slower`` than ``a`` when the interval excludes 1, else
             ``no difference`` (that these samples could show).
         ratio: Time of ``b`` over time of ``a``.
-        interval: The 95 % interval for the ratio; None where there are too few independent pairs for one.
-        pairs: The number of pairs of blocks.
+        interval: The 95 % interval for the ratio; None where there are too few pairs for one.
+        pairs: The number of pairs of loads, each of which gave one ratio.
     """
 
     verdict: Verdict
@@ -84,24 +86,26 @@ def summarize(samples_ms: Sequence[float]) -> LatencySummary:
     )
 
 
-def compare(a: Sequence[float], b: Sequence[float], *, block: int = BLOCK) -> Comparison:
+def compare(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], *, block: int = BLOCK) -> Comparison:
     """Compare samples that were taken in turns, ``block`` calls of ``a``, then ``block`` of ``b``, and so on.
 
     Each pair of neighbouring blocks gives one ratio of medians, in which whatever slowed both of them cancels out. The
-    interval is that of the median of these ratios.
+    median of these is the ratio of a pair of loads, and the interval is that of the median over all loads: what a load
+    does to an artifact it does to all of its blocks, so that more of them know no more of it.
 
     Args:
-        a: Samples of the first artifact, in order; a whole number of blocks.
+        a: Samples of the first artifact in order, a sequence for each time it was loaded, in whole blocks.
         b: As many of the second.
         block: Calls in a row.
 
     Raises:
         ValueError: The samples are not equally many whole blocks.
     """
-    if len(a) != len(b) or len(a) == 0 or len(a) % block:
-        raise ValueError(f"{len(a)} and {len(b)} samples are not equally many whole blocks of {block}")
-    blocks_a, blocks_b = (np.median(np.reshape(samples, (-1, block)), axis=1) for samples in (a, b))
-    logs = np.log(blocks_b / blocks_a)
+    if not a or [len(samples) for samples in a] != [len(samples) for samples in b]:
+        raise ValueError(f"{len(a)} and {len(b)} loads do not have equally many samples")
+    if not all(samples and len(samples) % block == 0 for samples in a):
+        raise ValueError(f"the samples are not in whole blocks of {block}")
+    logs = np.asarray([np.median(np.log(_blocks(y, block) / _blocks(x, block))) for x, y in zip(a, b, strict=True)])
     bounds = median_interval(logs.tolist())
     interval = None if bounds is None else (exp(bounds[0]), exp(bounds[1]))
     verdict: Verdict = "no difference"
@@ -110,6 +114,11 @@ def compare(a: Sequence[float], b: Sequence[float], *, block: int = BLOCK) -> Co
     elif interval is not None and interval[0] > 1:
         verdict = "slower"
     return Comparison(verdict, ratio=exp(float(np.median(logs))), interval=interval, pairs=len(logs))
+
+
+def _blocks(samples: Sequence[float], block: int) -> NDArray[np.float64]:
+    medians: NDArray[np.float64] = np.median(np.reshape(samples, (-1, block)), axis=1)
+    return medians
 
 
 def median_interval(samples: Sequence[float]) -> tuple[float, float] | None:

@@ -14,7 +14,7 @@ SLOW = [1.1 * sample for sample in FAST]
 @pytest.mark.parametrize(("a", "b", "verdict"), [(FAST, SLOW, "slower"), (SLOW, FAST, "faster")])
 def test_intervals_that_do_not_overlap_decide(a: list[float], b: list[float], verdict: str) -> None:
     found = diff_latency(profile("a", samples=a), profile("b", samples=b))
-    assert (found.verdict, found.reason) == (verdict, "The intervals of the medians do not overlap.")
+    assert (found.verdict, found.reason) == (verdict, "The intervals of the medians are 9.7% apart.")
     assert found.p50_a == pytest.approx(sorted(a)[20], rel=1e-3)
 
 
@@ -25,6 +25,15 @@ def test_intervals_that_overlap_decide_nothing() -> None:
     assert found.p50_b is not None
     assert found.p50_b > found.p50_a
     assert (found.verdict, found.reason) == ("no difference", "The intervals of the medians overlap.")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"), [(1.012, "no difference"), (1 / 1.012, "no difference"), (1.02, "slower")]
+)
+def test_what_a_load_can_make_decides_nothing(ratio: float, verdict: str) -> None:
+    found = diff_latency(profile("a", samples=FAST), profile("b", samples=[ratio * sample for sample in FAST]))
+    assert found.verdict == verdict
+    assert found.reason.endswith("apart, which loading an artifact anew can make." if verdict != "slower" else "apart.")
 
 
 def test_nothing_is_said_across_places() -> None:
