@@ -37,16 +37,17 @@ def read_labelled(source: Path, labels: Sequence[str] | None, num_classes: int) 
 
     The folders of an ImageFolder are matched by the first of these rules that fits all of them:
 
-    1. their names are the model's labels;
+    1. their names are the model's labels, but for case, blanks, underscores and hyphens;
     2. a ``labels.txt`` in the ImageFolder or the folder above gives each a name, one ``folder name`` a line, and the
-       names are the model's labels (a model without labels takes the order of the lines);
+       names are the model's labels (for a model without labels the file has a line for each class, in their order);
     3. their names are class indices;
     4. there are as many folders as classes: then they are taken in sorted order, as training frameworks do. A
        ``labels.txt`` that contradicts the model rules this out, and so does a folder with one of the model's labels:
        one misspelt name among them would give every class another's photos.
 
     A CSV has lines ``path,label``, with or without that heading; paths are relative to its folder and stay inside it,
-    labels are the model's labels or class indices.
+    labels are the model's labels or class indices. Where the model's labels are numbers, they are names if all of the
+    file's are.
 
     Args:
         source: A folder or a ``.csv`` file.
@@ -81,18 +82,18 @@ def _read_image_folder(source: Path, labels: Sequence[str] | None, num_classes: 
 def _match_folders(
     source: Path, folders: Sequence[str], labels: Sequence[str] | None, num_classes: int
 ) -> tuple[dict[str, int], str]:
-    positions = _positions(labels or ())
-    if all(folder in positions for folder in folders):
-        return {folder: _only(positions, folder) for folder in folders}, "folder names are the model's labels"
+    classes = _Classes(labels or ())
+    if all(folder in classes for folder in folders):
+        return {folder: classes.index(folder) for folder in folders}, "folder names are the model's labels"
     names = _read_names(source)
     if names is not None and all(folder in names for folder in folders):
-        found = _look_up(folders, names, None if labels is None else positions, num_classes)
+        found = _look_up(folders, names, None if labels is None else classes, num_classes)
         return found, f"folder names looked up in {LABELS_FILE}"
     if all(_is_index(folder, num_classes) for folder in folders):
         return {folder: int(folder) for folder in folders}, "folder names are class indices"
-    strangers = [folder for folder in folders if folder not in positions]
+    strangers = [folder for folder in folders if folder not in classes]
     if len(strangers) < len(folders):
-        raise _misspelt(strangers, [label for label in positions if label not in folders], len(folders))
+        raise _misspelt(strangers, [label for label in labels or () if label not in _Classes(folders)], len(folders))
     if len(folders) == num_classes:
         return {folder: index for index, folder in enumerate(folders)}, "folders in sorted order are the classes"
     raise BadInputError(
@@ -117,42 +118,53 @@ def _misspelt(strangers: Sequence[str], left: Sequence[str], folders: int) -> Ba
 
 
 def _look_up(
-    folders: Sequence[str], names: Mapping[str, str], positions: Mapping[str, Sequence[int]] | None, num_classes: int
+    folders: Sequence[str], names: Mapping[str, str], classes: _Classes | None, num_classes: int
 ) -> dict[str, int]:
     """Return the class of each folder by its name in a ``labels.txt``; without labels by the order of the lines."""
-    if positions is None:
-        if len(names) > num_classes:
+    if classes is None:
+        if len(names) != num_classes:  # which line would be which class?
             raise BadInputError(
-                f"{LABELS_FILE} names {len(names)} classes; the model has {num_classes}.", code="bad_labels"
+                f"{LABELS_FILE} names {len(names)} classes; the model has {num_classes}, and no labels of its own.",
+                hint="Write a line for each class, in the order of the model's outputs.",
+                code="bad_labels",
             )
         order = {folder: index for index, folder in enumerate(names)}
         return {folder: order[folder] for folder in folders}
-    unknown = next((names[folder] for folder in folders if names[folder] not in positions), None)
+    unknown = next((names[folder] for folder in folders if names[folder] not in classes), None)
     if unknown is not None:
         raise BadInputError(
             f"{LABELS_FILE} names the class {unknown!r}, which the model does not have.", code="bad_labels"
         )
-    return {folder: _only(positions, names[folder]) for folder in folders}
+    return {folder: classes.index(names[folder]) for folder in folders}
 
 
-def _positions(labels: Sequence[str]) -> dict[str, list[int]]:
-    positions: dict[str, list[int]] = {}
-    for index, label in enumerate(labels):
-        positions.setdefault(label, []).append(index)
-    return positions
+class _Classes:
+    """Where names stand in a list: as they are written or, where none is, but for case and what separates words."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._written: dict[str, list[int]] = {}
+        self._loose: dict[str, list[int]] = {}
+        for index, label in enumerate(labels):
+            self._written.setdefault(label, []).append(index)
+            self._loose.setdefault(_loosely(label), []).append(index)
+
+    def __contains__(self, name: str) -> bool:
+        return _loosely(name) in self._loose
+
+    def index(self, name: str) -> int:
+        """Return the one class of a name that there is: ImageNet has two that are called crane."""
+        found = self._written.get(name) or self._loose[_loosely(name)]
+        if len(found) > 1:
+            raise BadInputError(
+                f"The model has {len(found)} classes named {name!r}, and a photo shows one.",
+                hint=f"Label photos by class indices in place of names; these are {', '.join(map(str, found))}.",
+                code="ambiguous_label",
+            )
+        return found[0]
 
 
-def _only(positions: Mapping[str, Sequence[int]], name: str) -> int:
-    """Return the one class of a name: ImageNet has two that are called crane."""
-    first, *others = positions[name]
-    if others:
-        indices = ", ".join(map(str, positions[name]))
-        raise BadInputError(
-            f"The model has {1 + len(others)} classes named {name!r}, and a photo shows one.",
-            hint=f"Label photos by class indices in place of names; these are {indices}.",
-            code="ambiguous_label",
-        )
-    return first
+def _loosely(name: str) -> str:
+    return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())
 
 
 def _read_names(source: Path) -> dict[str, str] | None:
@@ -170,7 +182,7 @@ def _read_names(source: Path) -> dict[str, str] | None:
 
 
 def _read_csv(source: Path, labels: Sequence[str] | None, num_classes: int) -> LabelledImages:
-    positions = _positions(labels or ())
+    classes = _Classes(labels or ())
     root = source.parent.resolve()
     images = []
     try:
@@ -182,14 +194,22 @@ def _read_csv(source: Path, labels: Sequence[str] | None, num_classes: int) -> L
         raise BadInputError(f"{source} cannot be read as a CSV of path,label: {error}.", code="bad_labels") from error
     if rows and [cell.strip().lower() for cell in rows[0][1]] == ["path", "label"]:
         rows = rows[1:]
+    all_names = all(row[-1].strip() in classes for _, row in rows)
     for number, row in rows:
         if len(row) != 2:
             raise BadInputError(f"Line {number} of {source} is not path,label.", code="bad_labels")
         name, label = row[0].strip(), row[1].strip()
-        if label not in positions and not _is_index(label, num_classes):
+        is_name, is_index = label in classes, _is_index(label, num_classes)
+        if not is_name and not is_index:
             raise BadInputError(
                 f"Line {number} of {source} has the label {label!r}, which is none of the model's {num_classes}.",
                 code="bad_labels",
+            )
+        if is_name and is_index and not all_names and classes.index(label) != int(label):
+            raise BadInputError(
+                f"Line {number} of {source} has the label {label!r}, the name of one class and the index of another.",
+                hint="Give every photo a name, or make the numbers of the others names, too.",
+                code="ambiguous_label",
             )
         path = source.parent / name
         try:
@@ -202,7 +222,7 @@ def _read_csv(source: Path, labels: Sequence[str] | None, num_classes: int) -> L
                 hint="Put the CSV at the root of the photos.",
                 code="bad_labels",
             )
-        images.append((path, _only(positions, label) if label in positions else int(label)))
+        images.append((path, classes.index(label) if is_name else int(label)))
     if not images:
         raise BadInputError(f"{source} lists no photos.", code="no_images")
     return LabelledImages(tuple(images), "labels of the CSV")

@@ -26,6 +26,21 @@ def test_folders_named_as_labels_take_the_models_order(tmp_path: Path) -> None:
     assert _classes(_folders(tmp_path, "ant", "zebra")) == {"zebra": 0, "ant": 1}
 
 
+def test_case_and_separators_do_not_make_another_class(tmp_path: Path) -> None:
+    labels = ("tench", "cassette player", "golf-ball", "Tench")
+    folders = ("Cassette_Player", "GOLF ball", "Tench", "tench")
+    assert _classes(_folders(tmp_path / "a", *folders), labels, 4) == dict(zip(folders, (1, 2, 3, 0), strict=True))
+    assert _classes(_folders(tmp_path / "b", "Dog", "Cat"), ("dog", "cat"), 2) == {"Dog": 0, "Cat": 1}
+    with pytest.raises(BadInputError, match="2 classes named 'TENCH'"):
+        _classes(_folders(tmp_path / "c", "TENCH"), labels, 4)
+    with pytest.raises(BadInputError, match=r"1 of the 3 folders .* 'Golf', 'Trench' are not") as refusal:
+        _classes(_folders(tmp_path / "d", "Cassette_Player", "Golf", "Trench"), labels[:3], 3)
+    assert "'tench' for 'Trench'" in str(refusal.value.hint)
+    table = tmp_path / "list.csv"
+    table.write_text("x.png,Cassette-Player\n")
+    assert [label for _, label in read_labelled(table, labels, 4).images] == [1]
+
+
 def test_synsets_are_looked_up_beside_or_above(tmp_path: Path) -> None:
     root = _folders(tmp_path / "val", "n1", "n2", "n3")
     (tmp_path / "labels.txt").write_text("n1 cat\nn2 zebra\nn3 ant\n")
@@ -139,3 +154,30 @@ def test_without_the_models_labels_twins_in_labels_txt_are_two_classes(tmp_path:
     (root / "labels.txt").write_text("n0 x\nn1 crane\nn2 ant\nn3 crane\n")
     with pytest.raises(BadInputError, match="names 4 classes"):
         _classes(root, None)
+    (root / "labels.txt").write_text("n1 crane\nn2 ant\nn3 crane\n")
+    with pytest.raises(BadInputError, match="names 3 classes; the model has 1000"):
+        _classes(root, None, 1000)
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "classes"),
+    [
+        (("1", "2", "3"), ("1", "2", "3"), [0, 1, 2]),
+        (("1", "2", "3"), ("3", "1", "1"), [2, 0, 0]),
+        (("1", "2", "3"), ("0", "1", "2"), None),
+        (("0", "1", "2"), ("2", "0", "1"), [2, 0, 1]),
+        (("1", "two", "3"), ("two", "0", "two"), [1, 0, 1]),
+        (("1", "two", "3"), ("two", "0", "1"), None),
+    ],
+)
+def test_numbers_are_names_or_indices_but_never_both(
+    tmp_path: Path, names: tuple[str, ...], labels: tuple[str, ...], classes: list[int] | None
+) -> None:
+    table = tmp_path / "list.csv"
+    table.write_text("".join(f"{number}.png,{label}\n" for number, label in enumerate(labels)))
+    if classes is not None:
+        assert [label for _, label in read_labelled(table, names, 3).images] == classes
+        return
+    with pytest.raises(BadInputError, match="the name of one class and the index of another") as refusal:
+        read_labelled(table, names, 3)
+    assert refusal.value.error_code == "ambiguous_label"
