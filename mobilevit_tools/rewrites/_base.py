@@ -14,11 +14,13 @@ from torch.utils import _pytree as pytree
 from mobilevit_tools.errors import BadInputError, GateError, first_line
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.rewrites.dataflow import observe
+from mobilevit_tools.rewrites.double import InDouble
 from mobilevit_tools.rewrites.functions import Function, Replaced, Replacement
 from mobilevit_tools.rewrites.registry import REWRITES, default_rewrites, select_rewrites
 
 PROOF_TOLERANCE = 1e-9
 """Largest difference that float64 may show, relative to the largest output; rounding alone leaves some 1e-14."""
+_HINT = "Export with --no-rewrites or fewer --rewrites, and report the model."
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def apply(
     found: dict[str, tuple[int, int]] = {}
     with torch.no_grad():
         try:
-            flow = observe(rewritten, example)
+            with InDouble():
+                flow = observe(rewritten, example)
         except RuntimeError as error:
             raise BadInputError(
                 f"The model does not run in float64, in which rewrites are proved: {first_line(error)}",
@@ -91,7 +94,14 @@ def apply(
         if functions:
             rewritten = Replaced(rewritten, functions)
         rewritten.eval()
-        difference = _difference(flow.result, rewritten(example))
+        try:
+            with InDouble():
+                result = rewritten(example)
+        except Exception as error:  # a model may ask a layer for what its replacement does not have
+            raise GateError(
+                f"The rewritten model does not run (rewrites: {', '.join(chosen)}): {first_line(error)}", hint=_HINT
+            ) from error
+        difference = _difference(flow.result, result)
         if isinstance(rewritten, Replaced):
             found |= {name: (places, 0) for name, places in rewritten.places.items()}
             rewritten = rewritten.pruned()
@@ -99,7 +109,7 @@ def apply(
         raise GateError(
             f"The rewritten model differs from the original by {difference:.2g} of the largest output "
             f"(rewrites: {', '.join(chosen)}).",
-            hint="Export with --no-rewrites or fewer --rewrites, and report the model.",
+            hint=_HINT,
         )
     if hasattr(module, "feature_channels"):
         rewritten.feature_channels = module.feature_channels

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilevit_tools.models.clustr import TIE, Clustering, take
-from mobilevit_tools.rewrites.dataflow import Dataflow, layers
+from mobilevit_tools.rewrites.dataflow import Dataflow
 
 S = 2.0**120
 """Densities are at most 1, and differ by 1e-18 or more."""
@@ -63,9 +63,9 @@ def equal(a: Tensor, b: Tensor) -> Tensor:
     return (1 - (a - b).abs()).clamp(0, 1)
 
 
-def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:  # noqa: ARG001
+def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:
     """Replace every clustering of ClusTR."""
-    clusterings = layers(module, Clustering)
+    clusterings = flow.layers(module, Clustering)
     for name, _ in clusterings:
         module.set_submodule(name, ArithmeticClustering())
     return module, len(clusterings)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from mobilevit_tools.rewrites.batch_norm_backward import frozen
-from mobilevit_tools.rewrites.dataflow import Dataflow, layers
+from mobilevit_tools.rewrites.dataflow import Dataflow
 
 MICROKERNEL_COST = {3: 1.0, 4: 1.7, 9: 3.4, 25: 7.0}
 """Relative time of XNNPACK's float32 depthwise microkernels by taps, measured on 8 to 64 channels."""
@@ -91,10 +91,10 @@ class DepthwiseLattices(nn.Module):
         return out
 
 
-def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:  # noqa: ARG001
+def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:
     """Replace every depthwise convolution for which several lattices are cheaper than one kernel."""
     places = 0
-    for name, layer in layers(module, nn.Conv2d):
+    for name, layer in flow.layers(module, nn.Conv2d):
         if not _is_plain_depthwise(layer):
             continue
         lattices = plan(*layer.kernel_size)

@@ -31,6 +31,14 @@ class Run:
         """Note where a result came from; it is kept alive, so that its identity stays its own."""
         self._origins[id(result)] = (result, origin)
 
+    def forget(self, changed: object) -> None:
+        """Drop what was noted of or from a tensor whose values change in place."""
+        self._origins = {
+            key: (result, origin)
+            for key, (result, origin) in self._origins.items()
+            if result is not changed and origin is not changed
+        }
+
     def origin(self, result: object) -> object | None:
         """Return what was noted of a result, or None."""
         return self._origins.get(id(result), (None, None))[1]
@@ -57,6 +65,8 @@ class BufferDict(nn.Module):
         self.register_buffer(name, value)
 
 
+_WRITING = frozenset({"__setitem__", *(f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "pow", "floordiv"))})
+
 Replacement = Callable[..., object]
 """Takes the :class:`Run` and the call's arguments; returns NotImplemented where the call should stay as it is, as does
 a call with arguments that the replacement does not know."""
@@ -77,7 +87,16 @@ class _Mode(TorchFunctionMode):
             if result is not NotImplemented:
                 self.run.places += 1
                 return result
+        if args and _writes(func, kwargs or {}):
+            self.run.forget(args[0])
         return func(*args, **(kwargs or {}))
+
+
+def _writes(func: Function, kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call changes its first argument: ``x.add_(1)``, ``x += 1``, ``x[0] = 1``, ``relu(x, inplace=True)``."""
+    name = getattr(func, "__name__", "")
+    in_place = name.endswith("_") and not name.endswith("__")
+    return in_place or name in _WRITING or bool(kwargs.get("inplace"))
 
 
 _signature: Callable[[Replacement], Signature] = cache(signature)
@@ -112,12 +131,12 @@ class Replaced(nn.Module):
         self.rewrites = {name: self.rewrites[name] for name, places in self.places.items() if places}
         return self if self.rewrites else self.module
 
-    def forward(self, *inputs: Tensor) -> object:
+    def forward(self, x: Tensor) -> object:
         """Run the module."""
         runs = {name: Run(self.constants) for name in self.rewrites}
         with ExitStack() as stack:
             for name, replacements in self.rewrites.items():
                 stack.enter_context(_Mode(runs[name], replacements))
-            result = self.module(*inputs)
+            result = self.module(x)
         self.places = {name: run.places for name, run in runs.items()}
         return result

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobilevit_tools.models.care import ATTENTION_EPS, LinearAttentionMixer
-from mobilevit_tools.rewrites.dataflow import Dataflow, layers
+from mobilevit_tools.rewrites.dataflow import Dataflow
 from mobilevit_tools.rewrites.linear_attention import ChannelMajorMixer
 
 SMALLEST_SCALE = 1e-3
@@ -44,9 +44,9 @@ class HalfSafeMixer(ChannelMajorMixer):
         return out.reshape(v.shape)
 
 
-def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:  # noqa: ARG001
+def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:
     """Replace every linear-attention mixer of CARE."""
-    mixers = layers(module, LinearAttentionMixer)
+    mixers = flow.layers(module, LinearAttentionMixer)
     for name, mixer in mixers:
         module.set_submodule(name, HalfSafeMixer(mixer))
     return module, len(mixers)

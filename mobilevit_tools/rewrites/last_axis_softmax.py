@@ -16,7 +16,7 @@ from mobilevit_tools.rewrites.functions import Function, Replacement, Run
 
 
 def _softmax(_: Run, x: Tensor, dim: int) -> object:
-    if dim % x.dim() == x.dim() - 1:
+    if x.dim() == 0 or dim % x.dim() == x.dim() - 1:
         return NotImplemented
     return x.transpose(dim, -1).softmax(dim=-1).transpose(dim, -1)
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mobilevit_tools.models.care import Block, DualInteraction
 from mobilevit_tools.rewrites.batch_norm_backward import frozen
-from mobilevit_tools.rewrites.dataflow import Dataflow, layers
+from mobilevit_tools.rewrites.dataflow import Dataflow
 
 
 class ScaledInteraction(nn.Module):
@@ -57,10 +57,10 @@ class ScaledBlock(nn.Module):
         return out
 
 
-def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:  # noqa: ARG001
+def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:
     """Fold the layer scale of every CARE block that has one."""
     places = 0
-    for name, block in layers(module, Block):
+    for name, block in flow.layers(module, Block):
         projection = block.inter_layer.inter2_fc2
         if block.gamma is not None and projection is not None:
             module.set_submodule(name, ScaledBlock(block, _scaled(projection, block.gamma), block.gamma))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobilevit_tools.models.care import ATTENTION_EPS, LinearAttentionMixer
-from mobilevit_tools.rewrites.dataflow import Dataflow, layers
+from mobilevit_tools.rewrites.dataflow import Dataflow
 
 
 class ChannelMajorMixer(nn.Module):
@@ -46,9 +46,9 @@ class ChannelMajorMixer(nn.Module):
         return torch.cat([self.attend(value), self.dwconv1(local1), self.dwconv2(local2)], dim=1)
 
 
-def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:  # noqa: ARG001
+def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:
     """Replace every linear-attention mixer of CARE."""
-    mixers = layers(module, LinearAttentionMixer)
+    mixers = flow.layers(module, LinearAttentionMixer)
     for name, mixer in mixers:
         module.set_submodule(name, ChannelMajorMixer(mixer))
     return module, len(mixers)

@@ -53,8 +53,9 @@ class SingleHeadCARE(nn.Module):
         return logits
 
 
-def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:  # noqa: ARG001
+def rewrite(module: nn.Module, flow: Dataflow) -> tuple[nn.Module, int]:
     """Merge the heads of a CARE classifier."""
-    if not isinstance(module, CARETransformer) or module.features_only:
+    found = flow.layers(module, CARETransformer)
+    if found != [("", module)] or found[0][1].features_only:
         return module, 0
-    return SingleHeadCARE(module), 1
+    return SingleHeadCARE(found[0][1]), 1

@@ -19,7 +19,9 @@ def _expand(_: Run, x: Tensor, *sizes: int) -> object:
     return x if same else NotImplemented
 
 
-def _squeeze(_: Run, x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
+def _squeeze(_: Run, x: Tensor, dim: int | Sequence[int] | None = None) -> object:
+    if x.dim() == 0:
+        return NotImplemented
     named = range(x.dim()) if dim is None else [dim] if isinstance(dim, int) else dim
     dropped = [axis % x.dim() for axis in named]
     return x.reshape([side for axis, side in enumerate(x.shape) if axis not in dropped or side != 1])

@@ -21,6 +21,8 @@ def _mean(
     dim: int | Sequence[int] | None = None,
     keepdim: bool = False,
 ) -> object:
+    if x.dim() == 0 or type(x.shape[0]) is not int:  # a free batch has no constant of its size
+        return NotImplemented
     dims = sorted(axis % x.dim() for axis in ([dim] if isinstance(dim, int) else dim or []))
     if x.dim() == 4 and dims == [2, 3] and not keepdim:
         result = x.mean(dim=(2, 3), keepdim=True).flatten(1)

@@ -107,6 +107,68 @@ def test_a_model_that_has_no_float64_is_exported_without_rewrites():
     assert torch.equal(result.module(image().float()), model(image().float()))
 
 
+class Upcasting(nn.Module):
+    """Computes norms and softmaxes in float32, whatever its own type, in every spelling."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(4)
+        self.fc = nn.Linear(3, 4)
+
+    def forward(self, x):
+        x = self.fc(x.flatten(2).transpose(1, 2))
+        wide = x.to(torch.float32)
+        x = (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
+        x = self.norm(x) + F.layer_norm(x.float(), (4,)).type_as(x)
+        return x + (F.elu(x.float()) + 1) + torch.softmax(x, dim=1, dtype=torch.float32) + x.type(torch.float32)
+
+
+def test_a_model_that_asks_for_float32_by_name_is_proved():
+    model = seeded(Upcasting()).float()
+    result = apply(model, image(4, 4).float(), deployment="executorch-xnnpack")
+    assert result.difference < 1e-12
+    assert {"elu_plus_one", "layer_norm_products", "token_means"} <= {rewrite.name for rewrite in result.applied}
+    expected, actual = model(image(4, 4).float()), result.module(image(4, 4).float())
+    assert actual.dtype == torch.float32
+    assert float((actual - expected).abs().max() / expected.abs().max()) < 1e-5
+
+
+def test_a_rewritten_model_that_does_not_run_is_refused(monkeypatch):
+    monkeypatch.setattr(batch_norm_backward, "rewrite", lambda module, flow: (nn.Linear(7, 7), 1))
+    with pytest.raises(GateError, match=r"does not run .*batch_norm_backward") as error:
+        apply(small_care(), image(), deployment="onnx")
+    assert "--no-rewrites" in str(error.value.hint)
+
+
+class Scalars(nn.Module):
+    """Calls what rewrites replace on tensors without axes."""
+
+    def forward(self, x):
+        total = x.sum()
+        return x + total.squeeze(0) + total.mean(-1) + total.softmax(-1) + total.unsqueeze(0).squeeze(-1)
+
+
+def test_tensors_without_axes():
+    assert apply(Scalars(), image(4, 4), deployment="executorch-xnnpack").difference < 1e-12
+
+
+@pytest.mark.parametrize("name", ["token_means", "plain_views", "split_slices", "flat_matmul", "layer_norm_products"])
+def test_rewrites_of_functions_leave_the_batch_free(name):
+    class Tokens(nn.Module):
+        def forward(self, x):
+            t = x.flatten(2).transpose(1, 2)
+            t = F.layer_norm(t, (3,)) + (t @ t.transpose(1, 2)) @ t
+            first, second = t.split([1, 2], dim=2)
+            return t.mean(dim=1) + first.mean(dim=1) + second.unsqueeze(0).squeeze(0).mean(dim=-1).mean(dim=-1)[:, None]
+
+    result = apply(Tokens(), image(4, 4), deployment="onnx", names=[name])
+    assert [rewrite.name for rewrite in result.applied] == [name]
+    free = {0: torch.export.Dim("batch", min=1, max=64)}
+    program = torch.export.export(result.module, (image(4, 4),), dynamic_shapes={"x": free}, strict=False)
+    other = image(4, 4, batch=5)
+    assert torch.allclose(program.module()(other), Tokens()(other))
+
+
 def test_a_model_without_parameters():
     assert apply(nn.Softmax(dim=1), image().float(), deployment="executorch-xnnpack").difference < 1e-12
 

@@ -37,6 +37,30 @@ def test_other_functions_stay(function):
     assert_same(FeatureMap(function), ["elu_plus_one"], image(5, 7), places=0)
 
 
+def changed_result(t):
+    y = F.elu(t)
+    y.mul_(2)
+    return y + 1
+
+
+def changed_source(t):
+    t = t * 1
+    y = F.elu(t)
+    t += 5
+    return y + 1
+
+
+def changed_by_index(t):
+    y = F.elu(t)
+    y[:, 0] = 3
+    return y + 1
+
+
+@pytest.mark.parametrize("function", [changed_result, changed_source, changed_by_index])
+def test_what_changes_in_place_stays(function):
+    assert_same(FeatureMap(function), ["elu_plus_one"], image(5, 7), places=0)
+
+
 def test_no_elu_is_left_in_care():
     model, places = rewritten(small_care(), ["elu_plus_one"], image())
     assert places == {"elu_plus_one": 8}

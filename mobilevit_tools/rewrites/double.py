@@ -1,0 +1,34 @@
+"""Run a model in float64, also where it asks for float32 by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+
+class InDouble(TorchFunctionMode):
+    """Takes every float32 that a call names for float64.
+
+    Norms and softmaxes that a model computes "in float32" would round what a proof in float64 compares.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
+        if func is Tensor.float:
+            func = Tensor.double
+        args, kwargs = pytree.tree_map_only(torch.dtype, _widened, (args, dict(kwargs or {})))
+        return func(*args, **kwargs)
+
+
+def _widened(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float32 else dtype
