@@ -77,14 +77,16 @@ def bench_rewrites(
         models: Models, as ``mvt models`` lists them.
         targets: ``onnx``, ``executorch`` or both.
         devices: ``host``, ``count`` or both.
-        threads: Thread counts; each is measured. ``count`` has a single thread.
+        threads: Thread counts; each is measured. ``count`` has a single thread: beside ``host`` it is measured once,
+            with one.
         input_size: Height and width; by default the model's own.
         rigor: A preset of the latency protocol.
         each: Also measure the default set against itself less one rewrite, for every rewrite that found something.
         progress: Told of every step.
 
     Raises:
-        UsageError: A target cannot be measured on this machine, or there is no such rigor or device.
+        UsageError: A target cannot be measured on this machine, there is no such rigor or device, or ``count`` alone
+            is to take several threads.
         BadInputError: There is no such model.
         DeviceError: A device is not ready.
     """
@@ -94,6 +96,9 @@ def bench_rewrites(
     for device in devices:
         if device not in DEVICES:
             raise UsageError(f"Rewrites are not measured on {device!r}.", hint=f"Give {' or '.join(DEVICES)}.")
+    many = [count for count in threads if count != 1]
+    if devices == ("count",) and many:
+        raise UsageError(f"count counts with one thread, not {many[0]}.", hint="Leave --threads away, or give 1.")
     for target in targets:
         find_target(target)
         if target not in HOST_TARGETS:

@@ -19,14 +19,14 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP
 def load_image(path: Path) -> Image.Image:
     """Return the image at ``path`` as RGB, 8 bits a channel, upright.
 
-    The EXIF orientation is applied. Transparency is laid over white. Greyscale is repeated over the channels, CMYK
-    converted without its colour profile, as torchvision does. 16-bit values are scaled to 8 bits. Of an animation,
-    the first frame counts.
+    The EXIF orientation is applied where it can be read. Transparency is laid over white. Greyscale is repeated over
+    the channels, CMYK converted without its colour profile, as torchvision does. 16-bit values are scaled to 8 bits.
+    Of an animation, the first frame counts.
 
     Raises:
         BadInputError: There is no image, it is damaged, has too many pixels, or pixels of an unknown range.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     if not path.is_file():
         what = "is a folder, not an image" if path.is_dir() else "does not exist"
@@ -38,7 +38,7 @@ def load_image(path: Path) -> Image.Image:
         try:
             with Image.open(path, formats=known) as image:
                 _check_size(path, image.width, image.height)
-                return _to_rgb(ImageOps.exif_transpose(image), path)
+                return _to_rgb(_upright(image), path)
         except BadInputError:
             raise
         except UnidentifiedImageError as error:
@@ -52,6 +52,31 @@ def load_image(path: Path) -> Image.Image:
                 hint="Copy or download it again.",
                 code="damaged_image",
             ) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF says.
+
+    Pillow's `exif_transpose` also writes the whole EXIF anew, which fails where any other tag is mistyped.
+    """
+    from PIL import ExifTags
+    from PIL.Image import Transpose
+
+    image.load()  # outside the `try`: a PNG's EXIF may follow its pixels, and those may be damaged
+    methods = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    try:
+        method = methods.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # garbled EXIF can raise nearly anything, and the pixels are whole
+        return image
+    return image if method is None else image.transpose(method)
 
 
 def _to_rgb(image: Image.Image, path: Path) -> Image.Image:

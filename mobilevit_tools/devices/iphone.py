@@ -66,7 +66,9 @@ class IphoneDevice(Device):
 
         input_name, output_name = _names(request)
         credentials = AppSigningCredentials(development_team=os.environ[TEAM_VARIABLE])
-        phone = await _choose(self._udid).prepare_for_model_debugging(credentials=credentials)
+        chosen = _choose(self._udid)
+        self.name, self._udid = f"iphone:{chosen.udid}", chosen.udid  # the next measurement is on the same phone
+        phone = await chosen.prepare_for_model_debugging(credentials=credentials)
         try:
             model = MLModelAsyncWrapper.from_spec_or_path(str(request.artifact), weights_dir="", device=phone)
             await model.load()
@@ -106,7 +108,7 @@ class IphoneDevice(Device):
             phone = _choose(self._udid)
         except (DeviceError, MissingDependencyError) as error:
             return Readiness(self.name, ready=False, detail=error.message, remedy=error.hint)
-        return Readiness(self.name, ready=True, detail=f"{phone.name}, iOS {phone.os_version}.")
+        return Readiness(f"iphone:{phone.udid}", ready=True, detail=f"{phone.name}, iOS {phone.os_version}.")
 
     def __enter__(self) -> Self:
         return self

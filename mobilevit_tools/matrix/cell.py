@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mobilevit_tools.data.labelled import MAX_CSV_BYTES
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.manifest import tool_versions
@@ -118,11 +120,13 @@ class Cell:
         """Return a SHA-256 that changes with whatever the result depends on.
 
         These are the cell's fields, the versions of the tools, the content of the checkpoint and of the model's own
-        file (not of what that imports), and the names and sizes of the photos.
+        file (not of what that imports), and the names and sizes of the photos in a folder or that a CSV lists.
         """
         own = self.model.rpartition(":")[0] if is_file_reference(self.model) else None
         read = [path and _content(path) for path in (self.checkpoint, own, self.calibration, self.eval_data)]
-        known = {"cell": asdict(self), "tools": tool_versions(), "read": read}
+        known: dict[str, object] = {"cell": asdict(self), "tools": tool_versions(), "read": read}
+        if self.eval_data is not None and Path(self.eval_data).is_file():
+            known["listed"] = _listed(Path(self.eval_data))
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
@@ -135,8 +139,30 @@ def _content(name: str) -> str | None:
     if not path.is_dir():
         return None
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    lines = (f"{file.stat().st_size}  {file.relative_to(path).as_posix()}\n" for file in files)
-    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+    return _digest_of_lines(f"{file.stat().st_size}  {file.relative_to(path).as_posix()}" for file in files)
+
+
+def _listed(source: Path) -> str | None:
+    """Digest the names and sizes of the photos that a CSV lists; None where it cannot be read as one."""
+    try:
+        if source.stat().st_size > MAX_CSV_BYTES:
+            return None
+        with source.open(encoding="utf-8-sig", newline="") as file:
+            names = [row[0].strip() for row in csv.reader(file) if row]
+    except (OSError, ValueError, csv.Error):
+        return None
+    return _digest_of_lines(f"{_size(source.parent / name)}  {name}" for name in names)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):  # there is none, or a NUL in its name
+        return None
+
+
+def _digest_of_lines(lines: Iterable[str]) -> str:
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode(errors="surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ class Row:
         target: The export target.
         backend: Its backend.
         precision: The precision.
-        device: Where the artifact ran after the export.
+        device: Where the artifact was to run after the export, as the sweep says it.
+        ran_on: The device that it was measured on, in its own words: which phone ``adb`` was.
         status: ``passed``, ``not_verified``, ``failed`` (a numeric gate) or ``error``.
         exit_code: That of the command that failed.
         code: The error's identifier.
@@ -61,6 +62,7 @@ class Row:
     backend: str | None
     precision: str
     device: str | None
+    ran_on: str | None
     status: str
     exit_code: int | None
     code: str | None
@@ -102,6 +104,7 @@ def row_of(result: CellResult, label: Label) -> Row:
         backend=cell.backend,
         precision=cell.precision,
         device=cell.device,
+        ran_on=_text(_at(profile, "device")),
         status=result.status,
         exit_code=result.exit_code,
         code=result.code,

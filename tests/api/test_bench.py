@@ -6,6 +6,7 @@ import pytest
 
 from mobilevit_tools.api import bench
 from mobilevit_tools.cli.app import run
+from mobilevit_tools.errors import UsageError
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from tests.conftest import SMALL
 
@@ -43,6 +44,14 @@ def test_each_rewrite_is_left_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
         for device, threads in (("host", 1), ("host", 2), ("count", 1))
     ]
     assert [gain.rewrite for gain in result.gains][::3] == ["all rewrites", "split_slices", "token_means"]
+
+
+@pytest.mark.parametrize("threads", [(4,), (1, 4)])
+def test_threads_that_no_device_takes_are_refused(threads: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "load_model", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(UsageError, match="count counts with one thread, not 4") as caught:
+        bench.bench_rewrites([SMALL], devices=("count", "count"), threads=threads)
+    assert caught.value.hint is not None
 
 
 def test_the_same_bytes_are_not_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

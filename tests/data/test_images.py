@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from mobilevit_tools.data import images as module_under_test
 from mobilevit_tools.data.images import load_image
@@ -71,6 +71,54 @@ def test_exif_orientation(gradient: np.ndarray, tmp_path: Path, orientation: int
     exif[0x0112] = orientation
     image.save(path, exif=exif)
     assert (loaded(path) == upright(gradient)).all()
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff", "avif"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_where_pillow_can_turn_an_image_it_turns_it_alike(
+    gradient: np.ndarray, tmp_path: Path, suffix: str, orientation: int
+) -> None:
+    path = tmp_path / f"image.{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(gradient).save(path, exif=exif)
+    with Image.open(path) as image:
+        assert (loaded(path) == np.asarray(ImageOps.exif_transpose(image))).all()
+
+
+def exif_block(orientation: bytes) -> bytes:
+    """EXIF with this entry, and a resolution that is a text."""
+    resolution = struct.pack(">HHI4s", 0x011A, 2, 4, b"72")
+    return b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 2) + orientation + resolution + bytes(4)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_a_mistyped_tag_is_no_damage(gradient: np.ndarray, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"image.{suffix}"
+    Image.fromarray(gradient).save(path)
+    lying = loaded(path)
+    Image.fromarray(gradient).save(path, exif=exif_block(struct.pack(">HHIHxx", 0x0112, 3, 1, 6)))
+    assert (loaded(path) == np.rot90(lying, -1)).all()
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0no directory at all",
+        exif_block(struct.pack(">HHI4s", 0x0112, 2, 2, b"6")),
+        exif_block(struct.pack(">HHIxxxx", 0x0112, 3, 0)),
+        exif_block(struct.pack(">HHII", 0x0112, 3, 1 << 30, 1 << 30)),
+    ],
+)
+def test_an_orientation_that_cannot_be_read_is_none(
+    gradient: np.ndarray, tmp_path: Path, suffix: str, exif: bytes
+) -> None:
+    path = tmp_path / f"image.{suffix}"
+    Image.fromarray(gradient).save(path)
+    lying = loaded(path)
+    Image.fromarray(gradient).save(path, exif=exif)
+    assert (loaded(path) == lying).all()
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

@@ -116,8 +116,29 @@ def test_the_measurement(mac: list[FakePhone], request_: RunRequest) -> None:
     assert result.placement == (("cpu", 1), ("neural_engine", 2))
     assert result.per_op is not None
     assert [(operator.name, operator.ms) for operator in result.per_op] == [("a", 1.5), ("b", 0.0), ("c", 0.0)]
-    assert result.device == "Test phone, iOS 26.0 (iphone)"
+    assert result.device == f"Test phone, iOS 26.0 (iphone:{UDID})"
     assert mac[0].stopped == 1
+
+
+def test_phones_of_one_name_are_two_places_and_one_phone_is_one(mac: list[FakePhone], request_: RunRequest) -> None:
+    mac.append(FakePhone("B2"))
+    said = []
+    for name in (f"iphone:{UDID}", "iphone:B2"):
+        with open_device(name) as device:
+            said.append(device.measure(request_).device)
+    del mac[0]
+    with open_device("iphone") as device:
+        said.append(device.measure(request_).device)
+    assert said == [f"Test phone, iOS 26.0 (iphone:{udid})" for udid in (UDID, "B2", "B2")]
+
+
+def test_the_phone_of_the_first_measurement_is_that_of_the_next(mac: list[FakePhone], request_: RunRequest) -> None:
+    with open_device("iphone") as device:
+        device.measure(request_)
+        assert device.name == f"iphone:{UDID}"
+        mac[0] = FakePhone("B2")
+        with pytest.raises(DeviceError, match=f"has the UDID '{UDID}'"):
+            device.measure(request_)
 
 
 @pytest.mark.parametrize("settling", SETTLINGS)
@@ -158,7 +179,7 @@ def test_a_failure_on_the_phone_is_one_sentence_and_stops_the_app(
     monkeypatch.setattr(FakeModel, "predict", fail)
     with pytest.raises(DeviceError) as caught, open_device("iphone") as device:
         device.measure(request_)
-    assert caught.value.message == "iphone failed: The app was killed."
+    assert caught.value.message == f"iphone:{UDID} failed: The app was killed."
     assert mac[0].stopped == 1
 
 
@@ -214,6 +235,7 @@ def test_a_list_of_iphones_that_cannot_be_had_is_a_reason_and_no_fault_of_ours(
 
 def test_which_iphone(mac: list[FakePhone]) -> None:
     assert open_device(f"iphone:{UDID}").probe().ready
+    assert [found.device for found in iphone.probe()] == [f"iphone:{UDID}"]
     assert "has the UDID 'A1'" in open_device("iphone:A1").probe().detail
     mac.append(FakePhone("B2"))
     assert open_device("iphone").probe().detail == f"2 iPhones are connected: {UDID}, B2."

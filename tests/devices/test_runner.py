@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import ast
+import io
 import json
 import subprocess
 import sys
+import tarfile
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -169,3 +174,77 @@ def test_without_a_compiler_the_remedy_is_a_command(empty_path: Path) -> None:
 def test_core_ml_has_no_native_runner() -> None:
     with pytest.raises(BadInputError, match="not coreml"):
         runner.build("coreml", toolchain.host_arch())
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    """The runner that is pushed to a Mac."""
+    spec = spec_from_file_location("pushed_runner", runner.SOURCES / runner.SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_script_is_one_for_the_python_of_a_mac() -> None:
+    tree = ast.parse((runner.SOURCES / runner.SCRIPT).read_text(), feature_version=(3, 9))
+    nodes = list(ast.walk(tree))
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    assert not [call.lineno for call in calls if "strict" in {keyword.arg for keyword in call.keywords}]
+    futures = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+    assert [name.name for name in futures[0].names] == ["annotations"]  # `X | Y` is only text
+    imported = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    given = {"numpy", "onnxruntime", "torch", "executorch", "coremltools"}
+    assert {name.partition(".")[0] for name in imported} <= {*sys.stdlib_module_names} - {"tomllib"} | given
+
+
+def _without_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As tarfile is in a Mac's own Python, 3.9.6."""
+    real = tarfile.TarFile.extractall
+    monkeypatch.delattr(tarfile, "data_filter")
+    monkeypatch.setattr(tarfile.TarFile, "extractall", lambda self, path=".": real(self, path, filter="fully_trusted"))
+
+
+@pytest.mark.parametrize("filters", [True, False])
+def test_a_package_is_unpacked_by_a_python_of_any_age(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filters: bool
+) -> None:
+    (tmp_path / "in/Data").mkdir(parents=True)
+    (tmp_path / "in/Manifest.json").write_text("{}")
+    (tmp_path / "in/Data/weight.bin").write_bytes(b"12")
+    with tarfile.open(tmp_path / "m.tar", "w") as archive:
+        for path in sorted((tmp_path / "in").iterdir()):
+            archive.add(path, path.name)
+    if not filters:
+        _without_filters(monkeypatch)
+    script.unpack(tmp_path / "m.tar", tmp_path / "out")
+    assert (tmp_path / "out/Manifest.json").read_text() == "{}"
+    assert (tmp_path / "out/Data/weight.bin").read_bytes() == b"12"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("../stray", tarfile.REGTYPE),
+        ("Data/../../stray", tarfile.REGTYPE),
+        ("/tmp/mvt-stray", tarfile.REGTYPE),
+        ("link", tarfile.SYMTYPE),
+        ("link", tarfile.LNKTYPE),
+        ("pipe", tarfile.FIFOTYPE),
+    ],
+)
+def test_without_filters_only_plain_files_inside_are_unpacked(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: bytes
+) -> None:
+    with tarfile.open(tmp_path / "m.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("Manifest.json"), io.BytesIO())
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname = kind, "../elsewhere"
+        archive.addfile(entry, io.BytesIO())
+    _without_filters(monkeypatch)
+    with pytest.raises(script.RunnerError, match=name) as caught:
+        script.unpack(tmp_path / "m.tar", tmp_path / "out")
+    assert caught.value.code == 3
+    assert [each.name for each in tmp_path.iterdir()] == ["m.tar"]

@@ -93,6 +93,42 @@ def test_the_digest_follows_every_field_and_what_the_files_hold(tmp_path: Path) 
         assert replace(cell, **{field: value}).digest() not in seen
 
 
+@pytest.mark.parametrize("heading", ["", "\N{BOM}path,label\n"])
+def test_the_digest_follows_the_photos_that_a_csv_lists(tmp_path: Path, heading: str) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a b.jpg").write_text("a")
+    (photos / "unlisted.jpg").write_text("a")
+    listed = photos / "list.csv"
+    listed.write_text(heading + '"a b.jpg",0\n\n late.jpg ,1\n', encoding="utf-8")
+    cell = Cell("care_s0", "onnx", eval_data=str(listed))
+    seen = {cell.digest()}
+    (photos / "unlisted.jpg").write_text("ab")
+    assert cell.digest() in seen
+    for change in (
+        lambda: (photos / "a b.jpg").write_text("ab"),
+        (photos / "late.jpg").touch,
+        (photos / "a b.jpg").unlink,
+        lambda: listed.write_text(listed.read_text() + "late.jpg,0\n"),
+    ):
+        change()
+        assert cell.digest() not in seen
+        seen.add(cell.digest())
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe,0\n", b"a\0b.jpg,0\n", b"x" * 5000 + b",0\n", b'"' + b"x" * 200_000, b""]
+)
+def test_a_csv_that_cannot_be_read_is_a_file_like_any_other(tmp_path: Path, content: bytes) -> None:
+    listed = tmp_path / "list.csv"
+    listed.write_bytes(content)
+    cell = Cell("care_s0", "onnx", eval_data=str(listed))
+    before = cell.digest()
+    assert cell.digest() == before
+    listed.write_bytes(content + b"y.jpg,0\n")
+    assert cell.digest() != before
+
+
 def result(cell: Cell = FULL) -> CellResult:
     return CellResult(
         cell=cell,

@@ -13,7 +13,7 @@ from mobilevit_tools.sweep.job import Job
 from mobilevit_tools.sweep.labels import Label
 from mobilevit_tools.sweep.table import Row, row_of, write_parquet
 
-CELL = Cell("care_s0.imagenette", "executorch", "int8", "xnnpack", "host", threads=2)
+CELL = Cell("care_s0.imagenette", "executorch", "int8", "xnnpack", "adb", threads=2)
 MEASURED = CellResult(
     cell=CELL,
     digest="d" * 64,
@@ -30,6 +30,7 @@ MEASURED = CellResult(
         "parity": {"status": "passed", "max_abs_rel": 0.01, "snr_db": 27, "cosine": 0.999},
     },
     profile={
+        "device": "Pixel 8, Android 15 (adb:A1)",
         "latency_ms": {"p50": 3.5, "interval": [3.4, 3.75]},
         "threads": 2,
         "peak_memory_bytes": 5_000_000_000,
@@ -40,19 +41,20 @@ MEASURED = CellResult(
     evaluation={"top1": 0.75, "top5": 1, "agreement": 0.98},
     seconds=12.5,
 )
-LABEL = Label("care_s0 (best.pth)/executorch-xnnpack/int8@host", "care_s0", "best.pth")
+LABEL = Label("care_s0 (best.pth)/executorch-xnnpack/int8@adb", "care_s0", "best.pth")
 EMPTY = Job(replace(CELL, device=None), "e" * 64, None, 1.0).error("crashed", "It broke.", exit_code=-9)
 
 
 def test_a_measured_cell_is_one_flat_row() -> None:
     assert asdict(row_of(MEASURED, LABEL)) == {
-        "cell": "care_s0 (best.pth)/executorch-xnnpack/int8@host",
+        "cell": "care_s0 (best.pth)/executorch-xnnpack/int8@adb",
         "model": "care_s0",
         "variant": "best.pth",
         "target": "executorch",
         "backend": "xnnpack",
         "precision": "int8",
-        "device": "host",
+        "device": "adb",
+        "ran_on": "Pixel 8, Android 15 (adb:A1)",
         "status": "passed",
         "exit_code": 0,
         "code": None,
@@ -102,10 +104,10 @@ def test_parquet_keeps_values_and_types(tmp_path: Path) -> None:
     table = pq.read_table(path)
     assert table.to_pylist() == [asdict(row) for row in rows]
     types = {
-        name: table.schema.field(name).type for name in ("device", "p50_ms", "peak_memory_bytes", "top1", "exit_code")
+        name: table.schema.field(name).type for name in ("ran_on", "p50_ms", "peak_memory_bytes", "top1", "exit_code")
     }
     assert types == {
-        "device": pa.string(),
+        "ran_on": pa.string(),
         "p50_ms": pa.float64(),
         "peak_memory_bytes": pa.int64(),
         "top1": pa.float64(),

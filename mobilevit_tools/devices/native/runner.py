@@ -1,6 +1,7 @@
 """Runs an artifact with the runtime that a Mac's Python has, where the native runner cannot be built for it.
 
-It is pushed to the Mac and started there, so it imports nothing but the standard library, NumPy and that runtime.
+It is pushed to the Mac and started there, so it imports nothing but the standard library, NumPy and that runtime, and
+runs on Python 3.9, which Apple's own is.
 The command line, the tensor files, the exit codes and the line of JSON are those of runner.hpp.
 """
 
@@ -130,8 +131,7 @@ class CoreMLEngine(Engine):
             raise RunnerError(NOT_LOADED, "Core ML tells no times per operator over ssh; run mvt on the Mac itself")
         package = path.with_suffix("")
         shutil.rmtree(package, ignore_errors=True)  # of an artifact that ran here before
-        with tarfile.open(path) as archive:
-            archive.extractall(package, filter="data")
+        unpack(path, package)
         self._model = MLModel(str(package))
         description = self._model.get_spec().description
         check_one(len(description.input), len(description.output))
@@ -176,6 +176,23 @@ def open_engine(path: Path, threads: int, profile: Path | None = None) -> Engine
         raise RunnerError(NOT_LOADED, f"the model cannot be loaded: {error}") from error
 
 
+def unpack(path: Path, folder: Path) -> None:
+    """Unpack an archive into a folder.
+
+    Raises:
+        RunnerError: A part of it is no plain file or folder there, and this Python's tarfile has no filters.
+    """
+    with tarfile.open(path) as archive:
+        if hasattr(tarfile, "data_filter"):
+            archive.extractall(folder, filter="data")
+            return
+        for part in archive:
+            inside = (folder / part.name).resolve().is_relative_to(folder.resolve())
+            if not inside or not (part.isfile() or part.isdir()):
+                raise RunnerError(NOT_LOADED, f"{part.name} of the package is no plain file inside it")
+        archive.extractall(folder)  # noqa: S202 - its parts were looked at
+
+
 def read_tensor(path: Path) -> Any:
     """Read a tensor file."""
     import numpy
@@ -208,7 +225,8 @@ def parts_of(engine: Engine, array: Any) -> list[Any]:
         RunnerError: It does not fit the model.
     """
     batch = engine.shape[0] or 1
-    rest_fits = all(size in {None, given} for size, given in zip(engine.shape[1:], array.shape[1:], strict=False))
+    pairs = zip(engine.shape[1:], array.shape[1:])  # noqa: B905 - Python 3.9 has no `strict`
+    rest_fits = all(size in {None, given} for size, given in pairs)
     fits = array.ndim == len(engine.shape) and array.shape[0] > 0 and array.shape[0] % batch == 0 and rest_fits
     if array.dtype.name != engine.dtype or not fits:
         taken = f"the model takes {engine.dtype} {engine.shape}"
