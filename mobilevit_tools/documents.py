@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.errors import BadInputError, MvtError
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 MAX_INTEGER = 1 << 63
@@ -37,12 +37,16 @@ def read_text(path: Path) -> str:
             raise BadInputError(f"{path} is too large: over {MAX_DOCUMENT_BYTES >> 20} MiB.", code="bad_run")
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise BadInputError(f"{path} cannot be read: {error.strerror}.", code="no_such_run") from error
+        raise _unreadable(path, error) from error
     except UnicodeDecodeError as error:
         raise BadInputError(f"{path} is not a text file.", code="bad_run") from error
 
 
-def parse(text: str, source: str) -> object:
+def _unreadable(path: Path, error: OSError) -> BadInputError:
+    return BadInputError(f"{path} cannot be read: {error.strerror}.", code="no_such_run")
+
+
+def parse(text: str | bytes, source: str) -> object:
     """Parse one JSON document.
 
     Raises:
@@ -56,21 +60,29 @@ def parse(text: str, source: str) -> object:
         raise BadInputError(f"{source} is not JSON: {error}.", code="bad_run") from error
 
 
-def parse_lines(text: str, source: str) -> Iterator[tuple[str, object]]:
-    """Parse JSON lines; yield each with its name. A last line that was cut off while it was written is left out.
+def parse_lines(path: Path) -> Iterator[tuple[str, object]]:
+    """Parse a file of JSON lines, each for itself; yield each with its name.
+
+    A last line that was cut off while it was written is left out.
 
     Raises:
-        BadInputError: Another line is not JSON.
+        BadInputError: The file is missing, a line is too large, or another than the last one is not JSON.
     """
-    lines = text.split("\n")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            yield f"{source}:{number}", parse(line, f"{source}:{number}")
-        except BadInputError:
-            if number < len(lines):
-                raise
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(MAX_DOCUMENT_BYTES + 1), b""), start=1):
+                source = f"{path}:{number}"
+                if len(line) > MAX_DOCUMENT_BYTES:
+                    raise BadInputError(f"{source} is too large: over {MAX_DOCUMENT_BYTES >> 20} MiB.", code="bad_run")
+                if not line.strip():
+                    continue
+                try:
+                    yield source, parse(line, source)
+                except BadInputError:
+                    if line.endswith(b"\n"):
+                        raise
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def typed(kind: type[_Value], raw: object, source: str) -> _Value:
@@ -87,7 +99,7 @@ def typed(kind: type[_Value], raw: object, source: str) -> _Value:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         raise BadInputError(f"{source} is not a result of mvt: {where}: {first['msg']}.", code="bad_run") from error
-    except UsageError as error:  # a specification that contradicts itself
+    except MvtError as error:  # what it holds contradicts itself
         raise BadInputError(f"{source} is not a result of mvt: {error.message}", code="bad_run") from error
 
 

@@ -30,10 +30,26 @@ def test_what_is_no_document_is_refused(text: str) -> None:
         parse(text, "x")
 
 
-def test_the_last_line_may_have_been_cut_off() -> None:
-    assert list(parse_lines('{"a": 1}\n\n[2]\n{"a":', "x")) == [("x:1", {"a": 1}), ("x:3", [2])]
-    with pytest.raises(BadInputError, match="x:1"):
-        list(parse_lines('{"a":\n[2]\n', "x"))
+def test_the_last_line_may_have_been_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b'{"a": 1}\n\n[2]\n{"a": "\xc3')
+    assert list(parse_lines(path)) == [(f"{path}:1", {"a": 1}), (f"{path}:3", [2])]
+    for damaged in (b'{"a":\n[2]\n', b'"\xff"\n[2]\n'):
+        path.write_bytes(damaged)
+        with pytest.raises(BadInputError, match="x:1 is not JSON"):
+            list(parse_lines(path))
+
+
+def test_lines_are_bounded_each_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x"
+    path.write_text("[1]\n[2]\n[345]\n")
+    monkeypatch.setattr(documents, "MAX_DOCUMENT_BYTES", 4)
+    lines = parse_lines(path)
+    assert [next(lines), next(lines)] == [(f"{path}:1", [1]), (f"{path}:2", [2])]
+    with pytest.raises(BadInputError, match="x:3 is too large"):
+        next(lines)
+    with pytest.raises(BadInputError, match="cannot be read"):
+        next(parse_lines(tmp_path))
 
 
 def test_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

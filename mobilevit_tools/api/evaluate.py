@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobilevit_tools.api.verify import reference_model
-from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.exporters.manifest import find_manifest
+from mobilevit_tools.errors import BadInputError, GateError
+from mobilevit_tools.exporters.manifest import describe_artifact, find_manifest
 from mobilevit_tools.progress import Counter, uncounted
 from mobilevit_tools.runtimes._base import only_input
 from mobilevit_tools.runtimes.registry import open_session
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.data.labelled import LabelledImages
     from mobilevit_tools.runtimes._base import Session
+
+MAX_CONFUSIONS = 100
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class EvalResult:
         label_rule: How the photos' labels were matched to the model's classes.
         unreadable: Photos that could not be read; they are in no figure.
         classes: Every class with photos.
-        confusions: Mistakes by true and predicted class, the most frequent first.
+        confusions: Mistakes by true and predicted class, the most frequent first, 100 at most.
+        sha256: Digest of the artifact, as its manifest has it.
     """
 
     artifact: Path
@@ -88,6 +91,7 @@ class EvalResult:
     unreadable: tuple[Unreadable, ...]
     classes: tuple[ClassResult, ...]
     confusions: tuple[Confusion, ...]
+    sha256: str | None = None
 
 
 def evaluate(
@@ -117,6 +121,7 @@ def evaluate(
         BadInputError: The artifact, the photos, their labels or the model's weights cannot be used, or the model has
             other classes than the artifact.
         UsageError: Nothing says which model to agree with.
+        GateError: The output of a photo is not finite.
     """
     from mobilevit_tools.data.labelled import read_labelled
 
@@ -146,9 +151,16 @@ def evaluate(
                     code="class_count",
                 )
             run_reference = torch_reference(loaded.module)
-        return evaluate_session(
+        result = evaluate_session(
             session, contract, run_reference, photos, path=path, source=source, threads=threads, counter=counter
         )
+    if result.non_finite:
+        raise GateError(
+            f"{path} gives values that are not finite for {result.non_finite} of {result.images} photos.",
+            hint="Run `mvt verify` on it, and try another precision.",
+            result=result,
+        )
+    return result
 
 
 def evaluate_session(
@@ -171,6 +183,7 @@ def evaluate_session(
 
     info = only_input(session)
     batch = info.shape[0] or 1
+    sha256 = describe_artifact(path).sha256  # now: by the end there may be another file
     unreadable: list[Unreadable] = []
     outputs, expected, truths, seconds = [], [], [], 0.0
     with counter(f"Evaluating {path.name} on {len(photos.images)} photos", len(photos.images)) as advance:
@@ -206,6 +219,7 @@ def evaluate_session(
         label_rule=photos.rule,
         unreadable=tuple(unreadable),
         labels=contract.labels,
+        sha256=sha256,
     )
 
 
@@ -249,6 +263,7 @@ def _summarize(
     label_rule: str,
     unreadable: tuple[Unreadable, ...],
     labels: tuple[str, ...] | None,
+    sha256: str,
 ) -> EvalResult:
     import numpy as np
 
@@ -274,5 +289,6 @@ def _summarize(
             ClassResult(int(i), names[i], int((truths == i).sum()), int(right[truths == i].sum()))
             for i in np.unique(truths)
         ),
-        confusions=confusions(predicted[finite], truths[finite], names),
+        confusions=confusions(predicted[finite], truths[finite], names)[:MAX_CONFUSIONS],
+        sha256=sha256,
     )

@@ -117,7 +117,7 @@ def bench_precisions(
                     progress=progress,
                 )
                 fp32 = fp32 or artifact
-                accuracy = evaluate(artifact.path, eval_data, checkpoint=checkpoint, threads=threads, counter=counter)
+                accuracy = _evaluate(artifact.path, eval_data, checkpoint=checkpoint, threads=threads, counter=counter)
                 speed = instructions = None
                 if target in HOST_TARGETS:
                     speed = compare(fp32.path, artifact.path, threads=threads, rigor=rigor, progress=progress)
@@ -127,6 +127,17 @@ def bench_precisions(
                     PrecisionRow(artifact, accuracy, artifact.size_bytes / fp32.size_bytes, speed, instructions)
                 )
     return PrecisionBench(model, tuple(rows))
+
+
+def _evaluate(
+    artifact: Path, eval_data: str | Path, *, checkpoint: str | Path | None, threads: int, counter: Counter
+) -> EvalResult:
+    try:
+        return evaluate(artifact, eval_data, checkpoint=checkpoint, threads=threads, counter=counter)
+    except GateError as error:  # of a failed precision, too, the table says how far it is off
+        if not isinstance(error.result, EvalResult):
+            raise
+        return error.result
 
 
 def _instructions(artifact: ExportedArtifact, progress: Progress) -> int | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mobilevit_tools.errors import UsageError
-from mobilevit_tools.exporters.manifest import find_manifest
+from mobilevit_tools.exporters.manifest import describe_artifact, find_manifest
 from mobilevit_tools.exporters.staging import check_file, write_whole
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.profiling.device import ROUNDS, profile_on_device
@@ -63,7 +63,8 @@ def profile(
         (result,) = profile_on_device(device, [path], threads=threads, rigor=rigor, per_op=per_op, progress=progress)
     if trace is not None and result.per_op is not None:
         write_whole(Path(trace), trace_of(result.per_op, result.device).encode())
-    if manifest is None:
+    result = _with_digest(result)
+    if manifest is None or manifest.artifact.sha256 != result.sha256:
         return result
     name = manifest.model.name
     # Another version may have bundled weights under a tag that this one does not know.
@@ -88,8 +89,12 @@ def compare(
     """
     first, second = Path(a), Path(b)
     if device == DEVICE:
-        return compare_on_host(first, second, threads=threads, rigor=rigor, progress=progress)
-    one, other = profile_on_device(device, [first, second], threads=threads, rigor=rigor, progress=progress)
+        compared = compare_on_host(first, second, threads=threads, rigor=rigor, progress=progress)
+        return replace(compared, a=_with_digest(compared.a), b=_with_digest(compared.b))
+    one, other = map(
+        _with_digest,
+        profile_on_device(device, [first, second], threads=threads, rigor=rigor, progress=progress),
+    )
     if one.instructions is not None and other.instructions is not None:
         return ComparisonResult(one, other, _exact(one.instructions, other.instructions))
     if one.latency_ms is None or other.latency_ms is None:
@@ -97,6 +102,11 @@ def compare(
     block = len(one.samples_ms) // ROUNDS
     turns_a, turns_b = ([each.samples_ms[i * block : (i + 1) * block] for i in range(ROUNDS)] for each in (one, other))
     return ComparisonResult(one, other, compare_samples(turns_a, turns_b, block=block))
+
+
+def _with_digest(result: ProfileResult) -> ProfileResult:
+    """Say of which bytes a measurement is; after it, because reading a file makes its next load faster."""
+    return replace(result, sha256=describe_artifact(result.artifact).sha256)
 
 
 def _exact(a: int, b: int) -> Comparison:

@@ -43,7 +43,7 @@ def report(
     *,
     output: str | Path = "report.html",
     plots: str | Path | None = None,
-    plot_format: str = "svg",
+    plot_format: str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> ReportResult:
@@ -54,17 +54,22 @@ def report(
             with ``--json``, and the results of sweeps.
         output: The report.
         plots: A folder that receives every plot as a file of its own; None writes none.
-        plot_format: ``svg`` or ``png``.
+        plot_format: ``svg``, which is the default, or ``png``.
         overwrite: Replace what is there.
         progress: Told of every step.
 
     Raises:
-        UsageError: No run was given, the format is unknown, or something is there already.
+        UsageError: No run was given, the format is unknown or of no plots, or something is there already.
         BadInputError: A run cannot be read or holds nothing that a report shows, or the output cannot be written.
     """
     page, folder = Path(output), None if plots is None else Path(plots)
     if not runs:
         raise UsageError("A report needs at least one run.", hint="Give a folder that `mvt export` wrote.")
+    if plot_format is not None and folder is None:
+        raise UsageError(
+            "A plot format means nothing without a folder for plots.", hint="Add --plots, or leave --plot-format out."
+        )
+    plot_format = FORMATS[0] if plot_format is None else plot_format
     if plot_format not in FORMATS:
         raise UsageError(f"There is no plot format named {plot_format!r}.", hint=f"It is {' or '.join(FORMATS)}.")
     if page.is_dir():

@@ -81,7 +81,7 @@ def _render_graph(console: Console, graph: GraphDiff) -> None:
         if change.a == change.b
     ]
     for kind, tensors in (("input", graph.inputs), ("output", graph.outputs)):
-        rows += [(f"{kind} {place}", _tensor(change.a), _tensor(change.b)) for place, change in enumerate(tensors)]
+        rows += [(f"{kind} {change.position}", _tensor(change.a), _tensor(change.b)) for change in tensors]
     if rows:
         rows.append(("all operators", str(graph.operators_a), str(graph.operators_b)))
         console.print(_table("graph", rows))

@@ -38,7 +38,7 @@ def evaluate(
     verbose: Verbosity = 0,
 ) -> None:
     """Measure accuracy on labelled photos, and agreement with the PyTorch model."""
-    with command_output("eval", as_json=as_json, verbosity=verbose) as output:
+    with command_output("eval", as_json=as_json, verbosity=verbose, on_failure=_render) as output:
         unused = {"--model": model, "--checkpoint": checkpoint, "--no-ema" if ema is False else "--ema": ema}
         given = [option for option, value in unused.items() if value is not None]
         if given and not reference:

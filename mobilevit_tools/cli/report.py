@@ -25,7 +25,9 @@ def report(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file.")] = Path("report.html"),
     plots: Annotated[Path | None, typer.Option("--plots", help="A folder that receives the plots as files.")] = None,
-    plot_format: Annotated[str, typer.Option("--plot-format", help="Of these files: svg or png.")] = "svg",
+    plot_format: Annotated[
+        str | None, typer.Option("--plot-format", help="Of these files: svg or png. Default: svg.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: AsJson = False,
     verbose: Verbosity = 0,

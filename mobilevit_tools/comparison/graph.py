@@ -29,8 +29,15 @@ class OperatorChange:
 
 @dataclass(frozen=True)
 class TensorChange:
-    """An input or output that is not the same on both sides; None where one side does not have it."""
+    """An input or output that is not the same on both sides.
 
+    Attributes:
+        position: Its place among the inputs or outputs, from 0.
+        a: What the first has there; None where it has fewer.
+        b: What the second has.
+    """
+
+    position: int
     a: TensorInfo | None
     b: TensorInfo | None
 
@@ -43,8 +50,8 @@ class GraphDiff:
         operators_a: Operators of the first.
         operators_b: Operators of the second.
         operators: The types that differ, the largest difference first.
-        inputs: Inputs that differ, by position.
-        outputs: Outputs that differ, by position.
+        inputs: Inputs that differ, compared by position.
+        outputs: Outputs that differ, likewise.
     """
 
     operators_a: int
@@ -82,4 +89,4 @@ def diff_graphs(a: Session, b: Session) -> GraphDiff:
 def _tensors(a: Sequence[TensorInfo], b: Sequence[TensorInfo]) -> tuple[TensorChange, ...]:
     longest = max(len(a), len(b))
     pairs = [(a[place] if place < len(a) else None, b[place] if place < len(b) else None) for place in range(longest)]
-    return tuple(TensorChange(one, other) for one, other in pairs if one != other)
+    return tuple(TensorChange(place, one, other) for place, (one, other) in enumerate(pairs) if one != other)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.exporters.manifest import MANIFEST_NAME, Manifest, describe_artifact, find_manifest, read_manifest
 from mobilevit_tools.runtimes.registry import RUNTIMES, runtime_of
 
@@ -51,8 +50,6 @@ def _of_manifest(path: Path, folder: Path) -> Subject:
     manifest = read_manifest(folder / MANIFEST_NAME)
     stated = manifest.artifact
     artifact = folder / stated.file
-    if artifact.parent != folder or stated.file in ("", "..", MANIFEST_NAME):
-        raise BadInputError(f"{folder / MANIFEST_NAME} names an artifact outside of its folder.", code="bad_manifest")
     if not artifact.exists():
         return Subject(path, None, manifest, manifest.spec.target, stated.sha256, stated.size_bytes)
     runtime_of(artifact)

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.errors import BadInputError, MvtError
@@ -24,7 +24,18 @@ MANIFEST_SCHEMA = 1
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 
-_TOOLS = ("mobilevit-tools", "torch", "onnx", "onnxscript", "onnxruntime", "coremltools", "executorch", "numpy")
+_TOOLS = (
+    "mobilevit-tools",
+    "torch",
+    "torchao",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "coremltools",
+    "executorch",
+    "numpy",
+    "pillow",
+)
 
 
 @dataclass(frozen=True)
@@ -35,11 +46,19 @@ class ArtifactFile:
         file: Its name beside the manifest.
         sha256: Its digest; of a folder, the digest of its files' names and digests.
         size_bytes: Its size, all files of a folder together.
+
+    Raises:
+        BadInputError: The name is that of no file beside the manifest.
     """
 
     file: str
     sha256: str
     size_bytes: int
+
+    def __post_init__(self) -> None:
+        """Refuse what leads to another folder, or to the manifest itself."""
+        if self.file != PurePath(self.file).name or self.file in ("", "..", MANIFEST_NAME):
+            raise BadInputError("It names an artifact outside of its folder.", code="bad_manifest")
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ PILOT_RUNS = 10
 ROUNDS = 10
 """Turns of each artifact where several are measured; each loads and warms up anew, and gives one ratio."""
 MIN_TIMEOUT_S = 600.0
+EMULATED_TIMEOUT_S = 3600.0
+"""An emulator runs some fifty times slower, and the largest models take a second where nothing is emulated."""
 PATIENCE = 3
 """How many times as long as the pilot lets expect a run may take before it counts as hung."""
 MIN_SNR_DB = 60.0
@@ -82,8 +84,9 @@ def profile_on_device(
         pilots = []
         differences: list[list[Distance]] = []
         for request, wanted in zip(requests, expected, strict=True):
+            timeout_s = EMULATED_TIMEOUT_S if opened.emulated else MIN_TIMEOUT_S
             with progress(f"Running {request.artifact.name} on {device}"):
-                pilots.append(opened.measure(request))
+                pilots.append(opened.measure(replace(request, timeout_s=timeout_s)))
             differences.append([_check(request.artifact, device, pilots[-1], wanted)])
         runs: list[list[RunResult]] = [[] for _ in artifacts]
         rounds = ROUNDS if len(artifacts) > 1 else 1

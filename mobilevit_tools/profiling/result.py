@@ -42,6 +42,7 @@ class ProfileResult:
         difference: How far the device's outputs are from this machine's; None where this machine itself measured.
         published_ms: Latencies that others published for this model, by their device: never measured here.
         placement: How many operators each compute unit got, where the device tells.
+        sha256: Digest of the artifact, as its manifest has it; None in a measurement of an older version.
     """
 
     device: str
@@ -67,6 +68,7 @@ class ProfileResult:
     difference: Distance | None = None
     placement: tuple[tuple[str, int], ...] | None = None
     published_ms: Mapping[str, float] = field(default_factory=dict)
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from mobilevit_tools.documents import printable
 from mobilevit_tools.exporters.manifest import Manifest
 from mobilevit_tools.paths import shared_parts
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
@@ -40,6 +41,15 @@ class _Entry:
     evaluations: list[Evaluation] = field(default_factory=list)
 
     @property
+    def sha256(self) -> str | None:
+        """Its digest: the manifest's or, without one, what is told of it first and does not contradict its size."""
+        if self.manifest is not None:
+            return self.manifest.artifact.sha256
+        told = [each.sha256 for each in self.profiles if each.size_bytes == self.size_bytes]
+        told += [each.sha256 for each in self.evaluations]
+        return next((digest for digest in told if digest is not None), None)
+
+    @property
     def variant(self) -> str:
         deployment = self.target
         if (made := self.manifest.spec if self.manifest else self.exported) is not None and made.backend:
@@ -61,6 +71,7 @@ class _Entry:
             precision=self.precision,
             path=self.path,
             size_bytes=self.size_bytes,
+            sha256=self.sha256,
             parity=known.parity if known else None,
             delegation=known.delegation if known else None,
             rewrites=known.rewrites if known else (),
@@ -85,13 +96,14 @@ class Collection:
 
     def add_manifest(self, folder: Path, manifest: Manifest) -> None:
         """Learn of the artifact that a manifest in ``folder`` describes."""
-        entry = self._entries[self._key(folder / manifest.artifact.file, manifest.artifact.size_bytes)]
+        stated = manifest.artifact
+        entry = self._entries[self._key(folder / stated.file, stated.size_bytes, stated.sha256)]
         entry.manifest = manifest
         entry.model, entry.target, entry.precision = manifest.model.name, manifest.spec.target, manifest.spec.precision
-        entry.size_bytes = manifest.artifact.size_bytes
+        entry.size_bytes = stated.size_bytes
         entry.random_weights = manifest.model.weights.random
 
-    def add_export(self, export: ExportedModel, source: str, detail: str = "") -> list[str]:
+    def add_export(self, export: ExportedModel, source: str, detail: str = "", origin: str = "") -> list[str]:
         """Learn of the artifacts of one export; return their keys.
 
         An artifact that was thrown away is not the file that has its path now: it is known by what told of it.
@@ -99,14 +111,15 @@ class Collection:
         Args:
             export: The export.
             source: What told of it.
-            detail: What tells it from other exports of the same variant there.
+            detail: What tells it from other exports of the same variant there, for people.
+            origin: All that it was made from, where that is known.
         """
         keys = []
         for made in export.artifacts:
             if made.kept:
                 keys.append(self._key(made.path, made.size_bytes))
             else:
-                keys.append(f"{source}: {export.model}, {detail}: {made.path}, {made.size_bytes}")
+                keys.append(f"{source}: {origin or export.model}: {made.path}, {made.size_bytes}")
                 self._entries.setdefault(keys[-1], _Entry(made.path, (*Path(source).parts, detail)))
             entry = self._entries[keys[-1]]
             entry.exported = made
@@ -124,7 +137,7 @@ class Collection:
 
     def add_profile(self, profile: ProfileResult, key: str | None = None) -> None:
         """Learn of a measurement, of the artifact of that key or else of the one that has its path."""
-        entry = self._entries[key or self._key(profile.artifact, profile.size_bytes)]
+        entry = self._entries[key or self._key(profile.artifact, profile.size_bytes, profile.sha256)]
         entry.target = entry.target or profile.target
         if entry.size_bytes is None:
             entry.size_bytes = profile.size_bytes
@@ -138,7 +151,8 @@ class Collection:
 
     def add_evaluation(self, evaluation: Evaluation, key: str | None = None) -> None:
         """Learn of an evaluation, of the artifact of that key or else of the one that has its path."""
-        _add(self._entries[key or self._key(evaluation.artifact)].evaluations, evaluation)
+        entry = self._entries[key or self._key(evaluation.artifact, sha256=evaluation.sha256)]
+        _add(entry.evaluations, evaluation)
 
     def add_failure(self, failure: Failure) -> None:
         """Learn that something failed."""
@@ -153,13 +167,13 @@ class Collection:
         artifacts = tuple(entry.artifact(label) for entry, label in zip(entries, labels, strict=True))
         return Evidence(artifacts, tuple(self._comparisons), tuple(self._failures))
 
-    def _key(self, path: Path, size_bytes: int | None = None) -> str:
+    def _key(self, path: Path, size_bytes: int | None = None, sha256: str | None = None) -> str:
         """Return the key of the artifact that a path stands for; one that nothing was known of is made."""
         key = os.path.abspath(path)  # noqa: PTH100 - links are left alone: the path may be another machine's
         if key in self._entries:
             return key
-        tail = path.parts[-_KNOWN_BY:]
-        moved = self._moved(path, size_bytes) if len(tail) == _KNOWN_BY else None
+        tail = _as_told(path)[-_KNOWN_BY:]
+        moved = self._moved(path, size_bytes, sha256) if len(tail) == _KNOWN_BY else None
         if moved is not None:
             self._entries[moved].aliases.append(path)
             return moved
@@ -167,13 +181,15 @@ class Collection:
         self._by_tail.setdefault(tail, []).append(key)
         return key
 
-    def _moved(self, path: Path, size_bytes: int | None) -> str | None:
+    def _moved(self, path: Path, size_bytes: int | None, sha256: str | None) -> str | None:
         """Return the key of the artifact that a path of another machine stands for; None where there is a doubt."""
+        told = _as_told(path)
         alike = sorted(
-            (shared_parts([path.parts[::-1], other.path.parts[::-1]]), key)
-            for key in self._by_tail.get(path.parts[-_KNOWN_BY:], ())
+            (shared_parts([told[::-1], _as_told(other.path)[::-1]]), key)
+            for key in self._by_tail.get(told[-_KNOWN_BY:], ())
             for other in [self._entries[key]]
-            if None in (size_bytes, other.size_bytes) or size_bytes == other.size_bytes
+            if (None in (size_bytes, other.size_bytes) or size_bytes == other.size_bytes)
+            and (None in (sha256, other.sha256) or sha256 == other.sha256)
         )
         if not alike or (len(alike) > 1 and alike[-1][0] == alike[-2][0]):
             return None
@@ -190,15 +206,20 @@ def _told_apart(names: Sequence[str], entries: Sequence[_Entry]) -> list[str]:
     labels: list[str] = []
     for name, entry in zip(names, entries, strict=True):
         alike = groups[name]
-        label = name or str(entry.path)
+        label = name or printable(str(entry.path))
         if len(alike) > 1:
             first = shared_parts(alike)
             last = shared_parts([where[first:][::-1] for where in alike])
             parts = [part for part in entry.where[first : len(entry.where) - last] if part]
-            own = str(Path(*parts)) if parts else ""
+            own = printable(str(Path(*parts))) if parts else ""
             label = f"{name} ({own})" if name and own else own or label
         labels.append(label if label not in labels else f"{label} {labels.count(label) + 1}")
     return labels
+
+
+def _as_told(path: Path) -> tuple[str, ...]:
+    """Return a path's parts as they read in JSON that tells of it."""
+    return tuple(map(printable, path.parts))
 
 
 def _exists(path: Path) -> bool:

@@ -50,6 +50,7 @@ class Evaluation:
     top5: float
     agreement: float | None
     reference_top1: float | None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class Artifact:
         path: Where it is.
         aliases: Other paths by which it was measured, before it was copied to where it is.
         size_bytes: Its size; None where nothing says.
+        sha256: Its digest; None where nothing says.
         parity: How right it is; None where nothing says.
         delegation: How much its backend took over; None where that does not apply.
         rewrites: The deployment rewrites that were applied.
@@ -125,11 +127,23 @@ class Artifact:
     verifications: tuple[Verification, ...] = ()
     profiles: tuple[ProfileResult, ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
+    sha256: str | None = None
 
     @property
     def deployment(self) -> str:
         """The target with its backend, where it has one."""
         return f"{self.target}-{self.backend}" if self.backend else self.target
+
+    def has_other_bytes(self, told: ProfileResult | Evaluation) -> bool:
+        """Tell whether what was measured or evaluated is not what is here now, by its digest or else its size."""
+        if None not in (told.sha256, self.sha256):
+            return told.sha256 != self.sha256
+        return isinstance(told, ProfileResult) and told.size_bytes != (self.size_bytes or 0)
+
+    @property
+    def own_evaluations(self) -> tuple[Evaluation, ...]:
+        """Those evaluations that are of the bytes that it has now."""
+        return tuple(each for each in self.evaluations if not self.has_other_bytes(each))
 
 
 @dataclass(frozen=True)

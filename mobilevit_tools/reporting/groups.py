@@ -21,7 +21,7 @@ class Measurement:
         artifact: The artifact.
         profile: What was measured; without times where the place is emulated.
         label: The artifact's label; numbered where the place measured it more than once.
-        other_bytes: Whether the artifact has another size now than when it was measured.
+        other_bytes: Whether the artifact has other bytes now than when it was measured.
     """
 
     artifact: Artifact
@@ -105,9 +105,7 @@ def group_by_place(artifacts: Iterable[Artifact]) -> tuple[PlaceGroup, ...]:
             there = found.setdefault(place_of(profile), [])
             before = sum(each.artifact is artifact for each in there)
             label = f"{artifact.label}, run {before + 1}" if before else artifact.label
-            there.append(
-                Measurement(artifact, _honest(profile), label, profile.size_bytes != (artifact.size_bytes or 0))
-            )
+            there.append(Measurement(artifact, _honest(profile), label, artifact.has_other_bytes(profile)))
     return tuple(PlaceGroup(place, tuple(found[place])) for place in sorted(found))
 
 
@@ -120,7 +118,7 @@ def _honest(profile: ProfileResult) -> ProfileResult:
 def trades(groups: Iterable[PlaceGroup]) -> tuple[Trade, ...]:
     """Return every place's measurements with accuracies on the same photos.
 
-    A measurement of other bytes is left out: its artifact was made again, and the accuracy may be of the new one.
+    What is of other bytes is left out: its artifact was made again, and the rest may be of the new one.
     """
     found = []
     for group in groups:
@@ -128,7 +126,7 @@ def trades(groups: Iterable[PlaceGroup]) -> tuple[Trade, ...]:
             (evaluation, TradePoint(each.artifact, each.label, *each.cost, evaluation, each.profile.size_bytes))
             for each in group.measurements
             if each.cost is not None and not each.other_bytes
-            for evaluation in each.artifact.evaluations
+            for evaluation in each.artifact.own_evaluations
         ]
         for (data, images), same in groupby(sorted(points, key=_photos), key=_photos):
             found.append(Trade(group.place, data, images, mark_optimal([point for _, point in same])))

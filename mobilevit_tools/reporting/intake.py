@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mobilevit_tools.documents import parse, parse_lines, read_text, typed
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.exporters.manifest import MANIFEST_NAME, Manifest
-from mobilevit_tools.matrix.cell import CellResult
+from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
 from mobilevit_tools.reporting.checks import check_evaluation, check_profile, check_size
 from mobilevit_tools.reporting.collection import Collection
@@ -26,6 +26,10 @@ _HINT = (
     f"Give a folder that `mvt export` wrote, what one of mvt {', '.join(SHOWN)} printed with --json, or a sweep's "
     f"{RESULTS_NAME}."
 )
+
+
+_NOT_EXPORTED = ("device", "eval_data", "threads", "rigor")
+"""The fields of a cell that say how its artifact is measured, and nothing of the artifact."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +69,13 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _read_file(file: Path, collection: Collection) -> None:
-    text = read_text(file)
     if file.suffix == ".jsonl":
         # A cell that ran again has a line more, with another digest if its checkpoint changed; the last one counts.
-        lines = [(source, typed(CellResult, raw, source)) for source, raw in parse_lines(text, str(file))]
+        lines = ((source, typed(CellResult, raw, source)) for source, raw in parse_lines(file))
         for source, result in {result.cell: (source, result) for source, result in lines}.values():
             _add_cell(result, source, str(file), collection)
         return
-    raw = parse(text, str(file))
+    raw = parse(read_text(file), str(file))
     if not isinstance(raw, dict):
         raise _not_a_run(file)
     if file.name == MANIFEST_NAME:
@@ -162,9 +165,20 @@ def _add_cell(result: CellResult, source: str, run: str, collection: Collection)
     if result.artifact is not None:
         entry = typed(ExportedEntry, dict(result.artifact), source)
         check_size(entry.size_bytes, source)
-        detail = ", ".join(part for part in (cell.input_size, *cell.options, cell.checkpoint, cell.calibration) if part)
-        (key,) = collection.add_export(ExportedModel(cell.model, cell.random_weights, (entry,)), run, detail)
+        export = ExportedModel(cell.model, cell.random_weights, (entry,))
+        (key,) = collection.add_export(export, run, _detail(cell), _origin(cell))
     if result.profile is not None:
         _add_measurement(dict(result.profile), source, collection, key)
     if result.evaluation is not None:
         _add_evaluation(dict(result.evaluation), source, collection, key)
+
+
+def _detail(cell: Cell) -> str:
+    photos = f"{cell.calibration_size} photos" if cell.calibration else None
+    parts = (cell.input_size, *cell.options, cell.checkpoint, cell.calibration, photos)
+    return ", ".join(part for part in parts if part)
+
+
+def _origin(cell: Cell) -> str:
+    """Return all of a cell that its artifact depends on: cells that differ in nothing else share it."""
+    return str({name: value for name, value in asdict(cell).items() if name not in _NOT_EXPORTED})

@@ -8,6 +8,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from mobilevit_tools.documents import printable
 from mobilevit_tools.exporters.delegation_lint import reason
 from mobilevit_tools.reporting.contents import Contents, Plot
 from mobilevit_tools.reporting.evidence import Artifact
@@ -35,6 +36,7 @@ def render(contents: Contents) -> str:
         "megabytes": partial(scaled, 1e6),
         "giga": partial(scaled, 1e9, digits=3),
         "thousands": lambda value: "" if value is None else f"{value:,}",
+        "printable": lambda value: printable(str(value)),
         "words": lambda text: str(text).replace("_", " "),
     }
     style, script = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))

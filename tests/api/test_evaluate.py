@@ -12,10 +12,13 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from mobilevit_tools import evaluate
+from mobilevit_tools.api import evaluate as module
+from mobilevit_tools.api.evaluate import EvalResult
 from mobilevit_tools.cli.app import run
 from mobilevit_tools.data.contract import METADATA_KEY, Contract
 from mobilevit_tools.data.preprocessing import Preprocessing
-from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.errors import BadInputError, GateError
+from mobilevit_tools.exporters.manifest import describe_artifact
 
 SIDE = 8
 COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
@@ -67,6 +70,7 @@ def test_accuracy_counts_every_readable_photo_once(artifact: Path, photos: Path)
         ("green", 3, 3),
         ("blue", 2, 3),
     ]
+    assert result.sha256 == describe_artifact(artifact).sha256
     (mistake,) = result.confusions
     assert (mistake.truth, mistake.predicted, mistake.count) == ("blue", "green", 1)
 
@@ -79,6 +83,29 @@ def test_the_command_says_the_same_and_names_what_it_could_not_read(
     assert "87.50%" in printed
     assert "1 x blue taken for green" in printed
     assert "1.png" in printed
+
+
+def test_outputs_that_are_not_finite_fail(artifact: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = onnx.load(artifact)
+    (mean,) = model.graph.node
+    mean.output[0] = "means"
+    model.graph.node.append(helper.make_node("Log", ["means"], ["logits"]))
+    onnx.save(model, artifact)
+    with pytest.raises(GateError, match="not finite for 8 of 8 photos") as failure:
+        evaluate(artifact, photos, reference=False)
+    assert isinstance(failure.value.result, EvalResult)
+    assert failure.value.result.non_finite == 8
+    assert run(["eval", str(artifact), str(photos), "--no-reference"]) == 4
+    printed = capsys.readouterr()
+    assert "not finite: the outputs of 8 photos" in printed.out
+    assert "top-1" in printed.out
+
+
+def test_mistakes_are_bounded(artifact: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (9, 9), COLOURS["red"]).save(photos / "green" / "3.png")
+    assert len(evaluate(artifact, photos, reference=False).confusions) == 2
+    monkeypatch.setattr(module, "MAX_CONFUSIONS", 1)
+    assert len(evaluate(artifact, photos, reference=False).confusions) == 1
 
 
 def test_labels_that_are_not_the_artifacts_are_refused(artifact: Path, photos: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from mobilevit_tools.exporters.manifest import describe_artifact
 from mobilevit_tools.jsonable import jsonable
 from tests.cli.conftest import Ran
 from tests.reporting.conftest import profile
@@ -26,6 +27,7 @@ def other(exported: Path, tmp_path: Path) -> Path:
     last = model.graph.node[-1]
     name, last.output[0] = last.output[0], "before"
     model.graph.node.append(onnx.helper.make_node("Identity", ["before"], [name]))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("before", onnx.TensorProto.FLOAT, None))
     tensor = next(each for each in model.graph.initializer if len(each.dims) == 2)
     values = onnx.numpy_helper.to_array(tensor).copy()
     values[0, 0] += 1
@@ -34,8 +36,8 @@ def other(exported: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def measurement(path: Path, artifact: Path, samples: list[float]) -> Path:
-    result = profile(artifact, size_bytes=artifact.stat().st_size, samples=samples)
+def measurement(path: Path, artifact: Path, samples: list[float], sha256: str | None = None) -> Path:
+    result = profile(artifact, size_bytes=artifact.stat().st_size, samples=samples, sha256=sha256)
     envelope = {"schema": 1, "command": "profile", "status": "ok", "result": jsonable(result)}
     path.write_text(json.dumps(envelope))
     return path
@@ -62,13 +64,26 @@ def test_what_changed_is_told(mvt: Mvt, exported: Path, other: Path, tmp_path: P
     assert not result["identical"]
     (identity,) = result["graph"]["operators"]
     assert (identity["type"], identity["a"], identity["b"]) == ("Identity", 0, 1)
+    (output,) = result["graph"]["outputs"]
+    assert (output["position"], output["a"], output["b"]["name"]) == (1, None, "before")
     assert (len(result["weights"]["changed"]), result["weights"]["only_a"]) == (1, [])
     assert result["latency"]["verdict"] == "slower"
     assert result["notes"] == [f"{other} is not the file that its manifest describes."]
     people = mvt("diff", artifact, other, "--profiles", a, b).out
     assert "Identity" in people
+    assert "output 1" in people
     assert "1 changed" in people
-    assert "latency: b is slower. The intervals of the medians do not overlap." in people
+    assert "latency: b is slower. The intervals of the medians are " in people
+
+
+def test_a_measurement_of_another_file_of_the_same_size_is_refused(mvt: Mvt, exported: Path, tmp_path: Path) -> None:
+    artifact = exported / "onnx-fp32/model.onnx"
+    digest = describe_artifact(artifact).sha256
+    own = measurement(tmp_path / "own.json", artifact, [1.0] * 30, sha256=digest)
+    other = measurement(tmp_path / "other.json", artifact, [1.0] * 30, sha256="ab" * 32)
+    assert mvt("diff", artifact, artifact, "--profiles", own, own, "--json").code == 0
+    ran = mvt("diff", artifact, artifact, "--profiles", own, other, "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (3, "other_artifact")
 
 
 def test_two_targets(mvt: Mvt, exported: Path) -> None:

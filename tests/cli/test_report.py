@@ -84,6 +84,7 @@ def test_nothing_is_overwritten_unasked(mvt: Mvt, desk: Desk) -> None:
         (["."], 3, "empty_run"),
         ([], 2, "usage"),
         (["{run}", "--plots", "p", "--plot-format", "gif"], 2, "usage"),
+        (["{run}", "--plot-format", "png"], 2, "usage"),
         (["{run}", "-o", "."], 2, "usage"),
         (["{run}", "--plots", "file"], 3, "output"),
         (["{run}", "-o", "file/report.html"], 3, "output"),
@@ -94,6 +95,14 @@ def test_misuse(mvt: Mvt, desk: Desk, arguments: list[str], code: int, name: str
     ran = mvt("report", *(argument.format(run=desk.runs[0]) for argument in arguments), "--json")
     assert (ran.code, ran.envelope["error"]["code"]) == (code, name)
     assert list(Path().iterdir()) == [Path("file")]
+
+
+@pytest.mark.parametrize("name", ["ctrl\x01", "not-\udcff-utf8"])
+def test_oddly_named_folders(mvt: Mvt, desk: Desk, name: str) -> None:
+    desk.export(manifest(), name)
+    ran = mvt("report", *desk.runs, "--plots", "plots", "--json")
+    assert ran.code == 0, ran.out
+    assert "\ufffd" in Path("report.html").read_text(encoding="utf-8")
 
 
 def test_a_full_disk_leaves_nothing(mvt: Mvt, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

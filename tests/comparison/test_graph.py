@@ -57,8 +57,8 @@ def test_the_same_operators_in_another_precision_differ() -> None:
 
 
 def test_inputs_and_outputs_are_compared_by_position() -> None:
-    free = TensorInfo("image", (None, 3, 32, 32), "float32")
+    size, free = TensorInfo("size", (2,), "int64"), TensorInfo("image", (None, 3, 32, 32), "float32")
     label = TensorInfo("label", (), "str", "label")
-    found = diff_graphs(Artifact((), (IMAGE,), (LOGITS,)), Artifact((), (free,), (LOGITS, label)))
-    assert found.inputs == (TensorChange(IMAGE, free),)
-    assert found.outputs == (TensorChange(None, label),)
+    found = diff_graphs(Artifact((), (size, IMAGE), (LOGITS,)), Artifact((), (size, free), (LOGITS, label)))
+    assert found.inputs == (TensorChange(1, IMAGE, free),)
+    assert found.outputs == (TensorChange(1, None, label),)

@@ -18,6 +18,7 @@ from mobilevit_tools.exporters.manifest import read_manifest
         ("spec", {"precision": "bogus"}, "no precision named 'bogus'"),
         ("spec", {"target": "onxx"}, "no target named 'onxx'"),
         ("spec", {"batch": "many"}, "spec.batch"),
+        ("artifact", {"file": "../a/model.onnx"}, "outside of its folder"),
         ("contract", {"preprocessing": {"input_size": [60_000, 60_000]}}, "60000 x 60000 pixels"),
     ],
 )

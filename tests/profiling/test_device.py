@@ -131,6 +131,14 @@ def test_a_slow_artifact_gets_the_time_that_its_runs_take(
     assert plan.timeout_s < max(601, 6 * milliseconds / 1e3 * (plan.warmup + plan.iterations))
 
 
+def test_an_emulator_gets_the_time_that_emulation_takes(
+    fake: FakeDevice, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeDevice, "emulated", True)
+    profile_on_device("fake", [model])
+    assert [request.timeout_s for request in fake.requests] == [3600]
+
+
 def test_a_fast_artifact_gets_the_runs_that_its_seconds_take(fake: FakeDevice, model: Path) -> None:
     fake.pace = lambda *_: 0.05
     (result,) = profile_on_device("fake", [model])

@@ -25,6 +25,7 @@ from mobilevit_tools.verification.parity import InputResult, Parity
 
 HOST = HostInfo("Some CPU", 2, "Linux", 0.1, 0.2, 0.0, "performance", {"numpy": "2.4.0"})
 NAMES = {"onnx": "model.onnx", "executorch": "model.pte", "coreml": "model.mlpackage"}
+SHA256 = "ab" * 32
 SAMPLES = tuple(10 + 0.01 * (number % 17) for number in range(60))
 
 
@@ -48,7 +49,7 @@ def manifest(
     outside: dict[str, int] | None = None,
 ) -> Manifest:
     return Manifest(
-        artifact=ArtifactFile(NAMES[target], "ab" * 32, size_bytes),
+        artifact=ArtifactFile(NAMES[target], SHA256, size_bytes),
         model=ModelRecord(model, len(labels), {}, 5_000_000, 700_000_000, Weights(source, None, ema=None), None),
         spec=ExportSpec(target, precision=precision),
         contract=Contract(model=model, preprocessing=Preprocessing(input_size=(160, 160)), labels=tuple(labels)),
@@ -73,6 +74,7 @@ def profile(
     instructions: int | None = None,
     per_op: tuple[OperatorTime, ...] | None = None,
     target: str = "onnx",
+    sha256: str | None = None,
 ) -> ProfileResult:
     return ProfileResult(
         device=device,
@@ -95,6 +97,7 @@ def profile(
         flags=(),
         host=host,
         per_op=per_op,
+        sha256=sha256,
     )
 
 

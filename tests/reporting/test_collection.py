@@ -6,7 +6,7 @@ from pathlib import Path
 from mobilevit_tools.reporting.collection import Collection
 from mobilevit_tools.reporting.evidence import Evaluation, Failure
 from mobilevit_tools.reporting.intake import read_runs
-from tests.reporting.conftest import Desk, evaluation, manifest, profile
+from tests.reporting.conftest import SHA256, Desk, evaluation, manifest, profile
 
 
 def test_what_belongs_to_one_artifact_comes_together(desk: Desk) -> None:
@@ -36,6 +36,18 @@ def test_other_bytes_or_a_file_that_is_here_are_another_artifact(desk: Desk) -> 
     desk.envelope("profile", profile(own))
     found = read_runs(desk.runs).artifacts
     assert [len(each.profiles) for each in found if each.path == own] == [1]
+
+
+def test_a_copied_run_of_another_file_of_the_same_size_is_another_artifact(desk: Desk) -> None:
+    desk.export(manifest())
+    there = "/home/ci/out/model/onnx-fp32/model.onnx"
+    desk.envelope("profile", profile(there, sha256="cd" * 32))
+    desk.envelope("eval", evaluation(there, sha256="cd" * 32))
+    found = read_runs(desk.runs).artifacts
+    assert [(len(each.profiles), len(each.evaluations)) for each in found if each.manifest is None] == [(1, 1)]
+    assert [(len(each.profiles), len(each.evaluations)) for each in found if each.manifest] == [(0, 0)]
+    desk.envelope("profile", profile("/home/me/out/model/onnx-fp32/model.onnx", sha256=SHA256))
+    assert [len(each.profiles) for each in read_runs(desk.runs).artifacts if each.manifest] == [1]
 
 
 def test_two_candidates_are_not_guessed_between(desk: Desk) -> None:

@@ -3,10 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from mobilevit_tools.reporting.evidence import Artifact, Evaluation
 from mobilevit_tools.reporting.groups import TradePoint, group_by_place, mark_optimal, published_trades, trades
 from mobilevit_tools.reporting.intake import read_runs
-from tests.reporting.conftest import HOST, Desk, evaluation, manifest, profile
+from tests.reporting.conftest import HOST, SHA256, Desk, evaluation, manifest, profile
 
 
 def test_places_are_never_mixed(desk: Desk) -> None:
@@ -47,6 +49,16 @@ def test_a_measurement_of_other_bytes_is_marked(desk: Desk) -> None:
     assert group.measurements[0].other_bytes
 
 
+@pytest.mark.parametrize(("sha256", "other"), [("cd" * 32, True), (SHA256, False), (None, False)])
+def test_a_measurement_of_a_file_of_the_same_size_is_told_by_its_digest(
+    desk: Desk, sha256: str | None, other: bool
+) -> None:
+    artifact = desk.export(manifest())
+    desk.envelope("profile", profile(artifact, sha256=sha256))
+    (group,) = group_by_place(read_runs(desk.runs).artifacts)
+    assert group.measurements[0].other_bytes == other
+
+
 def test_a_trade_is_of_one_place_and_the_same_photos(full: Desk) -> None:
     evidence = read_runs(full.runs)
     found = trades(group_by_place(evidence.artifacts))
@@ -69,6 +81,20 @@ def test_a_measurement_of_other_bytes_is_traded_with_nothing(desk: Desk) -> None
     desk.envelope("profile", profile(artifact, size_bytes=1000))
     (trade,) = trades(group_by_place(read_runs(desk.runs).artifacts))
     assert [point.size_bytes for point in trade.points] == [1000]
+
+
+@pytest.mark.parametrize(("sha256", "traded"), [("cd" * 32, 0), (SHA256, 1), (None, 1)])
+def test_an_evaluation_of_other_bytes_is_traded_with_nothing(desk: Desk, sha256: str | None, traded: int) -> None:
+    artifact = desk.export(manifest())
+    desk.envelope("profile", profile(artifact, sha256=SHA256))
+    desk.envelope("eval", evaluation(artifact, sha256=sha256))
+    assert len(trades(group_by_place(read_runs(desk.runs).artifacts))) == traded
+
+
+def test_without_a_manifest_a_measurement_and_an_evaluation_of_two_files_are_not_traded(desk: Desk) -> None:
+    desk.envelope("profile", profile("m.onnx", sha256=SHA256))
+    desk.envelope("eval", evaluation("m.onnx", sha256="cd" * 32))
+    assert trades(group_by_place(read_runs(desk.runs).artifacts)) == ()
 
 
 def point(artifact: Artifact, cost: float, top1: float, size_bytes: int) -> TradePoint:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from mobilevit_tools import documents
 from mobilevit_tools.devices import OperatorTime
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.reporting import intake
 from mobilevit_tools.reporting.intake import read_runs
-from tests.reporting.conftest import Desk, evaluation, manifest, parity, profile
+from tests.reporting.conftest import Desk, draw, evaluation, manifest, parity, profile
 
 ENTRY = {
     "target": "onnx",
@@ -110,6 +111,28 @@ def test_cells_whose_artifacts_were_thrown_away_are_kept_apart(desk: Desk) -> No
     ]
 
 
+def test_thrown_away_artifacts_of_cells_that_differ_in_anything_of_the_export_are_two(desk: Desk) -> None:
+    thrown = {**ENTRY, "kept": False}
+    base = Cell("care_s0", "onnx", device="count", calibration="photos", calibration_size=64)
+    for change in (
+        {"calibration_size": 128},
+        {"calibration": "others"},
+        {"checkpoint": "b.pth"},
+        {"random_weights": True},
+        {"input_size": "160"},
+        {"options": ("depth=3",)},
+    ):
+        cells = [replace(cell(artifact=thrown), cell=each) for each in (base, replace(base, **change))]
+        run = desk.envelope("smoke", {"cells": cells})
+        found = read_runs([run]).artifacts
+        assert [len(each.profiles) for each in found] == [1, 1], change
+        if "calibration_size" in change:
+            assert [each.label for each in found] == ["onnx fp32 (photos, 128 photos)", "onnx fp32 (photos, 64 photos)"]
+    elsewhere = replace(base, device="host", threads=2, rigor="default", eval_data="val")
+    run = desk.envelope("smoke", {"cells": [replace(cell(artifact=thrown), cell=each) for each in (base, elsewhere)]})
+    assert len(read_runs([run]).artifacts) == 1
+
+
 def test_thrown_away_artifacts_of_two_models_are_two(desk: Desk) -> None:
     thrown = {**ENTRY, "path": "out/net_build/onnx-fp32/model.onnx", "kept": False}
     counted = jsonable(profile(str(thrown["path"]), device="count", host=None, samples=(), instructions=9))
@@ -148,6 +171,40 @@ def test_comparisons_and_verifications(desk: Desk) -> None:
     evidence = read_runs(desk.runs)
     assert evidence.comparisons[0].comparison.ratio == 1.5
     assert [len(each.verifications) for each in evidence.artifacts] == [1, 0]
+
+
+def test_a_manifest_takes_over_no_other_artifact(desk: Desk) -> None:
+    desk.export(manifest(), "a")
+    stranger = desk.export(manifest("stranger"), "b").parent / "manifest.json"
+    written = json.loads(stranger.read_text())
+    written["artifact"]["file"] = "../../../a/model/onnx-fp32/model.onnx"
+    stranger.write_text(json.dumps(written))
+    with pytest.raises(BadInputError, match="outside of its folder") as refusal:
+        read_runs(desk.runs)
+    assert str(stranger) in refusal.value.message
+
+
+@pytest.mark.parametrize("name", ["ctrl\x01", "not-\udcff-utf8"])
+def test_a_run_in_an_oddly_named_folder_is_shown(desk: Desk, name: str) -> None:
+    artifact = desk.export(manifest(), name)
+    desk.export(manifest(), "plain")
+    desk.envelope("profile", profile(artifact))
+    page = draw(*desk.runs)
+    assert page.encode()
+    assert name.translate({1: "\ufffd", 0xDCFF: "\ufffd"}) in page
+    labels = [each.label for each in read_runs(desk.runs).artifacts if each.profiles]
+    assert labels == [f"onnx fp32 ({name.translate({1: 0xFFFD, 0xDCFF: 0xFFFD})})"]
+
+
+def test_a_sweep_may_be_larger_than_any_of_its_lines(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [json.dumps(jsonable(replace(cell(), cell=Cell("care_s0", "onnx", device=str(n))))) for n in range(5)]
+    path = desk.folder / "results.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(documents, "MAX_DOCUMENT_BYTES", len(lines[0]) + 1)
+    assert len(read_runs([path]).artifacts) == 1
+    monkeypatch.setattr(documents, "MAX_DOCUMENT_BYTES", len(lines[0]) - 1)
+    with pytest.raises(BadInputError, match=r"results\.jsonl:1 is too large"):
+        read_runs([path])
 
 
 def test_core_ml_packages_and_unfinished_exports_are_not_looked_into(desk: Desk) -> None:

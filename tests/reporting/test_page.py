@@ -12,7 +12,7 @@ import pytest
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.reporting.intake import read_runs
 from mobilevit_tools.reporting.page import parity_grid
-from tests.reporting.conftest import HOSTILE, Desk, draw, evaluation, manifest, parity, profile
+from tests.reporting.conftest import HOSTILE, SHA256, Desk, draw, evaluation, manifest, parity, profile
 
 
 class Tags(HTMLParser):
@@ -74,6 +74,18 @@ def test_identifiers_are_unique_and_links_lead_somewhere(page: str) -> None:
     names = [each["id"] for _, each in elements if "id" in each]
     assert len(names) == len(set(names))
     assert {each["href"][1:] for tag, each in elements if tag == "a" and each.get("href")} <= set(names)
+
+
+def test_an_evaluation_of_other_bytes_is_not_the_artifacts_accuracy(desk: Desk) -> None:
+    artifact = desk.export(manifest())
+    desk.envelope("eval", evaluation(artifact, sha256="cd" * 32))
+    text = Tags(draw(*desk.runs)).text
+    assert "other bytes than now" in text
+    assert "evaluated0" in text
+    desk.envelope("eval", evaluation(artifact, 0.9, sha256=SHA256))
+    text = Tags(draw(*desk.runs)).text
+    assert text.count("other bytes than now") == 1
+    assert "evaluated1" in text
 
 
 def test_the_same_runs_give_the_same_page(full: Desk, page: str) -> None:
