@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
@@ -28,7 +28,8 @@ class Checkpoint:
     """The weights of one file.
 
     Attributes:
-        state_dict: Tensors by key, in the file's own types, wrapper prefixes removed.
+        state_dict: Tensors by key, in the file's own types and under the file's own keys: what wrapped them is known
+            only beside a model (:func:`unwrapped`).
         source: The path or address that was read.
         sha256: Digest of the file.
         ema: Whether the exponential moving average of the weights was taken; None where the file tells of none.
@@ -45,8 +46,8 @@ class Checkpoint:
         Raises:
             BadInputError: There are too many to build a model of.
         """
-        for name in ("weight", "bias"):
-            tensor = self.state_dict.get(f"{classifier}.{name}")
+        names = (f"{classifier}.weight", f"{classifier}.bias")
+        for tensor in (tensors.get(name) for tensors in _unwrappings(self.state_dict) for name in names):
             if tensor is not None and tensor.ndim:
                 if tensor.shape[0] > MAX_CLASSES:
                     raise BadInputError(
@@ -77,11 +78,23 @@ def read_checkpoint(source: str, *, ema: bool | None = None) -> Checkpoint:
                 f"{source} claims {tensor.nbytes} bytes for {key}, more than the whole file has.",
                 code="checkpoint_expands",
             )
-    return Checkpoint(_unwrap(state_dict), source, hashlib.sha256(content).hexdigest(), took_ema)
+    return Checkpoint(dict(state_dict), source, hashlib.sha256(content).hexdigest(), took_ema)
+
+
+def unwrapped(state_dict: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """Strip the prefixes of DataParallel, torch.compile and trainer modules, no further than ``module`` needs.
+
+    A model may keep its layers under ``model`` or ``module`` itself, so of the forms with fewer and fewer prefixes the
+    first that shares most keys with the model is taken.
+    """
+    own = module.state_dict().keys()
+    return max(_unwrappings(state_dict), key=lambda tensors: len(own & tensors.keys()))
 
 
 def load_strictly(module: nn.Module, checkpoint: Checkpoint, *, surplus: Collection[str] = ()) -> None:
     """Copy a checkpoint into ``module``, in the module's own types; every key, shape and kind of number must fit.
+
+    Prefixes of wrappers are stripped, see :func:`unwrapped`.
 
     Args:
         module: The model to fill.
@@ -92,7 +105,8 @@ def load_strictly(module: nn.Module, checkpoint: Checkpoint, *, surplus: Collect
         BadInputError: Keys are missing, unexpected or do not fit; the first ten are listed.
     """
     own = module.state_dict()
-    given = {key: tensor for key, tensor in checkpoint.state_dict.items() if key in own or key not in surplus}
+    tensors = unwrapped(checkpoint.state_dict, module)
+    given = {key: tensor for key, tensor in tensors.items() if key in own or key not in surplus}
     problems = [f"{key} is missing" for key in own if key not in given]
     problems += [f"{key} is unexpected" for key in given if key not in own]
     for key in (key for key in own if key in given):
@@ -180,12 +194,13 @@ def _is_state_dict(value: object) -> TypeGuard[Mapping[str, Tensor]]:
     )
 
 
-def _unwrap(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Strip the prefixes of DataParallel, torch.compile and trainer modules, where every key carries them."""
+def _unwrappings(state_dict: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Yield the weights as they are, and again after each wrapper's prefix that every key carries."""
     tensors = dict(state_dict)
+    yield tensors
     averaged = tensors.keys() - {AVERAGE_COUNT}
     if averaged and all(key.startswith("module.") for key in averaged):
-        tensors.pop(AVERAGE_COUNT, None)
+        tensors = {key: tensor for key, tensor in tensors.items() if key in averaged}
     while prefix := next((p for p in WRAPPER_PREFIXES if all(key.startswith(p) for key in tensors)), None):
         tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
-    return tensors
+        yield tensors

@@ -26,7 +26,7 @@ from mobilevit_tools.models.layers import (
     to_map,
     token_grid,
 )
-from mobilevit_tools.models.tables import resize_positions
+from mobilevit_tools.models.tables import reads_as_square, resize_positions
 
 Positions = Literal["sine", "learnable"]
 AttentionKind = Literal["coupling", "regular"]
@@ -159,13 +159,20 @@ def position_table(kind: Positions, tokens: int, dim: int) -> nn.Parameter:
 def fit_positions(
     state_dict: Mapping[str, Tensor], key: str, own: Tensor, grid: Size, *, fixed: bool
 ) -> dict[str, Tensor]:
-    """Return the checkpoint with its position table fitted to the model's own (1, N, C) where their lengths differ.
+    """Return the checkpoint with its position table fitted to the model's own (1, N, C) where their grids differ.
 
-    A learned table is resized; a fixed one is replaced by the model's.
+    A fixed table of another length is replaced by the model's. A learned one is resized; a square number of positions
+    is read as a square grid, also where ``grid`` is another of that count
+    (:func:`~mobilevit_tools.models.tables.reads_as_square`).
     """
     fitted = dict(state_dict)
-    if key in fitted and fitted[key].shape[1:2] != own.shape[1:2]:
-        fitted[key] = own.detach().clone() if fixed else resize_positions(fitted[key], grid)
+    if key not in fitted:
+        return fitted
+    other_count = fitted[key].shape[1:2] != own.shape[1:2]
+    if fixed and other_count:
+        fitted[key] = own.detach().clone()
+    elif not fixed and (other_count or reads_as_square(grid)):
+        fitted[key] = resize_positions(fitted[key], grid)
     return fitted
 
 

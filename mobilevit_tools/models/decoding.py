@@ -7,6 +7,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from safetensors import SafetensorError
@@ -16,10 +17,20 @@ from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models import foreign, pickles
 
 _ZIP_MAGIC = b"PK\x03\x04"
-_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began its files before torch 1.6
+_LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the first pickle of torch.save's files before torch 1.6
+_LEGACY_MAGIC_AT = (2, 11)  # behind the protocol, and from protocol 4 on behind a frame's length
 _LEGACY_PICKLES = 5  # magic number, protocol, system information, the object, its storages' keys
 _MAX_SAFETENSORS_HEADER = 100_000_000
+_MAX_PROTOCOL = 3  # the highest whose instructions torch's weights-only loader knows
 _COPY_HINT = "Copy or download it again and compare its digest."
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What a file's pickle wants to import, and its protocol."""
+
+    wanted: list[str]
+    protocol: int
 
 
 def decode(content: bytes, source: str) -> object:
@@ -31,7 +42,7 @@ def decode(content: bytes, source: str) -> object:
     """
     if content.startswith(_ZIP_MAGIC):
         return _torch_load(content, _scan_archive(content, source), source)
-    if content.startswith(_LEGACY_MAGIC):
+    if content.startswith(b"\x80") and any(content.startswith(_LEGACY_MAGIC, at) for at in _LEGACY_MAGIC_AT):
         return _torch_load(content, _scan_legacy(content, source), source)
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= _MAX_SAFETENSORS_HEADER:
         try:
@@ -43,7 +54,7 @@ def decode(content: bytes, source: str) -> object:
     raise _no_checkpoint(source, *foreign.describe(content))
 
 
-def _scan_archive(content: bytes, source: str) -> list[str]:
+def _scan_archive(content: bytes, source: str) -> _Scan:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
@@ -65,7 +76,8 @@ def _scan_archive(content: bytes, source: str) -> list[str]:
         # torch.load does not check these sums; a zero stands for a file that was saved without them.
         if entry.CRC and zlib.crc32(_record(content, entry)) != entry.CRC:
             raise _damaged(source, f"the checksum of its record {entry.filename} is wrong")
-    return _pickle_globals(io.BytesIO(_record(content, pickled[0])), source)
+    record = _record(content, pickled[0])
+    return _Scan(_pickle_globals(io.BytesIO(record), source), pickles.protocol(bytes(record[:2])))
 
 
 def _record(content: bytes, entry: zipfile.ZipInfo) -> memoryview:
@@ -75,9 +87,10 @@ def _record(content: bytes, entry: zipfile.ZipInfo) -> memoryview:
     return memoryview(content)[start : start + entry.file_size]
 
 
-def _scan_legacy(content: bytes, source: str) -> list[str]:
+def _scan_legacy(content: bytes, source: str) -> _Scan:
     stream = io.BytesIO(content)
-    return [name for _ in range(_LEGACY_PICKLES) for name in _pickle_globals(stream, source)]
+    wanted = [name for _ in range(_LEGACY_PICKLES) for name in _pickle_globals(stream, source)]
+    return _Scan(wanted, pickles.protocol(content[:2]))
 
 
 def _pickle_globals(stream: io.BytesIO, source: str) -> list[str]:
@@ -98,8 +111,15 @@ def _refuse_unsafe(wanted: list[str], source: str) -> None:
         )
 
 
-def _torch_load(content: bytes, wanted: list[str], source: str) -> object:
-    _refuse_unsafe(wanted, source)
+def _torch_load(content: bytes, scan: _Scan, source: str) -> object:
+    _refuse_unsafe(scan.wanted, source)
+    if scan.protocol > _MAX_PROTOCOL:
+        raise BadInputError(
+            f"{source} was saved with pickle protocol {scan.protocol}, which torch's safe loader does not read.",
+            hint="Load it where it was saved, if you trust it, and save it again without pickle_protocol: "
+            "torch.save(weights, 'weights.pth').",
+            code="pickle_protocol",
+        )
     stand_ins: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
         (stand_in, name) for name, stand_in in pickles.HARMLESS_GLOBALS.items()
     ]

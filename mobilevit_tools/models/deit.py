@@ -25,7 +25,7 @@ from mobilevit_tools.models.layers import (
     to_map,
     token_grid,
 )
-from mobilevit_tools.models.tables import resize_positions
+from mobilevit_tools.models.tables import reads_as_square, resize_positions
 
 EPS = 1e-6
 
@@ -115,10 +115,16 @@ class DeiT(nn.Module):
 
 
 def adapt_state_dict(model: DeiT, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Resize the positions of a checkpoint that was trained at another input size; the class token's stays."""
+    """Resize the positions of a checkpoint that was trained at another input size; the class token's stays.
+
+    A square number of positions is read as a square grid, also where the model's own grid is another of that count
+    (:func:`~mobilevit_tools.models.tables.reads_as_square`).
+    """
     adapted = dict(state_dict)
     positions = adapted.get("pos_embed")
-    if positions is not None and positions.shape[1:2] != model.pos_embed.shape[1:2]:
+    if positions is None:
+        return adapted
+    if positions.shape[1:2] != model.pos_embed.shape[1:2] or reads_as_square(model.grid):
         adapted["pos_embed"] = resize_positions(positions, model.grid, prefix=1)
     return adapted
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RANDOM_SEED = 0
 """Random weights are always the same ones, so that an artifact made of them can be verified later."""
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+_STATISTICS = ("running_mean", "running_var")
 
 
 @dataclass(frozen=True)
@@ -213,11 +214,18 @@ def _no_weights(name: str, tagged: Sequence[str]) -> UsageError:
 
 
 def _freeze(module: nn.Module, name: str) -> None:
-    """Put a model into evaluation mode, without gradients, and refuse weights that are not finite."""
+    """Put a model into evaluation mode, without gradients, and refuse weights that are not finite.
+
+    Infinity is allowed in buffers, where attention masks have it; not in a norm's statistics.
+    """
     import torch
 
     module.eval().requires_grad_(requires_grad=False)
-    if any(not bool(torch.isfinite(tensor).all()) for tensor in module.state_dict().values()):
+    constants = {key for key, _ in module.named_buffers(remove_duplicate=False) if not key.endswith(_STATISTICS)}
+    for key, tensor in module.state_dict().items():
+        broken = torch.isnan(tensor) if key in constants else ~torch.isfinite(tensor)
+        if not bool(broken.any()):
+            continue
         raise BadInputError(f"The weights of {name} contain NaN or infinity.", code="non_finite_weights")
 
 
@@ -285,9 +293,11 @@ def _adapt(card: ModelCard, module: nn.Module, loaded: Checkpoint) -> Checkpoint
     family = FAMILIES[card.family]
     if family.adapter is None:
         return loaded
+    from mobilevit_tools.models.checkpoint import unwrapped
+
     adapter = getattr(import_module(family.module), family.adapter)
     try:
-        return replace(loaded, state_dict=adapter(module, loaded.state_dict))
+        return replace(loaded, state_dict=adapter(module, unwrapped(loaded.state_dict, module)))
     except (IndexError, RuntimeError, ValueError):
         return loaded
 

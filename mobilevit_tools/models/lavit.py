@@ -27,7 +27,12 @@ from mobilevit_tools.models.layers import (
     to_map,
     token_grid,
 )
-from mobilevit_tools.models.tables import resize_positions, resize_score_bias, resize_score_transform
+from mobilevit_tools.models.tables import (
+    reads_as_square,
+    resize_positions,
+    resize_score_bias,
+    resize_score_transform,
+)
 
 STRIDES = (4, 8, 16, 32)
 
@@ -233,14 +238,20 @@ class LaViT(nn.Module):
 
 
 def adapt_state_dict(model: LaViT, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Resize every table of a checkpoint that was trained at another input size: positions, Theta and Psi."""
+    """Resize every table of a checkpoint that was trained at another input size: positions, Theta and Psi.
+
+    A square number of tokens is read as a square grid, also where the model's own grid is another of that count
+    (:func:`~mobilevit_tools.models.tables.reads_as_square`).
+    """
     adapted = dict(state_dict)
     grids = [token_grid(model.img_size, stride) for stride in STRIDES]
     for index, stage in enumerate(model.stages):
         for name, own in stage.state_dict(prefix=f"stages.{index}.").items():
             table = adapted.get(name)
             resize = next((_RESIZERS[end] for end in _RESIZERS if name.endswith(end)), None)
-            if table is not None and resize is not None and table.shape != own.shape:
+            if table is None or resize is None:
+                continue
+            if table.shape != own.shape or reads_as_square(grids[index]):
                 adapted[name] = resize(table, grids[index])
     return adapted
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from importlib.metadata import entry_points
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Interpolation, Preprocessing
 from mobilevit_tools.errors import BadInputError, MvtError, UsageError
+from mobilevit_tools.models import neighbours
 from mobilevit_tools.models.cards import ModelCard, Published
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def build_own_model(
         UsageError: The function does not take an option, or nobody says the input size.
     """
     given = _arguments(own, num_classes, input_size, options)
-    with _importable(own.folder):
+    with _beside(own.folder):
         built = _guarded(own.name, lambda: own.builder(**given))
     given_module, stated = built if isinstance(built, tuple) and len(built) == 2 else (built, {})
     module, card = _as_module(own.name, given_module), _read_card(own.name, stated)
@@ -170,12 +171,12 @@ def _from_file(path: Path, function: str) -> OwnModel:
     if not path.is_file():
         raise BadInputError(f"There is no file at {path}.", code="unknown_model")
     name = f"{path.name}:{function}"
-    spec = spec_from_file_location(f"_mobilevit_tools_own_{path.stem}", path)
+    spec = spec_from_file_location(neighbours.module_name(path), path)
     if spec is None or spec.loader is None:
         raise BadInputError(f"{path} cannot be imported.", code="own_model")
     module, loader = module_from_spec(spec), spec.loader
     sys.modules[spec.name] = module  # dataclasses and pickles look their module up
-    with _importable(path.parent):
+    with neighbours.importable(path.parent):
         _guarded(str(path), lambda: loader.exec_module(module))
     if not hasattr(module, function):
         nearest = get_close_matches(function, vars(module), n=1)
@@ -187,18 +188,8 @@ def _from_file(path: Path, function: str) -> OwnModel:
     return OwnModel(name, _callable(getattr(module, function), name), path.parent)
 
 
-@contextmanager
-def _importable(folder: Path | None) -> Iterator[None]:
-    """Let a file import its neighbours, as it could when run by Python."""
-    if folder is None:
-        yield
-        return
-    entry = str(folder.resolve())
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        sys.path.remove(entry)
+def _beside(folder: Path | None) -> AbstractContextManager[None]:
+    return nullcontext() if folder is None else neighbours.importable(folder)
 
 
 def _guarded(what: str, run: Callable[[], _Result]) -> _Result:
@@ -270,7 +261,7 @@ def _try_out(own: OwnModel, module: nn.Module, size: tuple[int, int]) -> int:
     """Run the model on zeros; return its class count, or 0 where it returns maps."""
     import torch
 
-    with torch.no_grad(), _importable(own.folder):
+    with torch.no_grad(), _beside(own.folder):
         outputs = _guarded(f"{own.name} on a 1x3x{size[0]}x{size[1]} input", lambda: module(torch.zeros(1, 3, *size)))
     if isinstance(outputs, torch.Tensor) and outputs.ndim == 2:
         return outputs.shape[1]

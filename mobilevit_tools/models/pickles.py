@@ -101,7 +101,14 @@ def wanted_globals(stream: IO[bytes]) -> Iterator[str]:
         ValueError: The bytes are no pickle, or one that is cut short.
     """
     strings = ("", "")
+    top: object = None  # what the last opcode pushed, where that is a string
+    memo: dict[int, object] = {}
     for opcode, argument, _ in pickletools.genops(stream):
+        if opcode.name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
+            memo[argument if isinstance(argument, int) else len(memo)] = top
+            continue
+        if opcode.name in ("GET", "BINGET", "LONG_BINGET"):
+            argument = memo.get(argument) if isinstance(argument, int) else None  # noqa: PLW2901
         if opcode.name in ("GLOBAL", "INST"):
             module, _, name = str(argument).partition(" ")
             yield ".".join(NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name)))
@@ -109,6 +116,12 @@ def wanted_globals(stream: IO[bytes]) -> Iterator[str]:
             yield ".".join(strings)
         elif isinstance(argument, str):
             strings = (strings[-1], argument)
+        top = argument if isinstance(argument, str) and opcode.name not in ("GLOBAL", "INST") else None
+
+
+def protocol(head: bytes) -> int:
+    """Return the pickle protocol that a pickle's first two bytes declare; the first two protocols declare none."""
+    return head[1] if head[:1] == b"\x80" and len(head) > 1 else 0
 
 
 def refused_globals(wanted: Iterable[str]) -> list[str]:

@@ -27,6 +27,16 @@ def square_grid(tokens: int, name: str) -> Size:
     return side, side
 
 
+def reads_as_square(grid: Size) -> bool:
+    """Tell whether a table for ``grid`` looks like one of a square grid: 7x28 tokens are as many as 14x14.
+
+    A table says its count and no shape, and a square count is always read as a square grid, so such a table is resized
+    although the counts agree. A checkpoint that was trained at that very size cannot be told apart: it is resized, too.
+    """
+    height, width = grid
+    return height != width and isqrt(height * width) ** 2 == height * width
+
+
 def resize_positions(table: Tensor, grid: Size, *, prefix: int = 0, name: str = "position table") -> Tensor:
     """Resize learned positions (1, prefix + N, C) to another token grid, bicubically.
 

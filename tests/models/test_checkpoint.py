@@ -130,6 +130,39 @@ def test_a_prefix_that_only_some_keys_carry_stays(file: Path) -> None:
     assert set(read_checkpoint(str(file)).state_dict) == {*prefixed("module."), "extra"}
 
 
+class Wrap(nn.Module):
+    """Keeps everything under one name, as people's wrappers do."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        setattr(self, name, Tiny())
+
+
+@pytest.mark.parametrize("name", ["model", "module"])
+@pytest.mark.parametrize("wrapper", ["", "module.", "_orig_mod.", "model.", "module._orig_mod."])
+def test_a_prefix_that_is_the_models_own_stays(file: Path, name: str, wrapper: str) -> None:
+    torch.save({"state_dict": prefixed(f"{wrapper}{name}.")}, file)
+    model = Wrap(name)
+    load_strictly(model, read_checkpoint(str(file)))
+    assert {float(tensor.flatten()[0]) for tensor in model.state_dict().values()} == {1}
+
+
+def test_the_average_of_a_model_with_a_prefix_of_its_own_loads(file: Path) -> None:
+    model = Wrap("module")
+    model.load_state_dict(prefixed("module.", EMA))
+    torch.save(AveragedModel(model).state_dict(), file)
+    loaded = Wrap("module")
+    load_strictly(loaded, read_checkpoint(str(file)))
+    assert torch.equal(loaded.state_dict()["module.head.bias"], EMA["head.bias"])
+
+
+def test_a_prefix_that_fits_halfway_is_refused(file: Path) -> None:
+    torch.save(prefixed("module.model.", {key: RAW[key] for key in RAW if key != "head.bias"}), file)
+    with pytest.raises(BadInputError, match=r"does not fit Wrap: model\.head\.bias is missing\.") as caught:
+        load_strictly(Wrap("model"), read_checkpoint(str(file)))
+    assert caught.value.error_code == "checkpoint_mismatch"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -219,6 +252,7 @@ def test_surplus_keys_are_dropped_and_no_others() -> None:
     ("state_dict", "count"),
     [
         (RAW, 3),
+        (prefixed("module._orig_mod."), 3),
         ({"head.bias": torch.ones(7)}, 7),
         ({"head.weight": torch.tensor(1.0)}, None),
         ({"stem.weight": torch.ones(4)}, None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.models.couplformer import CouplingAttention, RegularAttention, sine_positions
 from mobilevit_tools.models.couplformer_pyramid import PatchMerging
 from mobilevit_tools.models.factory import create_model
+from mobilevit_tools.models.tables import resize_positions
 
 GRID = (3, 5)
 
@@ -109,6 +111,18 @@ def test_learned_positions_of_another_size_are_resized(name: str, tmp_path: pyte
     side = 4
     assert large.state_dict()[key].shape[1] == (64 // side) * (96 // side)
     assert torch.allclose(large.state_dict()[key], torch.tensor(0.25))
+
+
+@pytest.mark.parametrize("name", ["couplformer_kct2", "couplformer_pyramid_t"])
+def test_learned_positions_of_another_grid_of_as_many_tokens_are_resized(name: str, tmp_path: Path) -> None:
+    options = {"positional_embedding": "learnable"}
+    square, wide = ((32, 32), (16, 64)) if name == "couplformer_kct2" else ((64, 64), (32, 128))
+    trained = create_model(name, random_weights=True, img_size=square, **options).state_dict()
+    key = next(key for key in trained if key.endswith("positional_emb"))
+    torch.save(trained, tmp_path / "weights.pth")
+    loaded = create_model(name, checkpoint=tmp_path / "weights.pth", img_size=wide, **options).state_dict()
+    assert torch.equal(loaded[key], resize_positions(trained[key], (wide[0] // 4, wide[1] // 4)))
+    assert not torch.equal(loaded[key], trained[key])
 
 
 def test_fixed_positions_of_another_size_are_made_anew(tmp_path: pytest.TempPathFactory) -> None:

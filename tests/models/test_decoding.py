@@ -22,9 +22,9 @@ from mobilevit_tools.models.decoding import decode
 WEIGHTS = {"layer.weight": torch.arange(400.0).reshape(20, 20), "layer.steps": torch.tensor(3)}
 
 
-def saved(obj: object, *, legacy: bool = False) -> bytes:
+def saved(obj: object, *, legacy: bool = False, protocol: int = 2) -> bytes:
     buffer = io.BytesIO()
-    torch.save(obj, buffer, _use_new_zipfile_serialization=not legacy)
+    torch.save(obj, buffer, pickle_protocol=protocol, _use_new_zipfile_serialization=not legacy)
     return buffer.getvalue()
 
 
@@ -98,6 +98,26 @@ def test_a_pickle_that_slips_through_the_scan_does_not_run_either(
     for function in (os.system, exec):
         refusal(saved(Runs(function, f"touch {planted}" if function is os.system else f"open({str(planted)!r}, 'w')")))
     assert not planted.exists()
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_a_newer_pickle_protocol_is_said_and_nobody_is_accused(protocol: int, legacy: bool) -> None:
+    parameter = torch.nn.Parameter(torch.ones(3))
+    weights = {"half": torch.ones(2).half(), "weight": parameter, "float": torch.ones(3)}
+    error = refusal(saved(weights, legacy=legacy, protocol=protocol))
+    assert f"was saved with pickle protocol {protocol}, which torch's safe loader does not read." in error.message
+    assert error.error_code == "pickle_protocol"
+    assert "torch.save(weights, 'weights.pth')" in (error.hint or "")
+    live = refusal(saved({"a": weights, "b": Runs(os.system, "true")}, legacy=legacy, protocol=protocol))
+    assert live.message == "some/file.pth is a pickle that wants to run posix.system; nothing of it was run."
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_protocol_3_loads(legacy: bool) -> None:
+    loaded = decode(saved(WEIGHTS, legacy=legacy, protocol=3), "weights.pth")
+    assert isinstance(loaded, Mapping)
+    assert torch.equal(loaded["layer.weight"], WEIGHTS["layer.weight"])
 
 
 def test_a_live_pickle_outside_any_archive_is_refused_by_name_too(tmp_path: Path) -> None:

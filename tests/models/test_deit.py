@@ -10,6 +10,7 @@ from torch import nn
 
 from mobilevit_tools.models import deit
 from mobilevit_tools.models.factory import create_model
+from mobilevit_tools.models.tables import resize_positions
 
 
 def published_keys(dim: int, classes: int) -> dict[str, tuple[int, ...]]:
@@ -80,3 +81,13 @@ def test_published_checkpoints_load_and_are_resized(wrapped: bool, tmp_path: Pat
     assert torch.equal(other.pos_embed[:, 0], state["pos_embed"][:, 0])
     maps = create_model("deit_t", checkpoint=path, features_only=True)(torch.zeros(1, 3, 224, 224))
     assert [tuple(found.shape) for found in maps] == [(1, 192, 14, 14)] * 3
+
+
+def test_another_grid_of_as_many_tokens_is_resized(tmp_path: Path) -> None:
+    path = tmp_path / "deit.pth"
+    trained = create_model("deit_t", random_weights=True, img_size=64, num_classes=2).state_dict()
+    torch.save(trained, path)
+    wide = create_model("deit_t", checkpoint=path, img_size=(32, 128)).pos_embed
+    assert torch.equal(wide, resize_positions(trained["pos_embed"], (2, 8), prefix=1))
+    assert not torch.equal(wide, trained["pos_embed"])
+    assert torch.equal(create_model("deit_t", checkpoint=path, img_size=64).pos_embed, trained["pos_embed"])

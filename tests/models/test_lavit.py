@@ -10,6 +10,7 @@ import torch
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models.factory import create_model
 from mobilevit_tools.models.lavit import LessAttention, ScoreResidual, VanillaAttention, diagonality_loss
+from mobilevit_tools.models.tables import resize_positions, resize_score_transform
 
 
 def test_less_attention_transforms_the_scores_along_both_axes() -> None:
@@ -73,6 +74,16 @@ def test_a_checkpoint_of_another_size_is_resized(sizes: tuple[tuple[int, int], .
         if not any(key.endswith(name) for name in tied):
             assert torch.equal(value, source.state_dict()[key]), key
     assert torch.isfinite(resized(torch.randn(1, 3, *sizes[1]))).all()
+
+
+def test_another_grid_of_as_many_tokens_is_resized_in_every_table(tmp_path: Path) -> None:
+    trained = create_model("lavit_t", random_weights=True, img_size=64).state_dict()
+    torch.save(trained, tmp_path / "lavit.pth")
+    wide = create_model("lavit_t", checkpoint=tmp_path / "lavit.pth", img_size=(32, 128)).state_dict()
+    last = "stages.3.blocks.1.attn.theta.weight"
+    assert torch.equal(wide["stages.0.pos_embed"], resize_positions(trained["stages.0.pos_embed"], (8, 32)))
+    assert torch.equal(wide[last], resize_score_transform(trained[last], (1, 4)))
+    assert not torch.equal(wide[last], trained[last])
 
 
 def test_another_input_size_than_the_builts_is_refused() -> None:

@@ -10,7 +10,7 @@ import torch
 
 import mobilevit_tools
 from mobilevit_tools.errors import BadInputError, MvtError, UsageError
-from mobilevit_tools.models.factory import load_model
+from mobilevit_tools.models.factory import create_model, load_model
 from mobilevit_tools.models.own import folder_name, is_file_reference, short_name
 from mobilevit_tools.runtimes.registry import open_session
 
@@ -310,3 +310,63 @@ def test_maps_of_an_own_model_go_to_every_target(net: Path, tmp_path: Path, targ
         names = [output.name for output in session.outputs]
     assert len(names) == 2
     assert target == "executorch" or names == ["stage1", "stage2"]  # a program's outputs have no names
+
+
+KEPT_UNDER_MODEL = """
+from torch import nn
+
+
+class Wrap(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 30 * 30, 2))
+
+    def forward(self, x):
+        return self.model(x)
+
+
+def build():
+    return Wrap(), {"input_size": (32, 32)}
+"""
+
+
+def test_a_checkpoint_of_a_net_that_keeps_everything_under_model_loads(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(KEPT_UNDER_MODEL)
+    name, weights = f"{tmp_path / 'net.py'}:build", tmp_path / "w.pth"
+    trained = {key: value + 1 for key, value in create_model(name, random_weights=True).state_dict().items()}
+    torch.save(trained, weights)
+    assert torch.equal(create_model(name, checkpoint=weights).model[0].weight, trained["model.0.weight"])
+
+
+BUFFERS = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, mask, mean, weight):
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+        self.bn = nn.BatchNorm1d(2)
+        causal = torch.full((2, 2), float("-inf")).triu(1)
+        self.register_buffer("mask", causal if mask is None else torch.tensor([mask]))
+        self.bn.running_mean.fill_(mean)
+        nn.init.constant_(self.fc.weight, weight)
+
+    def forward(self, x):
+        return self.bn(self.fc(x.mean((2, 3))))
+
+
+def build(mask=None, mean=0.0, weight=1.0):
+    return Net(mask, mean, weight), {"input_size": (8, 8)}
+"""
+
+
+def test_an_infinite_mask_is_no_broken_weight(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(BUFFERS)
+    name = f"{tmp_path / 'net.py'}:build"
+    assert create_model(name, random_weights=True).mask[0, 1] == -torch.inf
+    for broken in ({"mask": torch.nan}, {"mean": torch.inf}, {"mean": torch.nan}, {"weight": -torch.inf}):
+        with pytest.raises(BadInputError, match=r"The weights of net\.py:build contain NaN or infinity") as caught:
+            create_model(name, random_weights=True, **broken)
+        assert caught.value.error_code == "non_finite_weights"

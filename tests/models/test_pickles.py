@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import pickle
 from collections import OrderedDict, defaultdict
 from pathlib import Path, PurePosixPath
@@ -31,6 +32,13 @@ def test_every_protocol_names_its_globals(protocol: int) -> None:
     stream = io.BytesIO(pickle.dumps([print, PurePosixPath, OrderedDict()], protocol=protocol) + b"behind")
     assert list(wanted_globals(stream)) == ["builtins.print", "pathlib.PurePosixPath", "collections.OrderedDict"]
     assert stream.read() == b"behind"
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_names_that_the_pickle_remembers_are_told(protocol: int) -> None:
+    wanted = [torch.HalfStorage, torch.FloatStorage, {"Size": 1, "torch": 2}, torch.Size, os.system, os.stat]
+    names = list(wanted_globals(io.BytesIO(pickle.dumps(wanted, protocol=protocol))))
+    assert names == ["torch.HalfStorage", "torch.FloatStorage", "torch.Size", "posix.system", "posix.stat"]
 
 
 def test_the_scan_runs_nothing(tmp_path: Path) -> None:

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.models.tables import resize_positions, resize_score_bias, resize_score_transform
+from mobilevit_tools.models.tables import (
+    reads_as_square,
+    resize_positions,
+    resize_score_bias,
+    resize_score_transform,
+)
 
 
 def test_positions_are_interpolated_over_the_grid_and_the_class_tokens_stay() -> None:
@@ -55,3 +60,10 @@ def test_outputs_and_inputs_are_not_mixed_up() -> None:
     resized = resize_score_transform(weight, (8, 8))
     assert resized[0].sum() == pytest.approx(16, rel=1e-4)
     assert resized[63].abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("grid", "expected"), [((14, 14), False), ((7, 28), True), ((28, 7), True), ((6, 10), False), ((1, 1), False)]
+)
+def test_a_grid_of_as_many_tokens_as_a_square_reads_as_one(grid: tuple[int, int], expected: bool) -> None:
+    assert reads_as_square(grid) is expected
