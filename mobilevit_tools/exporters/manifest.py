@@ -125,6 +125,22 @@ class Manifest:
         return path
 
 
+def is_manifest(path: Path) -> bool:
+    """Tell whether a ``manifest.json`` is one of an artifact, and not of a web app or whatever else has that name.
+
+    What cannot be read may be one: :func:`read_manifest` says what is wrong with it.
+    """
+    if not path.is_file():
+        return False
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            return True
+        raw = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return True
+    return isinstance(raw, dict) and {"schema", "artifact"} <= raw.keys()
+
+
 def read_manifest(path: Path) -> Manifest:
     """Read a ``manifest.json``.
 
@@ -163,7 +179,7 @@ def read_manifest(path: Path) -> Manifest:
 def find_manifest(artifact: Path) -> Manifest | None:
     """Return the manifest beside an artifact, or None where there is none or it describes another file."""
     path = artifact.parent / MANIFEST_NAME
-    if not path.is_file():
+    if not is_manifest(path):
         return None
     manifest = read_manifest(path)
     return manifest if manifest.artifact.file == artifact.name else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mobilevit_tools.documents import parse, parse_lines, read_text, typed
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.exporters.manifest import MANIFEST_NAME, Manifest
+from mobilevit_tools.exporters.manifest import MANIFEST_NAME, Manifest, is_manifest
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
 from mobilevit_tools.reporting.checks import check_evaluation, check_profile, check_size
@@ -62,7 +62,11 @@ def _files_in(folder: Path) -> list[Path]:
     for place, folders, names in os.walk(folder):
         # Core ML packages have a manifest of their own; hidden folders are unfinished exports.
         folders[:] = [name for name in folders if not name.startswith(".") and Path(name).suffix not in RUNTIMES]
-        found += [Path(place, name) for name in names if name in (MANIFEST_NAME, RESULTS_NAME)]
+        found += [
+            Path(place, name)
+            for name in names
+            if name == RESULTS_NAME or (name == MANIFEST_NAME and is_manifest(Path(place, name)))
+        ]
     if not found:
         raise BadInputError(f"There is no manifest and no {RESULTS_NAME} in {folder}.", hint=_HINT, code="empty_run")
     return found

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.exporters.manifest import read_manifest
+from mobilevit_tools.exporters.manifest import find_manifest, read_manifest
+from mobilevit_tools.reporting.intake import read_runs
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,25 @@ def test_a_field_that_cannot_be_meant_is_refused(
         read_manifest(path)
     assert str(path) in refusal.value.message
     assert refusal.value.error_code == "bad_manifest"
+
+
+def test_the_manifest_of_a_web_app_is_none_of_an_artifact(exported: Path, tmp_path: Path) -> None:
+    artifact = tmp_path / "model.onnx"
+    artifact.write_bytes((exported / "onnx-fp32" / "model.onnx").read_bytes())
+    assert find_manifest(artifact) is None
+    path = tmp_path / "manifest.json"
+    path.write_text('{"name": "An app", "start_url": "/", "icons": []}')
+    assert find_manifest(artifact) is None
+    with pytest.raises(BadInputError, match="no manifest"):
+        read_runs([tmp_path])
+    path.write_text((exported / "onnx-fp32" / "manifest.json").read_text())
+    assert find_manifest(artifact) is not None
+    path.write_text('{"schema": 0, "artifact": {}}')
+    with pytest.raises(BadInputError, match="has schema 0"):
+        find_manifest(artifact)
+    path.write_text('{"schema": 1')
+    with pytest.raises(BadInputError, match="is not JSON"):
+        find_manifest(artifact)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", '"\\ud800', "\x00"])
