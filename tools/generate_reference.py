@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -51,26 +52,65 @@ def exit_codes() -> str:
 
 def error_codes() -> str:
     """Return the page of the codes in the envelope of a failed command, found where they are raised."""
-    classes = {
-        each.__name__: each
-        for each in _subclasses(errors.MvtError)
-        if each.__module__.startswith("mobilevit_tools.") and not each.__name__.startswith("_")
-    }
-    found: dict[tuple[str, int], list[str]] = {}
+    sources = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
+    classes = _error_classes(sources)
+    found: dict[tuple[str, str], list[str]] = {}
     for each in classes.values():
-        found[each.code, int(each.exit_code)] = [(each.__doc__ or "").strip().splitlines()[0]]
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in classes and node.args:
-                raised = classes[node.func.id]
-                codes = [word.value for word in node.keywords if word.arg == "code"] or [ast.Constant(raised.code)]
-                if isinstance(codes[0], ast.Constant) and codes[0].value != raised.code:
-                    found.setdefault((str(codes[0].value), int(raised.exit_code)), []).append(_sentence(node.args[0]))
+        found[each.code, str(int(each.exit_code))] = (each.__doc__ or "").strip().splitlines()[:1]
+    for tree in sources.values():
+        assigned = _assigned_codes(tree)
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            raised = classes.get(node.func.id) if isinstance(node.func, ast.Name) else None
+            status = str(int(raised.exit_code)) if raised else ANY_STATUS
+            for code in _literals(next((word.value for word in node.keywords if word.arg == "code"), None), assigned):
+                sentence = _sentence(node.args[0]) if node.args else ""
+                if raised is None or code != raised.code:
+                    found.setdefault((code, status), []).append(sentence)
+    known = {code for code, status in found if status != ANY_STATUS}
     rows = [
         f"| `{code}` | {status} | {'<br>'.join(list(dict.fromkeys(filter(None, sentences)))[:MOST_SENTENCES])} |"
         for (code, status), sentences in sorted(found.items())
+        if status != ANY_STATUS or code not in known
     ]
     return "\n".join(["# Error codes", "", ERRORS, "", "| code | exit code | says |", "|---|---|---|", *rows, ""])
+
+
+def _error_classes(sources: Mapping[Path, ast.Module]) -> dict[str, type[errors.MvtError]]:
+    """Return the package's error classes by name, importing the modules that define one."""
+    for path, tree in sources.items():
+        defined = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+        if any(isinstance(base, ast.Name) and base.id.endswith("Error") for node in defined for base in node.bases):
+            import_module(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts))
+    package = f"{mobilevit_tools.__name__}."
+    return {each.__name__: each for each in _subclasses(errors.MvtError) if each.__module__.startswith(package)}
+
+
+def _assigned_codes(tree: ast.Module) -> list[str]:
+    """Return what a module assigns to variables named ``code``, alone or in a tuple."""
+    codes = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                pairs = [(target, node.value)]
+                if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                    pairs = list(zip(target.elts, node.value.elts, strict=False))
+                codes += [code for name, value in pairs if _is_code(name) for code in _literals(value)]
+    return codes
+
+
+def _is_code(target: ast.expr) -> bool:
+    return isinstance(target, ast.Name) and target.id == "code"
+
+
+def _literals(value: ast.expr | None, assigned: Sequence[str] = ()) -> list[str]:
+    """Return the strings that an expression may be; ``assigned`` are those of the variable ``code``."""
+    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+        return [value.value]
+    if isinstance(value, ast.IfExp):
+        return [*_literals(value.body, assigned), *_literals(value.orelse, assigned)]
+    return list(assigned) if value is not None and _is_code(value) else []
 
 
 def _subclasses(parent: type[errors.MvtError]) -> list[type[errors.MvtError]]:
@@ -185,9 +225,11 @@ def rewrites() -> str:
 
 
 MOST_SENTENCES = 3
+ANY_STATUS = "…"
 ERRORS = """\
 A command that fails says so in one sentence, with a hint on what to do. With `--json`, `error.code` in its envelope is
-one of these; from Python, `error_code` of the exception, whose class follows from the [exit code](exit-codes.md)."""
+one of these; from Python, `error_code` of the exception, whose class follows from the [exit code](exit-codes.md). Where
+that is "…", it is the worst of what happened."""
 
 PYTHON = """\
 Everything that the commands do, as functions of `mobilevit_tools`. Each returns a frozen result, the one that the

@@ -16,9 +16,9 @@ class ListedModel:
     Attributes:
         name: ``arch`` or ``arch.tag``.
         family: Its family.
-        params: Trainable parameters of the architecture with its default classes.
-        macs: Multiply-accumulates of one image at the architecture's default input size; None where nobody counted.
-        input_size: Height and width in pixels that these weights are meant for.
+        params: Trainable parameters: with these weights' classes, or of the bare architecture with its default ones.
+        macs: Multiply-accumulates of one image at ``input_size``; None where nobody counted.
+        input_size: Height and width in pixels that these weights are meant for, or the architecture's default.
         published_top1: ImageNet-1K top-1 accuracy in percent, as published; None where it is not.
         weights: Where the bundled weights come from; None for the bare architecture.
         reconstruction: Whether the architecture is this project's own reconstruction.
@@ -64,6 +64,8 @@ def models(pattern: str = "*") -> ModelsResult:
             replace(
                 bare,
                 name=f"{card.name}.{tag}",
+                params=weights.params,
+                macs=weights.macs,
                 input_size=weights.preprocessing.input_size,
                 published_top1=None,
                 weights=weights.source,

@@ -10,6 +10,8 @@ from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.runtimes._base import only_input
 from mobilevit_tools.runtimes.registry import open_session
 
+_NEEDS = "Predictions need a classifier that `mvt export` made."
+
 
 @dataclass(frozen=True)
 class Guess:
@@ -46,8 +48,8 @@ def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5,
     """Classify ``images`` with an artifact that mvt exported, preprocessed as its contract says.
 
     Raises:
-        BadInputError: The artifact or an image cannot be read, or the artifact has no contract, no logits, or not
-            as many as its contract has labels.
+        BadInputError: The artifact or an image cannot be read, or the artifact has no contract, feature maps in place
+            of logits, no logits, or not as many as its contract has labels.
         GateError: The artifact's output is not finite.
     """
     import numpy as np
@@ -59,10 +61,12 @@ def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5,
     predictions = []
     with open_session(path, threads=threads) as session:
         contract = session.contract
-        if contract is None or contract.output == "features":
+        if contract is not None and contract.output == "features":
+            raise BadInputError(f"{path} gives feature maps, not classes.", hint=_NEEDS, code="no_logits")
+        if contract is None:
             raise BadInputError(
                 f"{path} does not say how to prepare an image and what its outputs mean.",
-                hint="Predictions need a classifier that `mvt export` made.",
+                hint=_NEEDS,
                 code="no_contract",
             )
         info = only_input(session)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -86,13 +88,14 @@ def smoke(
         finished: Told of every cell that ended.
 
     Raises:
-        UsageError: The matrix is not possible.
+        UsageError: The matrix is not possible, or two of ``output``, ``junit`` and ``baseline`` are one file.
         BadInputError: The baseline cannot be used, or a file cannot be written.
         MvtError: A cell failed or regressed; of the class of the worst exit code, with the result in ``result``.
     """
     started = time.perf_counter()
     if not 0 < timeout_s < float("inf"):
         raise UsageError(f"A cell needs a time limit above 0, not {timeout_s:g} s.")
+    _check_apart({"--output": output, "--junit": junit, "--baseline": baseline})
     chosen = _models(models, checkpoint, random_weights=random_weights)
     axes = Axes(tuple(chosen), _targets(targets), tuple(precisions), tuple(backends), tuple(devices))
     template = Cell(
@@ -147,6 +150,14 @@ def smoke(
     if error is not None:
         raise error
     return result
+
+
+def _check_apart(files: Mapping[str, Path | None]) -> None:
+    """Refuse one file for two purposes: what is written last would be all that is left, be it of a run that failed."""
+    given = [(option, file, os.path.realpath(file)) for option, file in files.items() if file is not None]
+    for (option, file, real), (other, _, other_real) in combinations(given, 2):
+        if real == other_real:
+            raise UsageError(f"{option} and {other} are the same file, {file}.", hint="Give each a file of its own.")
 
 
 def _models(models: Sequence[str], checkpoint: str | Path | None, *, random_weights: bool) -> list[str]:

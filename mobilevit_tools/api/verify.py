@@ -18,6 +18,8 @@ from mobilevit_tools.verification.on_device import check_device, verify_on_devic
 from mobilevit_tools.verification.parity import Parity, torch_reference, verify_session
 from mobilevit_tools.verification.tolerances import GATES, Tolerance
 
+_ASSUMED = f"Without a manifest it is judged as fp32; give --precision if it is another: {', '.join(GATES)}."
+
 
 @dataclass(frozen=True)
 class VerifyResult:
@@ -124,7 +126,11 @@ def verify(
     for verdict in verdicts:
         if verdict.status == "failed":
             where = f" on {result.device}" if result.device else ""
-            raise GateError(f"{path} does not compute {loaded.name}{where}: {verdict.reason}.", result=result)
+            raise GateError(
+                f"{path} does not compute {loaded.name}{where}: {verdict.reason}.",
+                hint=None if precision or manifest else _ASSUMED,
+                result=result,
+            )
     if all(verdict.status == "not_verified" for verdict in verdicts):
         raise MissingDependencyError(
             f"{path} was not verified: {parity.reason}",
@@ -173,15 +179,24 @@ def reference_model(
         return load_model(name, checkpoint=checkpoint, ema=ema, input_size=size)
     weights = manifest.model.weights
     stored = None if weights.source == name else weights.source
-    loaded = load_model(
-        name,
-        num_classes=manifest.model.num_classes or None,
-        checkpoint=stored if checkpoint is None else checkpoint,
-        ema=weights.ema if ema is None else ema,
-        random_weights=weights.random and checkpoint is None,
-        input_size=size,
-        options=manifest.model.options,
-    )
+    try:
+        loaded = load_model(
+            name,
+            num_classes=manifest.model.num_classes or None,
+            checkpoint=stored if checkpoint is None else checkpoint,
+            ema=weights.ema if ema is None else ema,
+            random_weights=weights.random and checkpoint is None,
+            input_size=size,
+            options=manifest.model.options,
+        )
+    except BadInputError as error:
+        if checkpoint is not None or error.error_code != "no_such_checkpoint":
+            raise
+        raise BadInputError(
+            error.message,
+            hint="The manifest keeps the path as it was typed; give it with --checkpoint.",
+            code=error.error_code,
+        ) from error
     if checkpoint is None and loaded.weights.sha256 != weights.sha256:
         raise BadInputError(
             f"{weights.source} is not the checkpoint that the artifact was made from: its digest differs.",

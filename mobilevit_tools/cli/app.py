@@ -28,6 +28,7 @@ from mobilevit_tools.cli.eval import evaluate
 from mobilevit_tools.cli.output import usage_error
 from mobilevit_tools.errors import ExitCode
 
+NAME = "mvt"
 HELP = (
     "Take a trained vision transformer to a verified, fast, on-device artifact, and say how fast and how right it is."
 )
@@ -36,7 +37,7 @@ EPILOG = (
     "dependency, 6 a device failed, 130 interrupted."
 )
 
-app = typer.Typer(name="mvt", help=HELP, epilog=EPILOG, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(name=NAME, help=HELP, epilog=EPILOG, rich_markup_mode=None, pretty_exceptions_enable=False)
 for verb in (
     models.models,
     info.info,
@@ -80,10 +81,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Parse and run; return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        code = get_command(app).main(args=given, prog_name="mvt", standalone_mode=False)
+        code = get_command(app).main(args=given, prog_name=NAME, standalone_mode=False)
     except _ParserError as error:
-        known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-        verb = given[0] if given and given[0] in known else ""
+        context = getattr(error, "ctx", None)  # of the innermost command that was reached
+        verb = "" if context is None else context.command_path.removeprefix(NAME).strip()
         usage_error(str(getattr(error, "message", error)), command=verb, as_json="--json" in given)
         return ExitCode.USAGE
     except typer.Abort:

@@ -46,7 +46,7 @@ def parse_share(text: str) -> float:
     """Read ``2%`` or ``0.02`` as a share.
 
     Raises:
-        UsageError: It is neither, or negative.
+        UsageError: It is neither, or negative; or 1 or more without the sign: ``2`` is rarely meant to be 200 %.
     """
     number, percent = (text[:-1], 100) if text.endswith("%") else (text, 1)
     try:
@@ -55,6 +55,8 @@ def parse_share(text: str) -> float:
         share = -1.0
     if not 0 <= share < float("inf"):
         raise UsageError(f"{text!r} is not a share.", hint="Write 2% or 0.02.")
+    if share >= 1 and not text.endswith("%"):
+        raise UsageError(f"{text!r} without % would be {share:.0%}.", hint="Write 2% or 0.02.")
     return share
 
 

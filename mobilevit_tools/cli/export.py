@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +28,7 @@ from mobilevit_tools.cli.arguments import (
     finite,
     photos_in,
 )
-from mobilevit_tools.cli.output import command_output
+from mobilevit_tools.cli.output import Output, command_output
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import DEFAULT_DEPLOYMENT_TARGET, DEFAULT_OPSET, DEPLOYMENT_TARGETS, OPSETS
 from mobilevit_tools.exporters.registry import ALL, TARGETS
@@ -46,7 +47,8 @@ PRECISION_HELP = "; ".join(f"{name}: {', '.join(target.precisions)}" for name, t
 def export(
     model: Model,
     target: Annotated[
-        list[str] | None, typer.Option("--target", "-t", help="onnx, coreml, executorch or all. Repeatable.")
+        list[str] | None,
+        typer.Option("--target", "-t", help="onnx, coreml, executorch or all. Repeatable. Default: all."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", help="The folder that receives the artifacts.")] = Path("out"),
     checkpoint: CheckpointOption = None,
@@ -125,40 +127,61 @@ def export(
         from mobilevit_tools.data.labels import read_labels
         from mobilevit_tools.models.options import parse_options
 
-        out.left_behind = f"artifacts that were finished are kept in {output}, and nothing else was left behind"
-        result = make(
-            model,
-            targets=target or ALL,
-            output=output,
-            checkpoint=checkpoint,
-            ema=ema,
-            random_weights=random_weights,
-            num_classes=num_classes,
-            labels=read_labels(labels) if labels else None,
-            input_size=size,
-            backend=backend,
-            precision=precision,
-            batch=batch,
-            dynamic_batch=dynamic_batch,
-            tensor_io=tensor_io,
-            deployment_target=deployment_target,
-            opset=opset,
-            rewrites=() if no_rewrites else None if rewrites is None else _names(rewrites),
-            fp16_keep=None if fp16_keep is None else _names(fp16_keep),
-            calibration=calibration,
-            calibration_size=calibration_size,
-            calibration_method=calibration_method,
-            max_drop=max_drop,
-            eval_data=eval_data,
-            images=photos,
-            options=parse_options(option or []),
-            overwrite=overwrite,
-            keep_failed=keep_failed,
-            bundle=bundle,
-            command=shlex.join(["mvt", *sys.argv[1:]]),
-            progress=out.progress,
-        )
+        with _telling_what_was_finished(out, output, model):
+            result = make(
+                model,
+                targets=target or ALL,
+                output=output,
+                checkpoint=checkpoint,
+                ema=ema,
+                random_weights=random_weights,
+                num_classes=num_classes,
+                labels=read_labels(labels) if labels else None,
+                input_size=size,
+                backend=backend,
+                precision=precision,
+                batch=batch,
+                dynamic_batch=dynamic_batch,
+                tensor_io=tensor_io,
+                deployment_target=deployment_target,
+                opset=opset,
+                rewrites=() if no_rewrites else None if rewrites is None else _names(rewrites),
+                fp16_keep=None if fp16_keep is None else _names(fp16_keep),
+                calibration=calibration,
+                calibration_size=calibration_size,
+                calibration_method=calibration_method,
+                max_drop=max_drop,
+                eval_data=eval_data,
+                images=photos,
+                options=parse_options(option or []),
+                overwrite=overwrite,
+                keep_failed=keep_failed,
+                bundle=bundle,
+                command=shlex.join(["mvt", *sys.argv[1:]]),
+                progress=out.progress,
+            )
         out.show(result, render)
+
+
+@contextmanager
+def _telling_what_was_finished(out: Output, output: Path, model: str) -> Iterator[None]:
+    """Have an interruption tell of the artifacts that were finished before it, where there are any."""
+    from mobilevit_tools.models.own import folder_name
+
+    folder = output / folder_name(model)
+    before = _finished(folder)
+    try:
+        yield
+    except BaseException:  # a library may have turned the interruption into its own error
+        if _finished(folder) - before:
+            out.left_behind = f"artifacts that were finished are kept in {output}, and nothing else was left behind"
+        raise
+
+
+def _finished(folder: Path) -> set[tuple[Path, int, int]]:
+    """Return the manifests in a folder, each with what tells it from one that it replaced."""
+    found = ((path, path.stat()) for path in folder.glob("[!.]*/manifest.json"))
+    return {(path, stat.st_ino, stat.st_mtime_ns) for path, stat in found}
 
 
 def _names(text: str) -> list[str]:
@@ -203,7 +226,17 @@ def _render(console: Console, result: ExportResult, *, times: bool) -> None:
             if path is not None:
                 console.print(f"wrote {escape(str(path))}", highlight=False, soft_wrap=True)
     if kept:
-        console.print(f"next: mvt profile {escape(str(kept[-1].path))}", style="cyan", highlight=False, soft_wrap=True)
+        console.print(f"next: {escape(_next_command(kept))}", style="cyan", highlight=False, soft_wrap=True)
+
+
+def _next_command(kept: Sequence[ExportedArtifact]) -> str:
+    """Return what to type next: measure the last artifact that can be measured here, or else look at the last."""
+    from mobilevit_tools.devices.registry import HOST_TARGETS
+
+    # One that passed was run here, so its backend is here, too; Core ML may have been run by the reference alone.
+    passed = [each for each in kept if each.parity.status == "passed" and each.target in HOST_TARGETS]
+    verb, chosen = ("profile", passed[-1]) if passed else ("inspect", kept[-1])
+    return shlex.join(["mvt", verb, str(chosen.path)])
 
 
 def _render_details(console: Console, artifact: ExportedArtifact, *, times: bool) -> None:

@@ -66,9 +66,9 @@ class Output:
             return
         if error.result is not None and render is not None:
             render(self.console, error.result)  # type: ignore[arg-type]
-        self.log.print(f"[bold red]error:[/] {escape(error.message)}", highlight=False)
+        self.log.print(f"[bold red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
         if error.hint:
-            self.log.print(f"[cyan]hint:[/] {escape(error.hint)}", highlight=False)
+            self.log.print(f"[cyan]hint:[/] {escape(error.hint)}", highlight=False, soft_wrap=True)
 
     @contextmanager
     def progress(self, step: str) -> Iterator[None]:
@@ -84,7 +84,8 @@ class Output:
         if self.interrupted:
             raise KeyboardInterrupt
         if self.verbosity or (self.log.is_terminal and not self._as_json):
-            self.log.print(f"[dim]{escape(step)}: {time.perf_counter() - started:.1f} s[/]", highlight=False)
+            took = time.perf_counter() - started
+            self.log.print(f"[dim]{escape(step)}: {took:.1f} s[/]", highlight=False, soft_wrap=True)
 
     @contextmanager
     def counter(self, step: str, parts: int) -> Iterator[Callable[[], None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ from mobilevit_tools.errors import GateError, UsageError
 
 if TYPE_CHECKING:
     from mobilevit_tools.devices import OperatorTime
-    from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
+    from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult, Regression
     from mobilevit_tools.profiling.statistics import LatencySummary
 
 MAX_REGRESS = "2%"
@@ -48,8 +49,10 @@ def profile(
         allowed = parse_share(MAX_REGRESS if max_regress is None else max_regress)
         if compare is not None and (per_op or overwrite or trace is not None or against is not None):
             raise UsageError("--compare measures two artifacts and nothing else.", hint="Leave the other options out.")
+        if overwrite and trace is None:
+            raise UsageError("--overwrite replaces nothing without --trace.", hint="Add --trace, or leave it out.")
         from mobilevit_tools.api import profile as measuring
-        from mobilevit_tools.profiling.baseline import read_profile
+        from mobilevit_tools.profiling.baseline import compare_with_baseline, read_profile
 
         if compare is not None:
             compared = measuring.compare(
@@ -69,21 +72,16 @@ def profile(
             progress=output.progress,
         )
         if baseline is not None:
-            _check(result, baseline, allowed)
+            regression = compare_with_baseline(result, baseline, allowed)
+            result = replace(result, regression=regression)
+            if regression.regressed:
+                raise GateError(f"{artifact} regressed: {_in_words(regression)}.", result=result)
         output.show(result, render)
 
 
-def _check(result: ProfileResult, baseline: ProfileResult, allowed: float) -> None:
-    from mobilevit_tools.profiling.baseline import compare_with_baseline
-
-    regression = compare_with_baseline(result, baseline, allowed)
-    if regression.regressed:
-        what = "instructions are" if regression.exact else "median latency is, by the intervals, at least"
-        raise GateError(
-            f"{result.artifact} regressed: its {what} {regression.ratio:.4f} times the baseline's, where "
-            f"{regression.allowed:g} is allowed.",
-            result=result,
-        )
+def _in_words(regression: Regression) -> str:
+    what = "instructions are" if regression.exact else "median latency is, by the intervals, at least"
+    return f"its {what} {regression.ratio:.4f} times the baseline's, where {regression.allowed:g} is allowed"
 
 
 def _render_comparison(console: Console, result: ComparisonResult) -> None:
@@ -136,6 +134,8 @@ def render(console: Console, result: ProfileResult) -> None:
         console.print(_operator_table(result.per_op))
     for flag in result.flags:
         console.print(f"[yellow]flag:[/] {escape(flag.replace('_', ' '))}", highlight=False)
+    if result.regression is not None and not result.regression.regressed:
+        console.print(f"no regression: {_in_words(result.regression)}", highlight=False, soft_wrap=True)
 
 
 def _add_latency(table: Table, latency: LatencySummary) -> None:

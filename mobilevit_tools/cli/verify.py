@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +12,7 @@ from rich.markup import escape
 
 from mobilevit_tools.cli.arguments import Artifact, AsJson, CheckpointOption, Ema, Images, Verbosity, photos_in
 from mobilevit_tools.cli.output import command_output
+from mobilevit_tools.errors import UsageError
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.verify import VerifyResult
@@ -32,17 +35,33 @@ def verify(
     with command_output("verify", as_json=as_json, verbosity=verbose, on_failure=_render) as output:
         from mobilevit_tools.api.verify import verify as check
 
-        result = check(
-            artifact,
-            model=model,
-            checkpoint=checkpoint,
-            ema=ema,
-            precision=precision,
-            images=photos_in(images),
-            device=device,
-            progress=output.progress,
-        )
+        with _hinting_at_weights(model):
+            result = check(
+                artifact,
+                model=model,
+                checkpoint=checkpoint,
+                ema=ema,
+                precision=precision,
+                images=photos_in(images),
+                device=device,
+                progress=output.progress,
+            )
         output.show(result, _render)
+
+
+@contextmanager
+def _hinting_at_weights(model: str | None) -> Iterator[None]:
+    """Put the refusal of a model without weights in this verb's words: it has no option for random ones."""
+    try:
+        yield
+    except UsageError as error:
+        if error.error_code != "no_weights":
+            raise
+        raise UsageError(
+            f"{model or 'The model of the artifact'} has no weights to compare with.",
+            hint="Give --checkpoint PATH, or --model with a name for which `mvt models` lists weights.",
+            code="no_weights",
+        ) from error
 
 
 def _render(console: Console, result: VerifyResult) -> None:

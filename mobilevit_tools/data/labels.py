@@ -24,7 +24,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
         BadInputError: The file is missing, too large, or no such list.
     """
     if not path.is_file():
-        what = "is a folder, not a label file" if path.is_dir() else "does not exist"
+        what = "is not a regular file" if path.exists() else "does not exist"
+        what = "is a folder, not a label file" if path.is_dir() else what
         raise BadInputError(f"{path} {what}.", code="no_such_labels")
     if path.stat().st_size > MAX_BYTES:
         raise BadInputError(f"{path} is larger than {MAX_BYTES} bytes, so it is no label file.", code="bad_labels")

@@ -43,6 +43,8 @@ class WeightsCard:
         source: Who trained them, on what.
         license: The licence that they are under.
         training: How they were trained.
+        params: Trainable parameters of the model with these weights.
+        macs: Multiply-accumulates of one image at ``preprocessing.input_size``.
         preprocessing: The input that they were evaluated with.
         labels: Class names in index order.
         top1: Measured top-1 accuracy in percent.
@@ -55,6 +57,8 @@ class WeightsCard:
     source: str
     license: str
     training: str
+    params: int
+    macs: int
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     top1: float

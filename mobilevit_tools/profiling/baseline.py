@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from mobilevit_tools.documents import parse, read_text, typed
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.profiling.place import Place, place_of
-from mobilevit_tools.profiling.result import ProfileResult
-
-
-@dataclass(frozen=True)
-class Regression:
-    """Today against the baseline.
-
-    Attributes:
-        ratio: Today's instructions or, without a count, median latency bounds over the baseline's: what is certain.
-        allowed: The largest ratio that is allowed.
-        exact: Whether instructions were compared, which noise cannot touch.
-        regressed: Whether the ratio is above what is allowed.
-    """
-
-    ratio: float
-    allowed: float
-    exact: bool
-    regressed: bool
+from mobilevit_tools.profiling.result import ProfileResult, Regression
 
 
 def read_profile(path: Path) -> ProfileResult:

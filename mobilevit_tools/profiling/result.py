@@ -13,6 +13,23 @@ from mobilevit_tools.verification.metrics import Distance
 
 
 @dataclass(frozen=True)
+class Regression:
+    """Today against the baseline.
+
+    Attributes:
+        ratio: Today's instructions or, without a count, median latency bounds over the baseline's: what is certain.
+        allowed: The largest ratio that is allowed.
+        exact: Whether instructions were compared, which noise cannot touch.
+        regressed: Whether the ratio is above what is allowed.
+    """
+
+    ratio: float
+    allowed: float
+    exact: bool
+    regressed: bool
+
+
+@dataclass(frozen=True)
 class ProfileResult:
     """One artifact, measured in one place.
 
@@ -43,6 +60,7 @@ class ProfileResult:
         published_ms: Latencies that others published for this model, by their device: never measured here.
         placement: How many operators each compute unit got, where the device tells.
         sha256: Digest of the artifact, as its manifest has it; None in a measurement of an older version.
+        regression: How it stands against a baseline; None where it was compared with none.
     """
 
     device: str
@@ -69,6 +87,7 @@ class ProfileResult:
     placement: tuple[tuple[str, int], ...] | None = None
     published_ms: Mapping[str, float] = field(default_factory=dict)
     sha256: str | None = None
+    regression: Regression | None = None
 
 
 @dataclass(frozen=True)

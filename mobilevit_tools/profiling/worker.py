@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from mobilevit_tools.errors import BadInputError, ExitCode, MvtError
+from mobilevit_tools.errors import BadInputError, DeviceError, MvtError
 from mobilevit_tools.profiling import resident
 from mobilevit_tools.profiling.protocol import LatencySpec, sample, warm_up
 from mobilevit_tools.runtimes._base import only_input, seeded_noise
@@ -136,10 +136,14 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         try:
             send({"result": operations[request["operation"]](**request["arguments"])})
         except MvtError as error:
-            send({"error": [error.exit_code, error.message, error.hint, error.error_code]})
+            send(_told(error))
         except Exception as error:  # a runtime may raise anything, and the parent is to hear of it
-            sentence = f"The artifact failed while it was measured: {type(error).__name__}: {error}"
-            send({"error": [ExitCode.DEVICE_FAILED, " ".join(sentence.split()), None, "run_failed"]})
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            send(_told(DeviceError(f"The artifact failed while it was measured: {said}", code="run_failed")))
+
+
+def _told(error: MvtError) -> dict[str, object]:
+    return {"error": [error.exit_code, error.message, error.hint, error.error_code]}
 
 
 def _versions(package: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from mobilevit_tools.errors import BadInputError, ExitCode, MvtError, UsageError
+from mobilevit_tools.errors import BadInputError, MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -80,7 +80,7 @@ class Session(ABC):
     def prepare(self, array: NDArray[Any]) -> Callable[[], object]:
         """Bind one input (the only one, N, C, H, W) and return a call that runs the artifact once on it.
 
-        The call does nothing but the inference, so that it can be timed.
+        The call does nothing but the inference, so that it can be timed; it fails as :meth:`run` does.
         """
 
     @abstractmethod
@@ -128,7 +128,7 @@ class Session(ABC):
         self.close()
 
 
-class UnsupportedOperatorError(MvtError):
+class UnsupportedOperatorError(MissingDependencyError):
     """A runtime lacks operators that an artifact uses, so nothing can be said of its numbers.
 
     Attributes:
@@ -136,7 +136,6 @@ class UnsupportedOperatorError(MvtError):
     """
 
     code = "unsupported_operators"
-    exit_code = ExitCode.BAD_INPUT
 
     def __init__(self, operators: tuple[str, ...]) -> None:
         super().__init__(f"The runtime lacks these operators: {', '.join(operators)}.")

@@ -12,7 +12,7 @@ import torch
 from executorch.extension.pybindings import _C
 
 from mobilevit_tools.data.contract import METADATA_KEY, METHOD_NAME, Contract
-from mobilevit_tools.errors import BadInputError, first_line
+from mobilevit_tools.errors import BadInputError, MvtError, first_line
 from mobilevit_tools.runtimes._base import (
     DELEGATE,
     Session,
@@ -82,7 +82,14 @@ class ExecutorchSession(Session):
         """Bind one input; see the base class."""
         tensors = self._tensors(array)
         module = self._module
-        return lambda: module.run_method(METHOD, tensors, clone_outputs=False)
+
+        def call() -> object:
+            try:
+                return module.run_method(METHOD, tensors, clone_outputs=False)
+            except RuntimeError as error:
+                raise self._failure(error) from error
+
+        return call
 
     def run(self, array: NDArray[Any]) -> list[NDArray[Any]]:
         """Run on one input; see the base class."""
@@ -90,11 +97,14 @@ class ExecutorchSession(Session):
         try:
             return [output.numpy() for output in self._module.run_method(METHOD, tensors)]
         except RuntimeError as error:
-            registered = set(_C._get_registered_backend_names())
-            delegates = {name for name in self.operators() if name.startswith(DELEGATE)}
-            if missing := delegates - {DELEGATE + name for name in registered}:
-                raise UnsupportedOperatorError(tuple(sorted(missing))) from error
-            raise BadInputError(f"{self._path} fails when it is run: {first_line(error)}") from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: RuntimeError) -> MvtError:
+        registered = set(_C._get_registered_backend_names())
+        delegates = {name for name in self.operators() if name.startswith(DELEGATE)}
+        if missing := delegates - {DELEGATE + name for name in registered}:
+            return UnsupportedOperatorError(tuple(sorted(missing)))
+        return BadInputError(f"{self._path} fails when it is run: {first_line(error)}")
 
     def operators(self) -> dict[str, int]:
         """Count the instructions by operator, calls into a backend as ``delegate:<backend>``; see the base class."""

@@ -60,7 +60,7 @@ def runtime_of(path: Path) -> Runtime:
         )
     if not path.exists():
         raise BadInputError(f"There is no artifact at {path}.", code="no_such_artifact")
-    if path.is_dir() != runtime.is_folder:
+    if not (path.is_dir() if runtime.is_folder else path.is_file()):  # a pipe would be waited for
         expected = "a folder" if runtime.is_folder else "a file"
         raise BadInputError(f"{path} is not {expected}, as {path.suffix} artifacts are.", code="not_an_artifact")
     return runtime

@@ -56,14 +56,15 @@ def test_what_is_no_photo_is_refused(exported: Path, tmp_path: Path) -> None:
         mobilevit_tools.predict(exported / ARTIFACTS[0], [tmp_path / "x.jpg"])
 
 
-def constant(path: Path, logits: np.ndarray, labels: tuple[str, ...] | None) -> Path:
+def constant(path: Path, logits: np.ndarray, labels: tuple[str, ...] | None, output: str = "logits") -> Path:
     """Write an artifact that gives ``logits`` whatever it is shown."""
     image = helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3, 8, 8])
-    output = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, logits.shape)
+    made = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, logits.shape)
     node = helper.make_node("Constant", [], ["logits"], value=numpy_helper.from_array(logits.astype(np.float32)))
-    graph = helper.make_graph([node], "constant", [image], [output])
+    graph = helper.make_graph([node], "constant", [image], [made])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    helper.set_model_props(model, {METADATA_KEY: Contract("m", Preprocessing((8, 8)), labels=labels).to_json()})
+    contract = Contract("m", Preprocessing((8, 8)), labels=labels, output=output)
+    helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
     onnx.save(model, path)
     return path
 
@@ -87,3 +88,10 @@ def test_logits_that_are_not_finite_are_no_prediction(tmp_path: Path, value: flo
     artifact = constant(tmp_path / "model.onnx", np.array([[0, value, 0]]), None)
     with pytest.raises(GateError, match="NaN or infinity for"):
         mobilevit_tools.predict(artifact, verification_photos()[:1])
+
+
+def test_feature_maps_are_no_classes(tmp_path: Path) -> None:
+    artifact = constant(tmp_path / "model.onnx", np.zeros((1, 3, 2, 2)), None, output="features")
+    with pytest.raises(BadInputError, match="gives feature maps, not classes") as caught:
+        mobilevit_tools.predict(artifact, verification_photos()[:1])
+    assert caught.value.error_code == "no_logits"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 from mobilevit_tools.runtimes.registry import open_session
 from tests.cli.conftest import Ran
 from tests.conftest import SMALL
+from tests.matrix import nets
 
 Mvt = Callable[..., Ran]
 
@@ -171,6 +173,65 @@ def test_ctrl_c_keeps_what_was_finished_and_says_so(mvt: Mvt, tmp_path: Path, mo
     assert ran.code == 130, ran.out
     assert tree(output / SMALL) == ["onnx-fp32", "onnx-fp32/manifest.json", "onnx-fp32/model.onnx"]
     assert f"finished are kept in {output}" in ran.envelope["error"]["message"]
+
+
+@pytest.mark.parametrize("there_already", [False, True])
+def test_ctrl_c_tells_of_nothing_finished_where_nothing_was(
+    mvt: Mvt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there_already: bool
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    output = tmp_path / "out"
+    call = ["export", SMALL, "--random-weights", "-t", "onnx", "--output", output, "--overwrite", "--json"]
+    if there_already:
+        assert mvt(*call).code == 0
+    monkeypatch.setattr("mobilevit_tools.exporters.onnx.lower", stop)
+    ran = mvt(*call)
+    assert ran.code == 130, ran.out
+    assert ran.envelope["error"]["message"] == "Interrupted; nothing was left behind."
+    assert output.exists() == there_already
+
+
+def next_command(ran: Ran) -> list[str]:
+    """Return the words of the command that the run ends with."""
+    (line,) = [line for line in ran.out.splitlines() if line.startswith("next: ")]
+    return shlex.split(line.removeprefix("next: "))
+
+
+@pytest.mark.parametrize(
+    ("options", "verb", "variant"),
+    [
+        (["-t", "coreml"], "inspect", "coreml-fp32/model.mlpackage"),
+        (["-t", "onnx", "-t", "coreml"], "profile", "onnx-fp32/model.onnx"),
+        (["-t", "executorch", "--backend", "vulkan"], "inspect", "executorch-vulkan-fp32/model.pte"),
+    ],
+)
+def test_what_is_said_to_be_next_works_here(
+    mvt: Mvt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], verb: str, variant: str
+) -> None:
+    monkeypatch.setattr("mobilevit_tools.devices.registry.HOST_TARGETS", ("onnx", "executorch"))  # as on Linux
+    output = tmp_path / "it's mine"
+    ran = mvt("export", SMALL, "--random-weights", "--output", output, *options)
+    assert ran.code == 0, ran.err
+    command = next_command(ran)
+    assert command == ["mvt", verb, str(output / SMALL / variant)]
+    if verb == "inspect":
+        assert mvt(*command[1:]).code == 0
+
+
+def test_a_failed_artifact_is_next_to_be_looked_at(mvt: Mvt, tmp_path: Path) -> None:
+    net = shutil.copy(nets.__file__, tmp_path / "net.py")
+    call = ["export", f"{net}:two_faced", "--random-weights", "-t", "onnx", "--output", tmp_path / "out"]
+    ran = mvt(*call, "--keep-failed")
+    assert ran.code == 4, ran.err
+    command = next_command(ran)
+    assert command == ["mvt", "inspect", str(tmp_path / "out/net_two_faced/onnx-fp32/model.onnx")]
+    assert mvt(*command[1:]).code == 0
+
+
+def test_the_help_says_what_is_exported_to_by_default(mvt: Mvt) -> None:
+    assert "onnx, coreml, executorch or all. Repeatable. Default: all." in " ".join(mvt("export", "--help").out.split())
 
 
 def test_what_was_finished_before_an_error_is_told(mvt: Mvt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,21 @@ def test_what_a_library_raised_is_traced_when_libraries_are_asked_for(
     assert ("NotImplementedError: no such operator" in told) == traced
 
 
+def test_paths_and_commands_are_not_broken_where_no_terminal_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    path = "/builds/team/" + "a folder/" * 20 + "care.pth"
+    with pytest.raises(typer.Exit), command_output("export", verbosity=1) as output:
+        with output.progress(f"Loading {path}"):
+            pass
+        raise BadInputError(f"There is no checkpoint at {path}.", hint=f"Run: mvt info {path}")
+    step, error, hint = capsys.readouterr().err.splitlines()
+    assert step.startswith(f"Loading {path}: ")
+    assert error == f"error: There is no checkpoint at {path}."
+    assert hint == f"hint: Run: mvt info {path}"
+
+
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP])
 def test_a_path_that_nothing_can_reach_is_bad_input(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as caught, command_output("export", as_json=True):

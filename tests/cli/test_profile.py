@@ -12,6 +12,8 @@ import pytest
 
 from mobilevit_tools.devices import RunRequest, RunResult
 from mobilevit_tools.devices.count import CountDevice
+from mobilevit_tools.jsonable import envelope, jsonable
+from mobilevit_tools.profiling.result import ProfileResult
 from tests.cli.conftest import Ran
 
 Mvt = Callable[..., Ran]
@@ -124,6 +126,7 @@ def test_what_cannot_be_used_is_said_before_anything_is_measured(
     [
         (["--device", "countt"], "unknown_device"),
         (["--max-regress", "lots", "--against", "mine.json"], "usage"),
+        (["--max-regress", "2", "--against", "mine.json"], "usage"),
         (["--rigor", "bogus"], "usage"),
         (["--device", "count", "--per-op"], "usage"),
         (["--device", "count", "--threads", "2"], "usage"),
@@ -143,6 +146,74 @@ def test_a_bound_on_a_regression_against_nothing_is_refused(mvt: Mvt, exported: 
     assert (ran.code, ran.envelope["error"]["code"]) == (2, "usage")
     assert "--max-regress" in ran.envelope["error"]["message"]
     assert "--against" in ran.envelope["error"]["message"]
+
+
+@pytest.mark.usefixtures("no_measurement")
+def test_overwriting_a_trace_that_is_not_written_is_refused(mvt: Mvt, exported: Path) -> None:
+    ran = mvt("profile", exported / "onnx-fp32/model.onnx", "--overwrite", "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (2, "usage")
+    assert "--overwrite" in ran.envelope["error"]["message"]
+    assert "--trace" in ran.envelope["error"]["message"]
+
+
+def counted(instructions: int) -> ProfileResult:
+    """Return what the counting device says."""
+    return ProfileResult(
+        device="count",
+        artifact=Path("model.onnx"),
+        target="onnx",
+        threads=1,
+        rigor="default",
+        latency_ms=None,
+        load_ms=None,
+        first_ms=None,
+        warmup_calls=None,
+        samples_ms=(),
+        instructions=instructions,
+        peak_memory_bytes=None,
+        baseline_memory_bytes=None,
+        cores_used=None,
+        params=None,
+        macs=None,
+        size_bytes=1000,
+        flags=(),
+    )
+
+
+@pytest.fixture
+def against(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[object, ...]:
+    """Options that compare 101 instructions with a stored 100."""
+    baseline = tmp_path / "baseline.json"
+    baseline.write_text(json.dumps(envelope("profile", counted(100))))
+    monkeypatch.setattr("mobilevit_tools.api.profile.profile", lambda *_, **__: counted(101))
+    return ("profile", "model.onnx", "--device", "count", "--against", baseline)
+
+
+def test_a_comparison_that_passes_is_told(mvt: Mvt, against: tuple[object, ...], tmp_path: Path) -> None:
+    people = mvt(*against)
+    assert people.code == 0
+    (line,) = [line for line in people.out.splitlines() if "regression" in line]
+    assert "1.0100 times" in line
+    assert "1.02 is allowed" in line
+
+    ran = mvt(*against, "--json")
+    assert ran.code == 0
+    result = ran.envelope["result"]
+    assert result.pop("regression") == {"ratio": 1.01, "allowed": 1.02, "exact": True, "regressed": False}
+    assert result | {"regression": None} == jsonable(counted(101))
+    (tmp_path / "baseline.json").write_text(ran.out)
+    assert mvt(*against, "--max-regress", "0").code == 0
+
+
+def test_a_comparison_that_fails_is_told(mvt: Mvt, against: tuple[object, ...]) -> None:
+    ran = mvt(*against, "--max-regress", "0.5%", "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (4, "gate_failed")
+    assert "1.0100 times the baseline's, where 1.005 is allowed" in ran.envelope["error"]["message"]
+    assert ran.envelope["result"]["regression"]["regressed"] is True
+    assert ran.envelope["result"]["instructions"] == 101
+    people = mvt(*against, "--max-regress", "0.5%")
+    assert "instructions" in people.out
+    assert "no regression" not in people.out
 
 
 def test_an_emulated_device_prints_no_latency(mvt: Mvt, exported: Path) -> None:

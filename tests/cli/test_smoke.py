@@ -101,6 +101,8 @@ def test_a_matrix_with_a_crash_then_a_baseline(
         (["--random-weights"], 2, "usage"),
         (["care_s0", "--baseline", "nowhere.json"], 3, "bad_baseline"),
         (["--baseline", "nowhere.json", "--max-size-growth", "lots"], 2, "usage"),
+        (["--baseline", "nowhere.json", "--max-size-growth", "5"], 2, "usage"),
+        (["--baseline", "nowhere.json", "--max-instruction-growth", "2"], 2, "usage"),
         (["--baseline", "nowhere.json", "--max-snr-loss", "nan"], 2, "usage"),
         (["--baseline", "nowhere.json", "--max-snr-loss", "inf"], 2, "usage"),
         (["--", "--overwrite"], 2, "bad_cell"),
@@ -121,6 +123,26 @@ def test_a_margin_on_a_baseline_that_is_not_given_is_refused(mvt: Mvt, option: s
     assert (ran.code, ran.envelope["error"]["code"]) == (2, "usage")
     assert option in ran.envelope["error"]["message"]
     assert "--baseline" in ran.envelope["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--baseline", "s.json", "-o", "./s.json"], ("--output", "--baseline")),
+        (["--baseline", "s.json", "-o", "link.json"], ("--output", "--baseline")),
+        (["--baseline", "s.json", "--junit", "sub/../s.json"], ("--junit", "--baseline")),
+        (["-o", "new.json", "--junit", "new.json"], ("--output", "--junit")),
+    ],
+)
+def test_one_file_for_two_purposes_is_refused(mvt: Mvt, options: list[str], named: tuple[str, str]) -> None:
+    Path("sub").mkdir()
+    Path("s.json").write_text("mine")
+    Path("link.json").symlink_to("s.json")
+    ran = mvt("smoke", SMALL, "--random-weights", "-t", "onnx", *options, "--overwrite", "--json")
+    assert (ran.code, ran.envelope["error"]["code"], ran.err) == (2, "usage", "")
+    assert all(option in ran.envelope["error"]["message"] for option in named)
+    assert Path("s.json").read_text() == "mine"
+    assert not Path("new.json").exists()
 
 
 def test_a_summary_that_cannot_be_written_is_said_before_anything_runs(

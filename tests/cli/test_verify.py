@@ -105,10 +105,28 @@ def test_a_moved_checkpoint_is_loaded_as_the_manifest_says(mvt: Mvt, tmp_path: P
     assert mvt("verify", artifact).code == 0
     assert mvt("verify", artifact, "--ema").code == 4
     (tmp_path / "old.pth").rename(tmp_path / "new.pth")
+    absent = mvt("verify", artifact, "--json").envelope["error"]
+    assert absent["message"] == f"There is no checkpoint at {tmp_path / 'old.pth'}."
+    assert "give it with --checkpoint" in absent["hint"]
+    mistyped = mvt("verify", artifact, "--checkpoint", "newer.pth", "--json").envelope["error"]
+    assert (mistyped["message"], mistyped["hint"]) == ("There is no checkpoint at newer.pth.", None)
     moved = ("verify", artifact, "--checkpoint", tmp_path / "new.pth", "--json")
     ran = mvt(*moved)
     assert ran.code == 0, ran.out
     assert mvt(*moved, "--ema").code == 4
+
+
+def test_without_a_manifest_people_are_told_which_gate_was_assumed(mvt: Mvt, exported: Path, tmp_path: Path) -> None:
+    weights = mobilevit_tools.create_model(SMALL, random_weights=True).state_dict()
+    torch.save({key: value * 1.01 for key, value in weights.items()}, tmp_path / "near.pth")
+    shutil.copy(exported / "onnx-fp32/model.onnx", tmp_path / "lone.onnx")
+    lone = (tmp_path / "lone.onnx", "--model", SMALL, "--checkpoint", tmp_path / "near.pth", "--json")
+    ran = mvt("verify", *lone)
+    assert ran.code == 4
+    assert "judged as fp32; give --precision" in ran.envelope["error"]["hint"]
+    assert mvt("verify", *lone, "--precision", "fp32").envelope["error"]["hint"] is None
+    known = mvt("verify", exported / "onnx-fp32/model.onnx", *lone[1:])
+    assert (known.code, known.envelope["error"]["hint"]) == (4, None)
 
 
 def test_a_moved_artifact_needs_to_be_told_its_model(mvt: Mvt, tmp_path: Path) -> None:
@@ -123,6 +141,20 @@ def test_a_moved_artifact_needs_to_be_told_its_model(mvt: Mvt, tmp_path: Path) -
     ran = mvt("verify", tmp_path / "stranger.onnx", "--json")
     assert ran.code == 2
     assert "--model" in ran.envelope["error"]["hint"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"), [(["--model", "couplformer_kct4"], "couplformer_kct4"), ([], "artifact")]
+)
+def test_a_model_without_weights_is_hinted_at_what_this_verb_has(
+    mvt: Mvt, exported: Path, tmp_path: Path, options: list[str], named: str
+) -> None:
+    shutil.copy(exported / "onnx-fp32/model.onnx", tmp_path)  # without its manifest
+    ran = mvt("verify", tmp_path / "model.onnx", *options, "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (2, "no_weights")
+    assert named in ran.envelope["error"]["message"]
+    assert "--checkpoint" in ran.envelope["error"]["hint"]
+    assert "random" not in str(ran.envelope["error"])
 
 
 @pytest.mark.parametrize(("name", "content"), [("x.onnx", b"no model"), ("x.pte", b"no program"), ("x.onnx", b"")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -82,11 +83,14 @@ def test_what_is_no_list_of_names(tmp_path: Path, content: str | bytes, suffix: 
     assert caught.value.error_code == "bad_labels"
 
 
-def test_missing_and_huge_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_special_and_huge_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInputError, match="does not exist"):
         read_labels(tmp_path / "absent.txt")
     with pytest.raises(BadInputError, match="is a folder"):
         read_labels(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadInputError, match="is not a regular file"):
+        read_labels(tmp_path / "pipe")
     monkeypatch.setattr(module_under_test, "MAX_BYTES", 3)
     assert read(tmp_path, "abc") == ("abc",)
     with pytest.raises(BadInputError, match="larger than 3 bytes"):

@@ -50,12 +50,13 @@ def check_console(line: str) -> None:
         parse(words[1:])
     elif words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), line
+    elif words[:2] == ["pip", "install"]:
+        assert words[2:4] == ["-c", "constraints.txt"], line
     elif words[:3] == ["python", "-m", "mobilevit_tools.devices.prepare"]:
         assert set(words[3:]) <= set(PARTS), line
     else:
         assert words[:2] in (
             [".", ".venv/bin/activate"],
-            ["pip", "install"],
             ["adb", "devices"],
             ["ray", "start"],
             ["ray", "stop"],
@@ -94,8 +95,17 @@ def test_the_prose_names_what_there_is(page: Path) -> None:
             assert set(OPTION.findall(span)) <= known, span
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_pages_name_the_python_versions_of_the_package(page: Path) -> None:
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    first, after = map(int, re.fullmatch(r">=3\.(\d+),<3\.(\d+)", required).groups())
+    said = re.findall(r"Python 3\.\d+ (?:or|to|and) [\w.]*\w", prose(page))
+    assert set(said) <= {f"Python 3.{first} to 3.{after - 1}"}
+
+
 @pytest.mark.parametrize(
-    "bad", ["mvt exprot care_s0", "mvt export --no-such-option", "mvt bench", "rm -rf /", "make no"]
+    "bad",
+    ["mvt exprot care_s0", "mvt export --no-such-option", "mvt bench", "rm -rf /", "make no", "pip install torch"],
 )
 def test_a_console_line_that_is_wrong_is_found(bad: str) -> None:
     with pytest.raises((Exception, SystemExit)):

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from tools.generate_reference import GENERATED, PAGES, REFERENCE, used_rooms
+from tools.generate_reference import GENERATED, PACKAGE, PAGES, REFERENCE, error_codes, used_rooms
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_not_stale(name: str) -> None:
     written = (REFERENCE / name).read_text(encoding="utf-8")
     assert written == GENERATED + PAGES[name](), "run: python tools/generate_reference.py"
+
+
+QUOTED = re.compile(r"\"([a-z]\w*)\"")
+
+
+def literal_codes(file: Path) -> set[str]:
+    """Find codes as a reader of the text would: what is passed as ``code``, or quoted in a line that sets it."""
+    text = file.read_text(encoding="utf-8")
+    lines = re.findall(r"^.*?(?<!\w)code\b[^=\n]*=(?!=)(.*)", text, re.MULTILINE)
+    set_by_variable = {code for line in lines for code in QUOTED.findall(line) if "_" in code}
+    return set_by_variable | set(re.findall(r"(?<!\w)code=\"(\w+)\"", text))
+
+
+def test_every_code_in_the_sources_is_on_the_page() -> None:
+    page = set(re.findall(r"^\| `(\w+)`", error_codes(), re.MULTILINE))
+    found = {code: file.name for file in PACKAGE.rglob("*.py") for code in literal_codes(file)}
+    assert {"no_ema", "no_state_dict", "smoke_failed", "sweep_failed", "device_not_ready", "run_failed"} <= found.keys()
+    assert {code: file for code, file in found.items() if code not in page} == {}
+    assert {"interrupted", "unsupported_operators", "crash", "hang"} <= page
 
 
 def test_arrows_point_one_way() -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobilevit_tools.api.models import ListedModel, models
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models.care import LinearAttentionMixer
 from mobilevit_tools.models.factory import create_model
@@ -16,12 +17,12 @@ from mobilevit_tools.profiling.macs import count_macs
 CARDS = tuple(all_cards())
 
 
-@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
-def test_a_card_states_its_models_macs_and_parameters(card) -> None:
-    model = create_model(card.name, random_weights=True)
-    count = count_macs(model, (1, 3, *card.preprocessing.input_size))
-    assert count.total == card.macs
-    assert sum(parameter.numel() for parameter in model.parameters()) == card.params
+@pytest.mark.parametrize("listed", models().models, ids=lambda listed: listed.name)
+def test_a_card_states_its_models_macs_and_parameters(listed: ListedModel) -> None:
+    model = create_model(listed.name, random_weights=listed.weights is None)
+    count = count_macs(model, (1, 3, *listed.input_size))
+    assert count.total == listed.macs
+    assert sum(parameter.numel() for parameter in model.parameters()) == listed.params
     assert not count.mismatches
     assert not count.uncounted
 

@@ -17,6 +17,7 @@ from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.profiling import worker
 from mobilevit_tools.profiling.process import thread_environment
 from mobilevit_tools.runtimes._base import TensorInfo
+from tests.runtimes.test_sessions import vulkan_program
 
 
 def session(info: TensorInfo, size: tuple[int, int] | None = None) -> SimpleNamespace:
@@ -111,6 +112,14 @@ def test_every_request_is_answered_and_errors_end_nothing(model: Path, tmp_path:
     assert set(loaded["result"]) == {"load_ms", "baseline_memory_bytes", "versions"}
     assert len(sampled["result"]["samples_ms"]) == 3
     assert sampled["result"]["peak_memory_bytes"] >= loaded["result"]["baseline_memory_bytes"]
+
+
+def test_what_cannot_run_here_is_said_as_elsewhere(tmp_path: Path) -> None:
+    path = vulkan_program(tmp_path / "model.pte")
+    load = {"operation": "load", "arguments": {"path": str(path), "threads": 1}}
+    _, refused = answers(load, {"operation": "sample", "arguments": {"runs": 1, "seconds": 0.0}})
+    message = "The runtime lacks these operators: delegate:VulkanBackend."
+    assert refused == {"error": [5, message, None, "unsupported_operators"]}
 
 
 def test_a_long_measurement_shows_that_it_is_alive(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

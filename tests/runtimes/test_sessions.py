@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 from onnx import helper, numpy_helper
 
 from mobilevit_tools.data.contract import METHOD_NAME
-from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.errors import BadInputError, ExitCode
 from mobilevit_tools.profiling.worker import example_array
-from mobilevit_tools.runtimes.registry import RUNTIMES, open_session
+from mobilevit_tools.runtimes._base import UnsupportedOperatorError
+from mobilevit_tools.runtimes.registry import RUNTIMES, open_session, runtime_of
 from tests.conftest import SMALL
 
 ARTIFACTS = ("onnx-fp32/model.onnx", "executorch-xnnpack-fp32/model.pte", "coreml-fp32/model.mlpackage")
@@ -52,6 +54,14 @@ def test_a_prepared_call_repeats_the_run(exported: Path, name: str) -> None:
 def test_a_missing_artifact_is_one_clear_error(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(BadInputError, match="no artifact at"):
         open_session(tmp_path / f"model{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pte", ".mlmodel"])
+def test_what_is_no_regular_file_is_refused_unread(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(tmp_path / f"model{suffix}")
+    with pytest.raises(BadInputError, match="is not a file") as caught:
+        runtime_of(tmp_path / f"model{suffix}")
+    assert caught.value.error_code == "not_an_artifact"
 
 
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
@@ -114,6 +124,26 @@ def test_a_program_that_takes_more_than_tensors_is_one_clear_error(tmp_path: Pat
     path = program(tmp_path / "model.pte", Scaled(), (torch.ones(1, 3), 2))
     with pytest.raises(BadInputError, match="no tensor"):
         open_session(path)
+
+
+def vulkan_program(path: Path) -> Path:
+    """Write a program for a backend that the runtime here does not have."""
+    from executorch.backends.vulkan.partitioner.vulkan_partitioner import VulkanPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    exported = torch.export.export(torch.nn.ReLU(), (torch.ones(1, 3, 8, 8),))
+    lowered = to_edge_transform_and_lower(exported, partitioner=[VulkanPartitioner()])
+    path.write_bytes(lowered.to_executorch().buffer)
+    return path
+
+
+def test_a_backend_that_is_not_here_is_missing_and_no_bad_input(tmp_path: Path) -> None:
+    array = np.zeros((1, 3, 8, 8), np.float32)
+    with open_session(vulkan_program(tmp_path / "model.pte")) as session:
+        for call in (lambda: session.run(array), session.prepare(array)):
+            with pytest.raises(UnsupportedOperatorError, match="delegate:VulkanBackend") as caught:
+                call()
+            assert caught.value.exit_code == ExitCode.MISSING_DEPENDENCY
 
 
 @pytest.mark.parametrize("contract", [5, torch.ones(2)])

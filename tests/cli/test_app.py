@@ -1,0 +1,30 @@
+"""A usage error names the verb that was reached, and the help that tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.cli.conftest import Ran
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command", "help_of"),
+    [
+        (["export", "--badopt"], "export", "mvt export --help"),
+        (["profile", "a.onnx", "--threads", "0"], "profile", "mvt profile --help"),
+        (["eval"], "eval", "mvt eval --help"),
+        (["bench", "rewrites", "--badopt"], "bench rewrites", "mvt bench rewrites --help"),
+        (["bench", "precisions", "care_s0"], "bench precisions", "mvt bench precisions --help"),
+        (["bench", "nothing"], "bench", "mvt bench --help"),
+        (["nothing"], "", "mvt --help"),
+        (["--badopt", "export"], "", "mvt --help"),
+    ],
+)
+def test_a_usage_error_names_its_verb(
+    mvt: Callable[..., Ran], arguments: list[str], command: str, help_of: str
+) -> None:
+    ran = mvt(*arguments, "--json")
+    assert (ran.code, ran.envelope["command"]) == (2, command)
+    assert f"`{help_of}`" in ran.envelope["error"]["hint"]

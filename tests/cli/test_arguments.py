@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from mobilevit_tools.cli.arguments import parse_share
+from mobilevit_tools.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("2%", 0.02), ("0.02", 0.02), ("0", 0.0), ("0.999", 0.999), ("1%", 0.01), ("150%", 1.5)]
+)
+def test_a_share_is_a_percentage_or_a_fraction(text: str, share: float) -> None:
+    assert parse_share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["1", "2", "5.0", "1e3"])
+def test_a_number_that_would_be_a_hundred_percent_and_more_needs_its_sign(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_share(text)
+    assert caught.value.hint == "Write 2% or 0.02."
+
+
+@pytest.mark.parametrize("text", ["", "%", "lots", "-2%", "-0.02", "nan", "inf", "inf%"])
+def test_what_is_no_share_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_share(text)
