@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mobilevit_tools.api.predict import classifier_contract
 from mobilevit_tools.api.verify import reference_model
 from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.exporters.manifest import describe_artifact, find_manifest
@@ -127,13 +128,7 @@ def evaluate(
 
     path, source = Path(artifact), Path(data)
     with open_session(path, threads=threads) as session:
-        contract = session.contract
-        if contract is None or contract.output == "features":
-            raise BadInputError(
-                f"{path} does not say how to prepare an image and what its outputs mean.",
-                hint="An evaluation needs a classifier that `mvt export` made.",
-                code="no_contract",
-            )
+        contract = classifier_contract(session, path)
         only_input(session)  # before the photos are read, and the first output, which there may not be
         declared = session.outputs[0].shape
         num_classes = len(contract.labels) if contract.labels else declared[-1] if declared else None

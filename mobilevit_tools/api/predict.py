@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.errors import BadInputError, GateError
-from mobilevit_tools.runtimes._base import only_input
+from mobilevit_tools.runtimes._base import Session, only_input
 from mobilevit_tools.runtimes.registry import open_session
-
-_NEEDS = "Predictions need a classifier that `mvt export` made."
 
 
 @dataclass(frozen=True)
@@ -60,15 +59,7 @@ def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5,
     path = Path(artifact)
     predictions = []
     with open_session(path, threads=threads) as session:
-        contract = session.contract
-        if contract is not None and contract.output == "features":
-            raise BadInputError(f"{path} gives feature maps, not classes.", hint=_NEEDS, code="no_logits")
-        if contract is None:
-            raise BadInputError(
-                f"{path} does not say how to prepare an image and what its outputs mean.",
-                hint=_NEEDS,
-                code="no_contract",
-            )
+        contract = classifier_contract(session, path)
         info = only_input(session)
         batch = info.shape[0] or 1
         for image in map(Path, images):
@@ -95,3 +86,20 @@ def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5,
                 )
             )
     return PredictResult(path, tuple(predictions))
+
+
+def classifier_contract(session: Session, path: Path) -> Contract:
+    """Return what an artifact says of its images and classes.
+
+    Raises:
+        BadInputError: It says nothing, or gives feature maps.
+    """
+    hint = "This needs a classifier that `mvt export` made."
+    contract = session.contract
+    if contract is None:
+        raise BadInputError(
+            f"{path} does not say how to prepare an image and what its outputs mean.", hint=hint, code="no_contract"
+        )
+    if contract.output == "features":
+        raise BadInputError(f"{path} gives feature maps, not classes.", hint=hint, code="no_logits")
+    return contract

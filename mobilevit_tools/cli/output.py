@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TypeVar
 
@@ -192,6 +191,6 @@ class _InterruptedError(MvtError):
 
 def usage_error(message: str, *, as_json: bool, command: str) -> None:
     """Print what the command-line parser complains about."""
-    output = Output(command, as_json=as_json, verbosity=0, streams=Streams(sys.stdout, sys.stderr))
     hint = f"`mvt {command} --help` tells how to use it." if command else "`mvt --help` lists the verbs."
-    output.fail(UsageError(message, hint=hint), None)
+    with suppress(typer.Exit), private_streams(pass_through=True) as streams:
+        Output(command, as_json=as_json, verbosity=0, streams=streams).fail(UsageError(message, hint=hint), None)
