@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from executorch.backends.transforms.utils import create_constant_placeholder
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 from torch import nn
+from torch.fx import Node
 from torch.fx.traceback import NodeSource
 
 from mobilevit_tools.data.contract import METHOD_NAME, Contract
@@ -21,7 +24,25 @@ from mobilevit_tools.exporters.io_names import example_input
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch.export import ExportedProgram
+
     from mobilevit_tools.quantization._base import Quantization
+
+_aten = torch.ops.aten
+_PACKING = {
+    _aten.linear,
+    _aten.matmul,
+    _aten.mm,
+    _aten.addmm,
+    _aten.bmm,
+    _aten.conv1d,
+    _aten.conv2d,
+    _aten.conv_transpose1d,
+    _aten.conv_transpose2d,
+    _aten.convolution,
+    _aten.prelu,
+}
+"""Operators of which XNNPACK stores constant weights and biases in a layout of its own."""
 
 
 def lower(
@@ -45,6 +66,8 @@ def lower(
 
         prepared = quantize(prepared, example, quantization)
     exported = torch.export.export(prepared, (example,), strict=False)
+    if spec.backend == "xnnpack":
+        _separate_packed(exported)
     with _shared_provenance():
         edge = to_edge_transform_and_lower(
             exported,
@@ -55,6 +78,43 @@ def lower(
     delegation = measure(edge)
     path.write_bytes(edge.to_executorch().buffer)
     return Lowering(delegation=delegation)
+
+
+def _separate_packed(program: ExportedProgram) -> None:
+    """Give readers of one constant that XNNPACK packs in different ways, or packs or not, a constant each.
+
+    It frees what it has packed: another operator would read freed memory, and the other layout would be lost.
+    Nothing is stored twice, for the bytes are equal.
+    """
+    placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    mutated = program.graph_signature.buffers_to_mutate.values()
+    for constant in list(program.graph_signature.input_specs):
+        if constant.target is None or constant.target in mutated:
+            continue
+        node = placeholders[constant.arg.name]
+        ways: defaultdict[object, list[tuple[Node, int]]] = defaultdict(list)
+        whole = False  # whether somebody reads it as it is
+        for reader in node.users:
+            operator = getattr(reader.target, "overloadpacket", None)
+            packed = [index for index, argument in enumerate(reader.args) if argument is node]
+            if operator not in _PACKING or not packed:
+                whole = True
+                continue
+            for index in packed:
+                ways[operator, index].append((reader, index))
+        for number, readers in enumerate(list(ways.values())[0 if whole else 1 :], 1):
+            with program.graph.inserting_before(node):
+                copy = create_constant_placeholder(
+                    program,
+                    program.graph,
+                    f"{node.name}_packed_{number}",
+                    constant.kind,
+                    {**program.constants, **program.state_dict}[constant.target],
+                    constant.persistent,
+                )
+            for reader, index in readers:
+                reader.update_arg(index, copy)
+    program.graph_module.recompile()
 
 
 def _partitioners(backend: str) -> list[Any]:

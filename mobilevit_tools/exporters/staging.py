@@ -119,8 +119,13 @@ def _move_into_place(folder: Path, final: Path, *, overwrite: bool) -> None:
     folder.chmod(0o755)
     if overwrite and os.path.lexists(final):
         replaced = folder.with_suffix(".replaced")
-        final.rename(replaced)
-        folder.rename(final)
+        try:
+            final.rename(replaced)
+            folder.rename(final)
+        except BaseException:
+            if os.path.lexists(replaced) and not os.path.lexists(final):
+                replaced.rename(final)
+            raise
         if replaced.is_dir() and not replaced.is_symlink():
             shutil.rmtree(replaced)
         else:

@@ -41,10 +41,11 @@ MAX_RUNS = 1000
 
 @dataclass
 class _Extent:
-    """The worst of one value, and the inputs on which it was."""
+    """The worst of one value, and the inputs on which it was, by index and by name; names may repeat."""
 
     largest: float = 0.0
     vanished: float = 0.0
+    largest_at: int | None = None
     largest_on: str = ""
     vanished_on: str = ""
 
@@ -54,6 +55,7 @@ class _Measuring:
     """Collects the extent of every value over a number of inputs."""
 
     extents: dict[Node, _Extent] = field(default_factory=dict)
+    index: int | None = None
     input: str = ""
 
     def see(self, node: Node, value: Tensor) -> None:
@@ -63,7 +65,7 @@ class _Measuring:
         nonzero = int(torch.count_nonzero(magnitude))
         vanished = 1 - int(torch.count_nonzero(magnitude.half())) / nonzero if nonzero else 0.0
         if largest > extent.largest:
-            extent.largest, extent.largest_on = largest, self.input
+            extent.largest, extent.largest_at, extent.largest_on = largest, self.index, self.input
         if vanished > extent.vanished:
             extent.vanished, extent.vanished_on = vanished, self.input
 
@@ -87,18 +89,18 @@ class _Gate:
     ) -> None:
         self._module, self._contract = module, contract
         self._inputs = [item for item in inputs if contract.input == "tensor" or item.pixels is not None]
-        self._expected = {item.name: reference(item.tensor) for item in self._inputs}
-        self._telling: list[VerificationInput] = []
+        self._expected = [reference(item.tensor) for item in self._inputs]
+        self._telling: list[int] = []
         self.runs = 0
         self.best: Sequence[Node] | None = None
 
-    def _judge(self, simulation: Simulation, item: VerificationInput) -> Parity:
+    def _judge(self, simulation: Simulation, index: int) -> Parity:
         self.runs += 1
-        return verify_session(simulation, lambda _: self._expected[item.name], [item], GATES["fp16"])
+        return verify_session(simulation, lambda _: self._expected[index], [self._inputs[index]], GATES["fp16"])
 
-    def _first_miss(self, keep: Sequence[Node], inputs: Sequence[VerificationInput]) -> VerificationInput | None:
+    def _first_miss(self, keep: Sequence[Node], indices: Sequence[int]) -> int | None:
         simulation = Simulation(self._module, self._contract, keep=[node.name for node in keep])
-        return next((item for item in inputs if self._judge(simulation, item).status != "passed"), None)
+        return next((index for index in indices if self._judge(simulation, index).status != "passed"), None)
 
     def seems_met(self, keep: Sequence[Node]) -> bool:
         """Tell whether the gate is met on the telling inputs.
@@ -110,31 +112,30 @@ class _Gate:
             raise _BudgetSpentError
         missed = self._first_miss(keep, self._telling)
         if missed is not None:
-            self.tell([missed.name])
+            self.tell([missed])
         return missed is None
 
     def is_met(self, keep: Sequence[Node]) -> bool:
         """Tell whether the gate is met on every input; one on which it is missed becomes a telling one."""
-        missed = self._first_miss(keep, self._inputs)
+        missed = self._first_miss(keep, range(len(self._inputs)))
         if missed is not None:
-            self.tell([missed.name])
+            self.tell([missed])
         elif self.best is None or len(keep) < len(self.best):
             self.best = keep
         return missed is None
 
-    def tell(self, names: Sequence[str]) -> None:
-        """Put the inputs of these names first among the telling ones."""
-        chosen = [item for item in self._inputs if item.name in names]
-        self._telling = chosen + [item for item in self._telling if item.name not in names]
+    def tell(self, indices: Sequence[int]) -> None:
+        """Put the inputs at these indices first among the telling ones."""
+        self._telling = [*indices, *(index for index in self._telling if index not in indices)]
 
     def measure(self, *, rounds: bool) -> tuple[dict[Node, _Extent], str | None]:
         """Run every input with nothing kept; return the extent of every value, and the first reason to fail."""
         measuring = _Measuring()
         simulation = Simulation(self._module, self._contract, observe=measuring.see, rounds=rounds)
         reasons = []
-        for item in self._inputs:
-            measuring.input = item.name
-            reasons.append(self._judge(simulation, item).reason)
+        for index, item in enumerate(self._inputs):
+            measuring.index, measuring.input = index, item.name
+            reasons.append(self._judge(simulation, index).reason)
         return measuring.extents, next((reason for reason in reasons if reason), None)
 
 
@@ -165,8 +166,12 @@ def run_preflight(
     if plain is None:
         return Preflight((), _findings(module, extents), values=len(extents), runs=gate.runs)
     exact, _ = gate.measure(rounds=False)
-    counts = Counter(extent.largest_on for extent in exact.values() if extent.largest > LARGEST_HALF)
-    gate.tell([name for name, _ in counts.most_common(1)])
+    counts = Counter(
+        extent.largest_at
+        for extent in exact.values()
+        if extent.largest > LARGEST_HALF and extent.largest_at is not None
+    )
+    gate.tell([index for index, _ in counts.most_common(1)])
     try:
         nodes, minimal = _search(_starts(module, exact), gate), True
     except _BudgetSpentError:

@@ -57,6 +57,8 @@ def quantize(model: onnx.ModelProto, module: nn.Module, quantization: Quantizati
         nodes = [node.name for node, weight in weighted_nodes(prepared, module) if weight not in quantization.keep]
         if not nodes:  # an empty list means every node to the quantizers
             return model
+        # The dynamic quantizer transposes a Gemm's weight in place, once for each of its readers.
+        _separate(prepared, set(nodes), alone=("Gemm",) if quantization.precision == "dynamic-int8" else ())
         if quantization.precision == "int8-weight":
             return _quantize_weights(prepared, set(nodes))
         if quantization.calibration is None:
@@ -71,8 +73,11 @@ def quantize(model: onnx.ModelProto, module: nn.Module, quantization: Quantizati
                 op_types_to_quantize=list(DYNAMIC_OPERATORS),
                 per_channel=True,
                 weight_type=QuantType.QInt8,
+                # Of a Gemm that it turned into MatMul it knows no result's type, should another one read it.
+                extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             )
         else:
+            onnx.save(prepared, source)
             quantize_static(
                 source,
                 result,
@@ -90,7 +95,10 @@ def quantize(model: onnx.ModelProto, module: nn.Module, quantization: Quantizati
 
 
 def weighted_nodes(model: onnx.ModelProto, module: nn.Module) -> Iterator[tuple[onnx.NodeProto, str]]:
-    """Yield every node whose second input is a trained weight, with the weight's name in ``module``."""
+    """Yield every node whose second input is a trained weight, with the weight's name in ``module``.
+
+    Products with vectors or with several matrices are left out: no quantizer takes them.
+    """
     parameters = {name: parameter.detach().numpy() for name, parameter in module.named_parameters()}
     # The exporter renames the weights that it transposes.
     transposed = {_digest(array.T): name for name, array in parameters.items() if array.ndim == 2}
@@ -98,11 +106,44 @@ def weighted_nodes(model: onnx.ModelProto, module: nn.Module) -> Iterator[tuple[
     for node in model.graph.node:
         if node.op_type not in WEIGHTED_OPERATORS or node.input[1] not in constants:
             continue
+        if node.op_type == "MatMul" and len(constants[node.input[1]].dims) != 2:
+            continue
         name: str | None = node.input[1]
         if name not in parameters:
             name = transposed.get(_digest(numpy_helper.to_array(constants[node.input[1]])))
         if name is not None:
             yield node, name
+
+
+def _separate(model: onnx.ModelProto, names: set[str], alone: Sequence[str]) -> None:
+    """Give the named nodes a copy of a weight that is read in another way too: quantizers look at one reader only.
+
+    Of the operators in ``alone``, each has a weight to itself.
+    """
+    constants = {constant.name: constant for constant in model.graph.initializer}
+    taken: dict[tuple[str, object], str] = {}
+    owners: dict[str, object] = {output.name: None for output in model.graph.output}
+
+    def way(node: onnx.NodeProto, index: int) -> object:
+        if node.name not in names or index != 1:
+            return None
+        return node.op_type, _channel_axis(node), node.name if node.op_type in alone else ""
+
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            if name in constants and (way(node, index) is None or name not in owners):
+                owners[name] = way(node, index)
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            how = way(node, index)
+            if name not in constants or how == owners[name]:
+                continue
+            if (name, how) not in taken:
+                taken[name, how] = f"{name}_of_{node.name}"
+                copy = model.graph.initializer.add()
+                copy.CopyFrom(constants[name])
+                copy.name = taken[name, how]
+            node.input[index] = taken[name, how]
 
 
 def _digest(array: NDArray[Any]) -> tuple[tuple[int, ...], bytes]:

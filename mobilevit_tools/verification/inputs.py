@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -27,7 +28,7 @@ class VerificationInput:
     """One image to run through both sides.
 
     Attributes:
-        name: Shown in reports.
+        name: Shown in reports; a photo's file name, with as many folders as tell it from the other photos.
         kind: Where it comes from.
         tensor: The normalised input (1, 3, H, W), float32.
         pixels: The same as uint8 (1, 3, H, W); None where no image gives this tensor.
@@ -54,7 +55,8 @@ def build_inputs(preprocessing: Preprocessing, photos: Sequence[Path]) -> list[V
     height, width = preprocessing.input_size
     rng = np.random.default_rng(0)
     pixels: list[tuple[str, Literal["photo", "noise", "stress"], NDArray[np.uint8]]] = [
-        (path.name, "photo", preprocessing.pixels(load_image(path))) for path in chosen
+        (name, "photo", preprocessing.pixels(load_image(path)))
+        for name, path in zip(_names(chosen), chosen, strict=True)
     ]
     pixels += [
         (f"noise {index + 1}", "noise", rng.integers(0, 256, (3, height, width), dtype=np.uint8))
@@ -75,3 +77,16 @@ def build_inputs(preprocessing: Preprocessing, photos: Sequence[Path]) -> list[V
     large = LARGE_ACTIVATION * rng.standard_normal((1, 3, height, width))
     inputs.append(VerificationInput("large activations", "stress", large.astype(np.float32), None))
     return inputs
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Return the last parts of each path, as few as no other path ends with."""
+
+    def ending(path: Path, parts: int) -> str:
+        return "/".join(path.parts[-parts:])
+
+    names = {path: path.name for path in paths}
+    for parts in range(2, max((len(path.parts) for path in paths), default=0) + 1):
+        repeated = {name for name, count in Counter(names.values()).items() if count > 1}
+        names |= {path: ending(path, parts) for path, name in names.items() if name in repeated}
+    return [names[path] for path in paths]

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from mobilevit_tools.verification.inputs import VerificationInput
 
-SOFTMAX_TOLERANCE = 1e-2
-"""Rounding to half precision moves a probability by less; a softmax over the wrong axis by far more."""
+SOFTMAX_TOLERANCE = 5e-2
+"""Of a row's largest probability. Logits that are rounded to half precision move one by less, a wrong axis by far more."""
 
 Status = Literal["passed", "failed", "not_verified"]
 Reference = Callable[["NDArray[np.float32]"], "list[NDArray[Any]]"]
@@ -181,7 +181,10 @@ def _misfit(expected: Sequence[list[NDArray[Any]]], outputs: Sequence[NDArray[An
 
 def _is_softmax(probabilities: NDArray[Any], logits: NDArray[Any]) -> bool:
     expected = softmax(logits)
-    return bool(expected.shape == probabilities.shape and np.abs(expected - probabilities).max() <= SOFTMAX_TOLERANCE)
+    if expected.shape != probabilities.shape:
+        return False
+    allowed = SOFTMAX_TOLERANCE * expected.max(axis=-1, keepdims=True)
+    return bool((np.abs(expected - probabilities) <= allowed).all())
 
 
 def _judge_row(
@@ -189,7 +192,7 @@ def _judge_row(
 ) -> InputResult:
     """Judge what an artifact gives for one image of a batch, in pairs of reference and output."""
     apart = worst([distance(wanted, got) for wanted, got in pairs])
-    if not has_logits:
+    if not has_logits or pairs[0][0].ndim != 1:  # without a contract, outputs may as well be maps
         return InputResult(item.name, item.kind, apart, same_top1=None, near_tie=False)
     wanted, got = pairs[0][0].astype(np.float64), pairs[0][1]
     second, first = np.sort(wanted)[-2:] if wanted.size > 1 else (-np.inf, wanted[0])

@@ -55,6 +55,31 @@ def test_what_is_there_is_replaced_only_when_asked(tmp_path: Path) -> None:
     assert everything(tmp_path) == ["b", "b/new"]
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")])
+def test_an_interrupted_replacement_gives_back_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, moment: str
+) -> None:
+    final = tmp_path / "b"
+    final.mkdir()
+    (final / "model").write_text("old")
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if moment == "after" and self == final:
+            rename(self, target)
+            raise failure
+        if moment == "before" and target == final and self.suffix == ".partial":
+            raise failure
+        return rename(self, target)
+
+    with pytest.raises(type(failure)), staged_folder(final, overwrite=True) as stage:
+        (stage.folder / "model").write_text("new")
+        monkeypatch.setattr(Path, "rename", interrupted)
+    assert everything(tmp_path) == ["b", "b/model"]
+    assert (final / "model").read_text() == "old"
+
+
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])
 def test_what_came_meanwhile_is_replaced_only_when_asked(tmp_path: Path, kind: str) -> None:
     final, other = tmp_path / "a" / "b", tmp_path / "other"

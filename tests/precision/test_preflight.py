@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,6 +105,17 @@ def test_attention_of_pytorch_runs_however_its_result_lies_in_memory() -> None:
     with torch.no_grad():
         result = run_preflight(program, CONTRACT, torch_reference(model), INPUTS, None)
     assert (result.keep, result.plain) == ((), None)
+
+
+def test_inputs_of_one_name_are_judged_by_their_own_reference() -> None:
+    inputs = [replace(item, name="0.png") for item in INPUTS]
+    for model, overflows in ((Tiny(nn.BatchNorm2d(4)), False), (Tiny(Norm(300.0)), True)):
+        with torch.no_grad():
+            result = run_preflight(traced(model), CONTRACT, torch_reference(model), inputs)
+        assert (result.plain is not None) == overflows
+        assert result.keep == tuple(
+            replace(each, reason=each.reason.replace("large activations", "0.png")) for each in fly(model).keep
+        )
 
 
 def test_overflows_are_found_by_name_module_and_size() -> None:

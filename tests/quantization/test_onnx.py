@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
+from torch import Tensor, nn
 
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.onnx import lower
@@ -15,7 +16,7 @@ from mobilevit_tools.quantization._base import Quantization, plan_quantization
 from mobilevit_tools.quantization.onnx import CHUNK
 from mobilevit_tools.quantization.sensitivity import round_weight
 from mobilevit_tools.runtimes.registry import open_session
-from tests.quantization.tiny import CONTRACT, WIDTH, calibration, fresh_inputs, snr_db, tiny
+from tests.quantization.tiny import CLASSES, CONTRACT, WIDTH, calibration, fresh_inputs, snr_db, tiny
 
 INPUTS = fresh_inputs()
 
@@ -127,3 +128,42 @@ def test_the_same_photos_give_the_same_bytes_and_chunks_lose_none(tmp_path: Path
         scales.append({each.name: each for each in model.graph.initializer}["image_scale"])
     alone, together = (float(numpy_helper.to_array(each)) for each in scales)
     assert together > 1.1 * alone  # the photo after the first full chunk widened the range
+
+
+class Shared(nn.Module):
+    """Products whose weight is no matrix, or has a second reader."""
+
+    def __init__(self, kind: str, *shape: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.kind = kind
+        self.stem = nn.Conv2d(3, WIDTH, 4, stride=4)
+        self.weight = nn.Parameter(torch.randn(*shape) / WIDTH**0.5)
+        self.head = nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.stem(x).flatten(2).mean(dim=2)
+        if self.kind == "vector":
+            return self.head(tokens) + (tokens @ self.weight).unsqueeze(1)
+        if self.kind == "matrices":
+            return self.head((tokens.unsqueeze(1) @ self.weight).squeeze(1))
+        if self.kind == "tied":
+            return self.head(self.head(tokens) @ self.head.weight)
+        return self.head(tokens @ self.weight + (tokens.unsqueeze(1) * self.weight).sum(dim=2))
+
+
+@pytest.mark.parametrize("precision", ["int8-weight", "int8", "dynamic-int8"])
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [("vector", (WIDTH,)), ("matrices", (1, WIDTH, WIDTH)), ("multiplied", (WIDTH, WIDTH)), ("tied", (1,))],
+)
+def test_weights_that_are_no_matrix_or_have_other_readers(
+    tmp_path: Path, kind: str, shape: tuple[int, ...], precision: str
+) -> None:
+    module = Shared(kind, *shape).eval().requires_grad_(requires_grad=False)
+    path = tmp_path / "model.onnx"
+    lower(module, ExportSpec("onnx", precision=precision), CONTRACT, path, _plan(precision))
+    assert snr_db(module(torch.from_numpy(INPUTS)).numpy(), _run(path)) > 25
+    if kind == "multiplied":  # once in eight bits, for the product, and once as it was
+        stored = [numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer]
+        assert sorted(each.dtype.name for each in stored if each.shape == shape) == ["float32", "int8"]

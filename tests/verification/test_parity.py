@@ -14,6 +14,7 @@ from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.runtimes._base import Session, TensorInfo, UnsupportedOperatorError
 from mobilevit_tools.verification.inputs import VerificationInput
+from mobilevit_tools.verification.metrics import softmax
 from mobilevit_tools.verification.parity import verify_session
 from mobilevit_tools.verification.tolerances import GATES
 
@@ -301,6 +302,32 @@ def test_probabilities_alone_are_judged_as_such(scale: float, status: str) -> No
     session = FunctionSession(probabilities)
     session.contract = Contract("m", Preprocessing((2, 2)), output="probabilities")
     assert verify_session(session, reference, inputs(), GATES["fp32"]).status == status
+
+
+@pytest.mark.parametrize(("share", "status"), [(1.0, "passed"), (0.0, "failed")])
+@pytest.mark.parametrize("classes", [4, 1000])
+def test_probabilities_are_compared_with_their_own_size(classes: int, share: float, status: str) -> None:
+    wide = np.random.default_rng(2).standard_normal((classes, 12)) / 100
+
+    class Classifier(FunctionSession):
+        def run(self, array: NDArray[Any]) -> list[NDArray[Any]]:
+            logits = array.reshape(len(array), -1).astype(np.float64) @ wide.T
+            return [logits, share * softmax(logits)]
+
+    session = Classifier(model)
+    session.contract = Contract("m", Preprocessing((2, 2)), output="probabilities")
+    wanted = [array.reshape(1, -1).astype(np.float64) @ wide.T for array in (item.tensor for item in inputs())]
+    found = iter(wanted)
+    assert verify_session(session, lambda _: [next(found)], inputs(), GATES["fp32"]).status == status
+
+
+def test_maps_of_an_artifact_without_a_contract_are_judged_without_classes() -> None:
+    session = FunctionSession(lambda array: array[:, :, :1] * np.ones((2, 1)))
+    for scale, status in ((1, "passed"), (1.1, "failed")):
+        parity = verify_session(
+            session, lambda x, scale=scale: [scale * x[:, :, :1] * np.ones((2, 1))], inputs(), GATES["fp32"]
+        )
+        assert (parity.status, parity.top1_agreement) == (status, None)
 
 
 class ModelledSession(FunctionSession):

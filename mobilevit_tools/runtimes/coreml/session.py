@@ -72,12 +72,19 @@ class CoreMLSession(Session):
 
     def run(self, array: NDArray[Any]) -> list[NDArray[Any]]:
         """Run on the reference runtime; see the base class."""
-        logits = self.program.logits
+        logits = self.program.logits if self._gives_probabilities else None
         results = self.program.run(
             self._feeds(array), self.arithmetic, [logits] if logits else (), keep_fp32=self._keep_fp32
         )
         first = [np.asarray(results[logits])] if logits else []
         return first + [_numbers(results[entry.name]) for entry in self.program.outputs if entry.kind != "label"]
+
+    @property
+    def _gives_probabilities(self) -> bool:
+        """Whether logits come before the softmax at the end, which may as well be the model's own."""
+        if self.contract is None:
+            return any(entry.kind == "probabilities" for entry in self.program.outputs)
+        return self.contract.output == "probabilities"
 
     @property
     def _keep_fp32(self) -> frozenset[str]:

@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from mobilevit_tools.data.contract import Contract, OutputKind
+from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, DeviceError
 from mobilevit_tools.runtimes._base import UnsupportedOperatorError
 from mobilevit_tools.runtimes.coreml.session import REFERENCE_NOTE, open_session
 from mobilevit_tools.runtimes.registry import open_session as open_any
+from mobilevit_tools.verification.inputs import VerificationInput
+from mobilevit_tools.verification.parity import verify_session
+from mobilevit_tools.verification.tolerances import GATES
 from tests.runtimes.coreml.building import mb, noise, save
 
 
@@ -53,6 +58,21 @@ def test_a_session_describes_the_package_and_gives_logits_before_probabilities(i
         assert isinstance(call(), dict)
         with pytest.raises(BadInputError, match="takes 1x3x4x4"):
             session.run(PIXELS[:, :, :2])
+
+
+@pytest.mark.parametrize(("output", "count"), [(None, 1), ("logits", 1), ("features", 1), ("probabilities", 2)])
+def test_a_softmax_of_the_model_itself_is_its_output(
+    small_package: Path, output: OutputKind | None, count: int
+) -> None:
+    x = noise(1, 3, 8, 8)
+    with open_session(small_package, threads=1) as session:
+        session.contract = None if output is None else Contract("m", Preprocessing((8, 8)), output=output)
+        results = session.run(x)
+        assert len(results) == count
+        np.testing.assert_allclose(results[-1].sum(), 1, rtol=1e-5)
+        if count == 1:
+            photo = VerificationInput("photo", "photo", x, None)
+            assert verify_session(session, lambda _: results, [photo], GATES["fp32"]).status == "passed"
 
 
 def test_threads_are_torchs_until_the_session_closes(small_package: Path) -> None:
