@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mobilevit_tools.verification.inputs import VerificationInput
 
 SOFTMAX_TOLERANCE = 5e-2
-"""Of a row's largest probability. Logits that are rounded to half precision move one by less, a wrong axis by far more."""
+"""Of a row's largest probability. Logits rounded to half precision move one by less, a wrong axis by far more."""
 
 Status = Literal["passed", "failed", "not_verified"]
 Reference = Callable[["NDArray[np.float32]"], "list[NDArray[Any]]"]
