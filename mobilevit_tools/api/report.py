@@ -25,14 +25,16 @@ class ReportResult:
         path: The report.
         plots: The plots that were written as files.
         artifacts: How many artifacts it shows.
+        failed: How many of them failed their numeric gate.
         measurements: How many measurements.
         evaluations: How many evaluations.
-        failures: How many failures.
+        failures: How many commands and cells ended in an error.
     """
 
     path: Path
     plots: tuple[Path, ...]
     artifacts: int
+    failed: int
     measurements: int
     evaluations: int
     failures: int
@@ -93,6 +95,7 @@ def report(
         path=page,
         plots=tuple(files),
         artifacts=len(evidence.artifacts),
+        failed=sum(each.parity is not None and each.parity.status == "failed" for each in evidence.artifacts),
         measurements=sum(len(each.profiles) for each in evidence.artifacts),
         evaluations=sum(len(each.evaluations) for each in evidence.artifacts),
         failures=len(evidence.failures),

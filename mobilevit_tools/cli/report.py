@@ -44,8 +44,8 @@ def report(
 
 def _render(console: Console, result: ReportResult) -> None:
     console.print(
-        f"{result.artifacts} artifacts, {result.measurements} measurements, {result.evaluations} evaluations, "
-        f"{result.failures} failures",
+        f"{result.artifacts} artifacts ({result.failed} failed their gate), {result.measurements} measurements, "
+        f"{result.evaluations} evaluations, {result.failures} failed commands",
         highlight=False,
     )
     for path in (result.path, *result.plots):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,12 +30,22 @@ def test_real_artifacts(mvt: Mvt, exported: Path) -> None:
         "path": "report.html",
         "plots": [],
         "artifacts": 3,
+        "failed": 0,
         "measurements": 0,
         "evaluations": 0,
         "failures": 0,
     }
     page = Path("report.html").read_text(encoding="utf-8")
     assert all(f"{target} fp32" in page for target in ("onnx", "coreml", "executorch-xnnpack"))
+
+
+def test_artifacts_that_failed_their_gate_are_counted(mvt: Mvt, exported: Path, tmp_path: Path) -> None:
+    written = json.loads((exported / "onnx-fp32" / "manifest.json").read_text())
+    written["parity"]["status"] = "failed"
+    (tmp_path / "manifest.json").write_text(json.dumps(written))
+    ran = mvt("report", tmp_path, "-o", tmp_path / "report.html")
+    assert ran.code == 0, ran.err
+    assert "1 artifacts (1 failed their gate)" in ran.out
 
 
 def test_the_page_and_its_plots(mvt: Mvt, desk: Desk) -> None:
