@@ -19,6 +19,11 @@ GOLDEN = Path(__file__).parent / "golden"
 SHARED = Path(os.environ.get("MVT_SHARED", Path(__file__).parents[2] / "shared"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the matrix, which has the longest tests: none of them is to be the last one that runs."""
+    items.sort(key=lambda item: item.path.name != "test_matrix.py")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of photos, weights and foreign artifacts that stays beside the project; skips where it is absent."""
