@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Color = Literal["RGB", "BGR", "GRAYSCALE", "GRAYSCALE_FLOAT16"]
 FeatureKind = Literal["tensor", "image", "label", "probabilities", "scalar", "sequence", "state"]
 Flexibility = Literal["fixed", "listed", "range"]
+Shape = tuple[int, ...]
+Bounds = tuple[int, int | None]
 
 _ARRAY_TYPES = {65568: "float32", 65600: "float64", 131104: "int32", 131080: "int8", 65552: "float16"}
 _COLORS: dict[int, Color] = {10: "GRAYSCALE", 20: "RGB", 30: "BGR", 40: "GRAYSCALE_FLOAT16"}
@@ -51,6 +53,8 @@ class Feature:
         color: Channel order that an image feature has inside the model; None for other kinds.
         labels: A classifier's labels in the order of its probabilities; empty for other features.
         flexibility: Whether the model accepts other sizes than ``shape``: ``fixed``, ``listed`` ones or a ``range``.
+        shapes: Every shape that is accepted, where they are ``listed``.
+        bounds: The smallest and the largest size of each dimension where they are a ``range``; None for no limit.
         optional: Whether the feature may be left out.
         description: The author's sentence on it, or an empty string.
     """
@@ -62,8 +66,20 @@ class Feature:
     color: Color | None = None
     labels: tuple[str, ...] | tuple[int, ...] = ()
     flexibility: Flexibility = "fixed"
+    shapes: tuple[Shape, ...] = ()
+    bounds: tuple[Bounds, ...] = ()
     optional: bool = False
     description: str = ""
+
+    def refusal(self, shape: Shape) -> str | None:
+        """Why Core ML does not take an array of this shape, which the program itself could compute with."""
+        if self.flexibility == "listed" and shape not in self.shapes:
+            listed = ", ".join(str(each) for each in self.shapes)
+            return f"shape {shape} is not one of the enumerated shapes: {listed}"
+        for axis, (size, (low, high)) in enumerate(zip(shape, self.bounds, strict=False)):
+            if size < low or (high is not None and size > high):
+                return f"size ({size}) of dimension ({axis}) is not in allowed range ({low}..{high or 'unbounded'})"
+        return None
 
 
 @dataclass(frozen=True)
@@ -133,17 +149,26 @@ def _feature(entry: Message, predicted: str = "") -> Feature:
     kind: FeatureKind = "label" if entry.name == predicted else _KINDS.get(form, "scalar")
     shape: tuple[int, ...] = ()
     dtype, color, sizes = _SCALARS.get(form, "float64"), None, None
+    shapes: tuple[Shape, ...] = ()
+    bounds: tuple[Bounds, ...] = ()
     if form == "multiArrayType":
         array = entry.type.multiArrayType
         shape = tuple(array.shape) or _first_shape(array)
         dtype = _ARRAY_TYPES.get(array.dataType, "float32")
         sizes = array.WhichOneof("ShapeFlexibility")
+        shapes = tuple(tuple(each.shape) for each in array.enumeratedShapes.shapes)
+        bounds = tuple(_bounds(each) for each in array.shapeRange.sizeRanges)
     elif form == "imageType":
         image = entry.type.imageType
         color = _COLORS.get(image.colorSpace, "RGB")
-        shape = (1, 1 if color.startswith("GRAY") else 3, int(image.height), int(image.width))
+        outer = (1, 1 if color.startswith("GRAY") else 3)
+        shape = (*outer, int(image.height), int(image.width))
         dtype = "float16" if color == "GRAYSCALE_FLOAT16" else "uint8"
         sizes = image.WhichOneof("SizeFlexibility")
+        shapes = tuple((*outer, int(each.height), int(each.width)) for each in image.enumeratedSizes.sizes)
+        if sizes == "imageSizeRange":
+            limits = image.imageSizeRange
+            bounds = (*((size, size) for size in outer), _bounds(limits.heightRange), _bounds(limits.widthRange))
     return Feature(
         name=entry.name,
         kind=kind,
@@ -151,6 +176,8 @@ def _feature(entry: Message, predicted: str = "") -> Feature:
         dtype=dtype,
         color=color,
         flexibility=_FLEXIBILITY.get(sizes or "", "fixed"),
+        shapes=shapes,
+        bounds=bounds,
         optional=entry.type.isOptional,
         description=entry.shortDescription,
     )
@@ -159,3 +186,8 @@ def _feature(entry: Message, predicted: str = "") -> Feature:
 def _first_shape(array: Message) -> tuple[int, ...]:
     shapes: Iterable[Message] = array.enumeratedShapes.shapes
     return next((tuple(entry.shape) for entry in shapes), tuple(r.lowerBound for r in array.shapeRange.sizeRanges))
+
+
+def _bounds(sizes: Message) -> Bounds:
+    """Limits of one dimension; the format writes -1 (and older writers 0) for none."""
+    return int(sizes.lowerBound), int(sizes.upperBound) if sizes.upperBound > 0 else None

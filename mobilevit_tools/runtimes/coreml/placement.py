@@ -18,6 +18,7 @@ from mobilevit_tools.runtimes._base import OperatorUse
 from .damage import UNFIT
 from .mil import Constant, Operation
 from .program import Program
+from .refusals import MAX_RANK
 
 Shape = tuple[int | None, ...]
 
@@ -61,7 +62,6 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
 
 _GATHER = frozenset({"gather", "gather_along_axis", "gather_nd"})
 _NO_PATH = frozenset({"gru", "lstm", "reduce_prod", "rnn", "scatter", "scatter_along_axis", "scatter_nd"})
-MAX_RANK = 5
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from .features import Feature, ModelDescription, describe
 from .interpreter import ARITHMETICS, Arithmetic, Interpreter, Observer
 from .mil import Constant, Graph, Operation, ValueType, read_graph
 from .package import open_package
+from .refusals import refusals
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +37,7 @@ class Program:
         inputs: Inputs in the model's order.
         outputs: Outputs in the model's order; a classifier's probabilities carry its labels.
         unsupported: Operator types that the runtime lacks; empty when the program can run.
+        refused: Why Core ML does not load the program, as far as that is known; empty when nothing speaks against it.
         operators: Operator type to count, constants excluded.
         metadata: ``author``, ``license``, ``version``, ``short_description`` and what the author added.
     """
@@ -46,12 +48,14 @@ class Program:
         self.graph = graph
         self._interpreter = Interpreter(graph)
         self.unsupported = self._interpreter.unsupported
+        self.refused = refusals(graph)
         self.operators = self._interpreter.counts
         self.metadata = description.metadata
         self.inputs = description.inputs
         labels = self._labels()
+        named = {entry.name: entry for entry in description.outputs}  # Core ML answers one value for each name
         self.outputs = tuple(
-            replace(entry, labels=labels) if entry.kind == "probabilities" else entry for entry in description.outputs
+            replace(entry, labels=labels) if entry.kind == "probabilities" else entry for entry in named.values()
         )
         described = {entry.name for entry in (*self.inputs, *description.states)}
         unlike_inputs = described ^ set(graph.inputs)
@@ -108,7 +112,8 @@ class Program:
             a dictionary; image outputs as float32 (N, C, H, W) before they become pixels.
 
         Raises:
-            BadInputError: An input is missing, unknown, or of the wrong shape or type, or an operator fails on it.
+            BadInputError: An input is missing, unknown, or of the wrong shape or type, an operator fails on it, or Core
+                ML does not load such a program.
             UnsupportedOperatorError: The runtime lacks operators of this program.
             UsageError: ``arithmetic`` is unknown, or ``keep_fp32`` names an operation that does not exist.
         """
@@ -118,6 +123,12 @@ class Program:
         if unknown:
             names = ", ".join(entry.name for entry in self.inputs)
             raise BadInputError(f"{self.path.name} has no input {unknown[0]!r}; its inputs are: {names}.")
+        if self.refused:
+            raise BadInputError(
+                f"Core ML does not load {self.path.name}: {self.refused[0]}.",
+                hint="Change the model there, or export it with `mvt export`, which writes another form where it can.",
+                code="core_ml_refuses",
+            )
         tensors = {entry.name: self._input(entry, inputs) for entry in self.inputs}
         results = self._interpreter.run(tensors, arithmetic, fetch, observe, keep_fp32)
         return {
@@ -154,6 +165,8 @@ def _check_shape(entry: Feature, declared: ValueType, array: NDArray[Any]) -> No
     if not fits:
         wanted = ", ".join("any" if size is None else str(size) for size in declared.shape)
         raise BadInputError(f"The input {entry.name!r} has shape ({wanted}), the given array {array.shape}.")
+    if reason := entry.refusal(array.shape):
+        raise BadInputError(f"The input {entry.name!r} does not take the given array: {reason}.")
 
 
 def _source(operation: Operation) -> str | Constant | None:

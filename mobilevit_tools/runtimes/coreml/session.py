@@ -58,6 +58,9 @@ class CoreMLSession(Session):
         )
         if self.program.unsupported:
             self.notes = (str(UnsupportedOperatorError(self.program.unsupported)), *self.notes)
+        self.notes = (*(f"Core ML does not load this: {reason}." for reason in self.program.refused), *self.notes)
+        if len(self.outputs) < len(self.program.description.outputs):
+            self.notes = ("Several outputs have the same name, of which Core ML returns one.", *self.notes)
         self._threads = torch.get_num_threads()
         torch.set_num_threads(threads)
 

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from coremltools.converters.mil.mil import get_new_symbol
 from torch import Tensor, nn
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.runtimes.coreml import Program, load_program
 from mobilevit_tools.runtimes.coreml.mil import Operation
+from mobilevit_tools.runtimes.coreml.session import open_session
 from tests.runtimes.coreml.building import convert, mb, noise, save
 
 
@@ -196,6 +198,54 @@ def test_a_flexible_input_takes_other_sizes(tmp_path: Path) -> None:
     x = noise(1, 3, 20, 8)
     (out,) = program.run({"input": x}).values()
     np.testing.assert_allclose(out, net(torch.from_numpy(x)).detach(), atol=1e-5)
+    for size in (3, 65):
+        with pytest.raises(
+            BadInputError, match=rf"size \({size}\) of dimension \(2\) is not in allowed range \(4..64\)"
+        ):
+            program.run({"input": noise(1, 3, size, 8)})
+
+
+def _growing(path: Path, kind: Any, shape: Any, sizes: tuple[Any, Any]) -> Program:
+    @mb.program(input_specs=[mb.TensorSpec((1, 3, *sizes))])
+    def program(x: Any) -> Any:
+        return mb.relu(x=x, name="y")
+
+    return load_program(save(program, path, inputs=[kind(name="x", shape=shape)]))
+
+
+def test_a_list_of_shapes_takes_these_alone(tmp_path: Path) -> None:
+    shapes = ct.EnumeratedShapes([(1, 3, 8, 8), (1, 3, 16, 12)])
+    sizes = (get_new_symbol(), get_new_symbol())
+    for kind, dtype in ((ct.TensorType, np.float32), (ct.ImageType, np.uint8)):
+        program = _growing(tmp_path / f"{kind.__name__}.mlpackage", kind, shapes, sizes)
+        assert program.inputs[0].shapes == ((1, 3, 8, 8), (1, 3, 16, 12))
+        for shape in program.inputs[0].shapes:
+            assert np.shape(program.run({"x": np.ones(shape, dtype)})["y"]) == shape
+        with pytest.raises(BadInputError, match=r"\(1, 3, 8, 12\) is not one of the enumerated shapes"):
+            program.run({"x": np.ones((1, 3, 8, 12), dtype)})
+
+
+def test_an_image_of_a_range_of_sizes_keeps_to_it(tmp_path: Path) -> None:
+    shape = ct.Shape((1, 3, ct.RangeDim(4, 9), ct.RangeDim(5, 900)))
+    program = _growing(tmp_path / "a.mlpackage", ct.ImageType, shape, (get_new_symbol(), get_new_symbol()))
+    assert program.inputs[0].bounds == ((1, 1), (3, 3), (4, 9), (5, 900))
+    program.run({"x": np.ones((1, 3, 9, 900), np.uint8)})
+    for size in ((10, 5), (4, 4)):
+        with pytest.raises(BadInputError, match="is not in allowed range"):
+            program.run({"x": np.ones((1, 3, *size), np.uint8)})
+
+
+def test_two_outputs_of_one_name_are_one(tmp_path: Path) -> None:
+    @mb.program(input_specs=[mb.TensorSpec((1, 4))])
+    def program(x: Any) -> Any:
+        y = mb.relu(x=x, name="y")
+        return y, y
+
+    path = save(program, tmp_path / "twice.mlpackage")
+    with open_session(path, threads=1) as session:
+        assert [entry.name for entry in session.outputs] == ["y"]
+        assert len(session.run(np.ones((1, 4), np.float32))) == 1
+        assert "same name" in session.notes[0]
 
 
 def test_results_do_not_share_memory_with_inputs(tmp_path: Path) -> None:

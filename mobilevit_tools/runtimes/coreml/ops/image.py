@@ -56,10 +56,11 @@ def _linear(x: Tensor, sizes: Ints, mode: str) -> Tensor:
     return x
 
 
-def _nearest(x: Tensor, sizes: Ints) -> Tensor:
+def _nearest(x: Tensor, sizes: Ints, *, centers: bool) -> Tensor:
+    """Pick the sample at each target's centre, or at its start; the two differ where a size is no multiple."""
     bounded(*x.shape[: x.ndim - len(sizes)], *sizes)
     for axis, size in zip(range(-len(sizes), 0), sizes, strict=True):
-        x = x.index_select(axis, torch.arange(size) * x.shape[axis] // size)
+        x = x.index_select(axis, (2 * torch.arange(size) + centers) * x.shape[axis] // (2 * size))
     return x
 
 
@@ -69,12 +70,12 @@ def _scaled(x: Tensor, height: float, width: float) -> Ints:
 
 @operator("upsample_nearest_neighbor")
 def _upsample_nearest(x: Tensor, scale_factor_height: float = 1, scale_factor_width: float = 1) -> Tensor:
-    return _nearest(x, _scaled(x, scale_factor_height, scale_factor_width))
+    return _nearest(x, _scaled(x, scale_factor_height, scale_factor_width), centers=False)
 
 
 @operator("resize_nearest_neighbor")
 def _resize_nearest(x: Tensor, target_size_height: int, target_size_width: int) -> Tensor:
-    return _nearest(x, (target_size_height, target_size_width))
+    return _nearest(x, (target_size_height, target_size_width), centers=True)
 
 
 @operator("upsample_bilinear")
@@ -114,7 +115,7 @@ def _resize(
         return _linear(x.float(), sizes, sampling_mode)
     if interpolation_mode != "NEAREST_NEIGHBOR" or sampling_mode != "DEFAULT":
         raise BadInputError(f"A resize operator mixes {interpolation_mode!r} with {sampling_mode!r}.")
-    return _nearest(x, sizes)
+    return _nearest(x, sizes, centers=True)
 
 
 _RESAMPLE_PADDING = {"constant": "zeros", "border": "border"}

@@ -59,15 +59,18 @@ def _avg_pool(
     ceil_mode: bool = False,
     exclude_padding_from_average: bool = False,
 ) -> Tensor:
-    """Averages: padding counts as zeros unless excluded; what lies past it never counts."""
+    """Averages: padding, and what lies past it in ``ceil_mode``, counts as zeros unless excluded.
+
+    Core ML treats the overhang of ``ceil_mode`` as padding (coremltools issue 2772), which PyTorch never counts.
+    """
     strides = strides or (1,) * len(kernel_sizes)
     pads, overhang = _windows(x, kernel_sizes, strides, pad_type=pad_type, pad=pad, ceil_mode=ceil_mode)
     pool = _AVERAGE[x.ndim - 2]
     average = pool(pad_spatial(pad_spatial(x, pads), overhang), kernel_sizes, strides)
-    counted = torch.ones(1, 1, *x.shape[2:])
-    counted = pad_spatial(counted, pads, 0.0 if exclude_padding_from_average else 1.0)
-    share = pool(pad_spatial(counted, overhang), kernel_sizes, strides)
-    return average / share
+    if not exclude_padding_from_average:
+        return average
+    inside = torch.ones(1, 1, *x.shape[2:])
+    return average / pool(pad_spatial(pad_spatial(inside, pads), overhang), kernel_sizes, strides)
 
 
 @operator("l2_pool")

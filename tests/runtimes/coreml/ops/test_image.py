@@ -67,7 +67,7 @@ def test_saved_resizes_match_torch(outputs: dict[str, Any]) -> None:
     grid = F.affine_grid(matrix, [2, 3, 4, 7], align_corners=True)
     expected = {
         "nearest": F.interpolate(x, scale_factor=(2, 3)),
-        "nearest_size": F.interpolate(x, (7, 4)),
+        "nearest_size": F.interpolate(x, (7, 4), mode="nearest-exact"),
         "bilinear": F.interpolate(x, scale_factor=2, mode="bilinear"),
         "bilinear_corners": F.interpolate(x, (8, 9), mode="bilinear", align_corners=True),
         "resize": F.interpolate(x, (3, 11), mode="bilinear"),
@@ -96,8 +96,22 @@ def test_resizing_to_any_size_is_torchs(sizes: Any, targets: Any, corners: bool)
     arguments = {"target_size_height": targets[0], "target_size_width": targets[1]}
     ours = computed("resize_bilinear", x=x, sampling_mode=mode, **arguments)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
-    nearest = F.interpolate(torch.from_numpy(x), targets, mode="nearest")
+    nearest = F.interpolate(torch.from_numpy(x), targets, mode="nearest-exact")
     np.testing.assert_array_equal(computed("resize_nearest_neighbor", x=x, **arguments), nearest)
+    any_rank = computed("resize", x=x, shape=targets, resized_dims=2, interpolation_mode="NEAREST_NEIGHBOR")
+    np.testing.assert_array_equal(any_rank, nearest)
+
+
+def test_nearest_neighbours_lie_at_centres_of_a_size_and_at_starts_of_a_factor() -> None:
+    x = np.array([1.5, -2.5, 3.5], np.float32).reshape(1, 1, 1, 3)
+    # The values that coremltools' own tests of Core ML expect.
+    scaled = computed("upsample_nearest_neighbor", x=x, scale_factor_height=1.0, scale_factor_width=0.67)
+    np.testing.assert_array_equal(scaled.ravel(), [1.5, -2.5])
+    pair = x[..., :2]
+    sized = computed("resize", x=pair, shape=(1, 3), resized_dims=2, interpolation_mode="NEAREST_NEIGHBOR")
+    np.testing.assert_array_equal(sized.ravel(), [1.5, -2.5, -2.5])
+    upscaled = computed("upsample_nearest_neighbor", x=pair, scale_factor_height=1.0, scale_factor_width=1.5)
+    np.testing.assert_array_equal(upscaled.ravel(), [1.5, 1.5, -2.5])
 
 
 @pytest.mark.parametrize(

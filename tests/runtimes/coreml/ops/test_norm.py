@@ -83,3 +83,10 @@ def test_instance_norm_of_sequences_is_torchs() -> None:
     np.testing.assert_allclose(
         computed("instance_norm", x=x.numpy(), epsilon=1e-3), F.instance_norm(x, eps=1e-3), atol=1e-5
     )
+
+
+def test_a_local_norm_of_even_size_has_as_many_channels_before_as_after() -> None:
+    x = np.array([[[1.0, -7.0], [5.0, -6.0], [-3.0, -5.0]]], np.float32)
+    # The values that coremltools' own tests of Core ML expect.
+    expected = [[0.99996257, -6.98716545], [4.99531746, -5.99191284], [-2.99898791, -4.99531746]]
+    np.testing.assert_allclose(computed("local_response_norm", x=x, size=2)[0], expected, rtol=1e-6)

@@ -32,6 +32,14 @@ BUILDS = {
         exclude_padding_from_average=True,
     ),
     "avg_ceil": lambda x: mb.avg_pool(x=x, kernel_sizes=[2, 2], strides=[2, 2], pad_type="valid", ceil_mode=True),
+    "avg_ceil_excluded": lambda x: mb.avg_pool(
+        x=x,
+        kernel_sizes=[2, 2],
+        strides=[2, 2],
+        pad_type="valid",
+        ceil_mode=True,
+        exclude_padding_from_average=True,
+    ),
     "l2": lambda x: mb.l2_pool(x=x, kernel_sizes=[2, 2], strides=[2, 2], pad_type="valid"),
 }
 
@@ -53,7 +61,8 @@ def test_saved_pools_match_torch(outputs: dict[str, Any]) -> None:
         "max_same_lower": F.max_pool2d(before, 2, 2),
         "avg": F.avg_pool2d(x, 3, 1, 1),
         "avg_excluded": F.avg_pool2d(x, 3, (1, 2), 1, count_include_pad=False),
-        "avg_ceil": F.avg_pool2d(x, 2, 2, ceil_mode=True),
+        "avg_ceil": F.avg_pool2d(F.pad(x, (0, 0, 0, 1)), 2, 2),  # what hangs over counts as padding
+        "avg_ceil_excluded": F.avg_pool2d(x, 2, 2, ceil_mode=True),
         "l2": F.lp_pool2d(x, 2, 2, 2),
     }
     for name, value in expected.items():
@@ -85,6 +94,8 @@ def test_pools_with_symmetric_padding_are_torchs(
     inside = tuple(slice(size) for size in theirs.shape)  # see the next test for where torch makes fewer windows
     np.testing.assert_array_equal(ours[inside], theirs)
     average = AVERAGE[dims - 1](tensor, kernel, strides, pad, ceil_mode, not exclude)
+    if ceil_mode and not exclude:  # the last windows are divided by the whole kernel: see the next but one test
+        average = AVERAGE[dims - 1](F.pad(tensor, (pad, pad + 9) * dims), kernel, strides)[inside]
     ours = computed("avg_pool", **arguments, exclude_padding_from_average=exclude)
     np.testing.assert_allclose(ours[inside], average, rtol=1e-5)
 
@@ -102,3 +113,13 @@ def test_the_number_of_windows_is_coremltools(pad: int, ceil_mode: bool) -> None
         windows = F.max_pool1d(torch.from_numpy(noise(1, 1, size)), kernel, stride, pad, 1, ceil_mode)
         if pad or stride <= kernel:  # else torch drops a last window that starts past the input; the format keeps it
             np.testing.assert_array_equal(ours, windows)
+
+
+def test_an_average_over_the_edge_is_divided_by_the_whole_kernel() -> None:
+    x = np.arange(49, dtype=np.float32).reshape(1, 1, 7, 7)
+    arguments = {"x": x, "kernel_sizes": (2, 2), "strides": (3, 3), "ceil_mode": True}
+    # As reported of Core ML itself in coremltools issue 2772; PyTorch has 9.5 at the right end of the first row.
+    expected = [[4, 7, 4.75], [25, 28, 15.25], [21.25, 22.75, 12]]
+    np.testing.assert_array_equal(computed("avg_pool", **arguments)[0, 0], expected)
+    excluded = computed("avg_pool", **arguments, exclude_padding_from_average=True)[0, 0]
+    np.testing.assert_array_equal(excluded, F.avg_pool2d(torch.from_numpy(x), 2, 3, ceil_mode=True)[0, 0])
