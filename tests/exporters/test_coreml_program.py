@@ -116,7 +116,7 @@ def converted(module: nn.Module, precision: str, path: Path) -> Reader:
     lower(apply(module, example, deployment="coreml", precision=precision).module, spec, contract, path)
     assert len(open_package(path).spec.mlProgram.functions) == 1
     program = load_program(path)
-    assert not any(operation.has_blocks for operation in program.graph.operations)
+    assert not any(operation.blocks for operation in program.graph.operations)
     assert program.unsupported == ()
     return Reader(program.graph)
 

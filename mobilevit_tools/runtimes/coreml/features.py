@@ -56,6 +56,7 @@ class Feature:
         shapes: Every shape that is accepted, where they are ``listed``.
         bounds: The smallest and the largest size of each dimension where they are a ``range``; None for no limit.
         optional: Whether the feature may be left out.
+        default: What an optional input is filled with when it is left out; None where the model does not say.
         description: The author's sentence on it, or an empty string.
     """
 
@@ -69,16 +70,17 @@ class Feature:
     shapes: tuple[Shape, ...] = ()
     bounds: tuple[Bounds, ...] = ()
     optional: bool = False
+    default: float | None = None
     description: str = ""
 
     def refusal(self, shape: Shape) -> str | None:
-        """Why Core ML does not take an array of this shape, which the program itself could compute with."""
+        """Why Core ML does not take an array of this shape, in its words; None where it does."""
         if self.flexibility == "listed" and shape not in self.shapes:
-            listed = ", ".join(str(each) for each in self.shapes)
-            return f"shape {shape} is not one of the enumerated shapes: {listed}"
+            given, *listed = (" x ".join(map(str, each)) for each in (shape, *self.shapes))
+            return f"MultiArray Shape ({given}) was not in enumerated set of allowed shapes: {', '.join(listed)}"
         for axis, (size, (low, high)) in enumerate(zip(shape, self.bounds, strict=False)):
             if size < low or (high is not None and size > high):
-                return f"size ({size}) of dimension ({axis}) is not in allowed range ({low}..{high or 'unbounded'})"
+                return f"Size ({size}) of dimension ({axis}) is not in allowed range ({low}..{high or 'unbounded'})"
         return None
 
 
@@ -151,11 +153,14 @@ def _feature(entry: Message, predicted: str = "") -> Feature:
     dtype, color, sizes = _SCALARS.get(form, "float64"), None, None
     shapes: tuple[Shape, ...] = ()
     bounds: tuple[Bounds, ...] = ()
+    default: float | None = None
     if form == "multiArrayType":
         array = entry.type.multiArrayType
         shape = tuple(array.shape) or _first_shape(array)
         dtype = _ARRAY_TYPES.get(array.dataType, "float32")
         sizes = array.WhichOneof("ShapeFlexibility")
+        stored = array.WhichOneof("defaultOptionalValue")
+        default = None if stored is None else float(getattr(array, stored))
         shapes = tuple(tuple(each.shape) for each in array.enumeratedShapes.shapes)
         bounds = tuple(_bounds(each) for each in array.shapeRange.sizeRanges)
     elif form == "imageType":
@@ -179,6 +184,7 @@ def _feature(entry: Message, predicted: str = "") -> Feature:
         shapes=shapes,
         bounds=bounds,
         optional=entry.type.isOptional,
+        default=default,
         description=entry.shortDescription,
     )
 

@@ -8,8 +8,7 @@ conversion, not the Neural Engine bit by bit.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import Literal
 
@@ -19,39 +18,18 @@ from torch import Tensor
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.runtimes._base import UnsupportedOperatorError
 
+from .binding import Binder, Body, Step, unfit
 from .constexpr import decompress, unsupported
 from .damage import refusing
-from .dtypes import half, half_scalar
-from .mil import Argument, Constant, Graph, Operation, ValueType
-from .ops import OPERATORS, Kind, Operator, plain
+from .dtypes import half
+from .mil import Graph, Operation, ValueType
+from .ops import OPERATORS, State, Value, plain
 
 Arithmetic = Literal["fp32", "half", "as-typed"]
 ARITHMETICS: tuple[Arithmetic, ...] = ("fp32", "half", "as-typed")
 
-Value = Tensor | str | int | dict[str | int, float]
-"""What a name stands for while a program runs: a tensor, or one of a classifier's two answers."""
-
 Observer = Callable[[str, str, str, Tensor], None]
 """Called with operation name, operator type, output name and the value as computed, before any rounding to fp16."""
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One operation, bound to its constants.
-
-    Attributes:
-        operation: The operation.
-        operator: Its entry in the table of operators.
-        fixed: Parameters whose value is known.
-        wired: Parameters that wait for values: name of the parameter, and for each argument a value's name or a tensor.
-        last: Names that no later operation reads.
-    """
-
-    operation: Operation
-    operator: Operator
-    fixed: Mapping[str, object]
-    wired: tuple[tuple[str, tuple[str | Tensor, ...]], ...]
-    last: tuple[str, ...]
 
 
 class Interpreter:
@@ -67,106 +45,33 @@ class Interpreter:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._constants = decompress(graph)
-        self._tensors: dict[tuple[int, bool], Tensor] = {}
-        missing = {entry.type for entry in graph.operations if entry.has_blocks or entry.type not in OPERATORS}
-        missing |= unsupported(graph.compressed)
-        missing |= {"state" for value in graph.inputs.values() if value.container == "state"}
-        self.unsupported = tuple(sorted(missing))
+        missing = {entry.type for entry in graph.walk()} - set(OPERATORS)
+        self.unsupported = tuple(sorted(missing | unsupported(graph.compressed)))
         self._types = dict(graph.inputs)
-        for operation in graph.operations:
+        for operation in graph.walk():
             self._types.update(operation.outputs)
-        self._last = self._last_reads()
-
-    def _last_reads(self) -> list[tuple[str, ...]]:
-        seen = set(self._graph.outputs)
-        last: list[tuple[str, ...]] = []
-        for operation in reversed(self._graph.operations):
-            names = {name for name, _ in operation.outputs}
-            for arguments in operation.inputs.values():
-                names.update(argument for argument in arguments if isinstance(argument, str))
-            last.append(tuple(names - seen - set(self._constants)))
-            seen |= names
-        return last[::-1]
+            for block in operation.blocks:
+                self._types.update(block.inputs)
 
     @cached_property
-    def _exact_steps(self) -> tuple[_Step, ...]:
-        return tuple(self._bind(rounded=False))
+    def _exact_binder(self) -> Binder:
+        return Binder(self._graph, self._constants, rounded=False)
 
     @cached_property
-    def _half_steps(self) -> tuple[_Step, ...]:
-        return tuple(self._bind(rounded=True))
+    def _half_binder(self) -> Binder:
+        return Binder(self._graph, self._constants, rounded=True)
 
-    def _bind(self, *, rounded: bool) -> Iterable[_Step]:
-        produced = set(self._graph.inputs)
-        for operation, last in zip(self._graph.operations, self._last, strict=True):
-            operator = OPERATORS[operation.type]
-            fixed: dict[str, object] = {}
-            wired: list[tuple[str, tuple[str | Tensor, ...]]] = []
-            for parameter, arguments in operation.inputs.items():
-                if parameter in operator.ignored:
-                    continue
-                if parameter not in operator.kinds or not arguments:
-                    raise self._broken(operation, f"has the unknown or empty parameter {parameter!r}")
-                if operator.kinds[parameter] == "tensor" and len(arguments) > 1:
-                    raise self._broken(operation, f"is given several values for {parameter!r}")
-                resolved = [self._resolve(operation, argument, produced) for argument in arguments]
-                constants = [value for value in resolved if isinstance(value, Constant)]
-                with refusing(_unfit(operation)):
-                    if len(constants) == len(resolved):
-                        fixed[parameter] = self._fixed(operation, operator.kinds[parameter], constants, rounded=rounded)
-                    else:
-                        sources = (
-                            self._tensor(value, rounded=rounded) if isinstance(value, Constant) else value
-                            for value in resolved
-                        )
-                        wired.append((parameter, tuple(sources)))
-            absent = operator.required - set(fixed) - {parameter for parameter, _ in wired}
-            if absent:
-                raise self._broken(operation, f"lacks the parameter {sorted(absent)[0]!r}")
-            for name, _ in operation.outputs:
-                if name in produced or name in self._constants:
-                    raise self._broken(operation, f"makes {name!r} a second time")
-                produced.add(name)
-            yield _Step(operation, operator, fixed, tuple(wired), last)
+    @cached_property
+    def _exact_body(self) -> Body:
+        return self._exact_binder.body(self._graph)
 
-    def _resolve(self, operation: Operation, argument: Argument, produced: Collection[str]) -> str | Constant:
-        if isinstance(argument, Constant) or argument in produced:
-            return argument
-        if argument not in self._constants:
-            raise self._broken(operation, f"reads {argument!r}, which nothing before it produces")
-        return self._constants[argument]
-
-    def _fixed(self, operation: Operation, kind: Kind, constants: list[Constant], *, rounded: bool) -> object:
-        first = constants[0]
-        if kind == "labels":
-            return tuple(first.value.reshape(-1).tolist())
-        if kind == "string":
-            return str(first.value.reshape(-1)[0])
-        if first.element.storage is None:
-            raise self._broken(operation, f"is given text where {operation.type} takes numbers")
-        tensors = tuple(self._tensor(constant, rounded=rounded) for constant in constants)
-        if kind == "tensors":
-            return tensors
-        if kind == "tensor":
-            return tensors[0]
-        if kind == "float" and rounded:
-            return half_scalar(float(first.value.reshape(-1)[0]))
-        return plain(kind, tensors[0] if len(tensors) == 1 else torch.stack(tensors))
-
-    def _tensor(self, constant: Constant, *, rounded: bool) -> Tensor:
-        rounded = rounded and constant.element.name in {"fp32", "fp64"}
-        key = (id(constant.value), rounded)
-        if key not in self._tensors:
-            tensor = torch.from_numpy(constant.value.copy()).to(constant.element.carrier)
-            self._tensors[key] = half(tensor) if rounded else tensor
-        return self._tensors[key]
-
-    def _broken(self, operation: Operation, what: str) -> BadInputError:
-        return BadInputError(f"The program is damaged: its operation {operation.name!r} {what}.")
+    @cached_property
+    def _half_body(self) -> Body:
+        return self._half_binder.body(self._graph)
 
     def run(
         self,
-        inputs: Mapping[str, Tensor],
+        inputs: Mapping[str, Tensor | State],
         arithmetic: Arithmetic,
         fetch: Collection[str] = (),
         observe: Observer | None = None,
@@ -175,7 +80,7 @@ class Interpreter:
         """Run the program once.
 
         Args:
-            inputs: Every input by name; numbers in float32.
+            inputs: Every input by name; numbers in float32. States are changed in place.
             arithmetic: What is rounded to fp16: nothing, everything, or what the program's types say.
             fetch: Further values to return.
             observe: Called for every real-valued result.
@@ -192,28 +97,36 @@ class Interpreter:
         if self.unsupported:
             raise UnsupportedOperatorError(self.unsupported)
         wanted = {*self._graph.outputs, *fetch}
-        unknown = sorted(wanted - set(self._types))
+        made = {name for operation in self._graph.operations for name, _ in operation.outputs}
+        unknown = sorted(wanted - made - set(self._graph.inputs) - set(self._constants))
         if unknown:
             raise BadInputError(f"The program has no value named {unknown[0]!r}.")
-        missing = sorted(set(keep_fp32) - {operation.name for operation in self._graph.operations})
+        missing = sorted(set(keep_fp32) - {operation.name for operation in self._graph.walk()})
         if missing:
             raise UsageError(f"The program has no operation named {missing[0]!r} to keep in fp32.")
-        run = _Run(self._types, arithmetic, keep_fp32, observe)
+        rounded = self._half_binder if arithmetic == "half" else self._exact_binder
+        constants = {
+            name: rounded.tensor(constant)
+            for name, constant in self._constants.items()
+            if name in self._returned or name in wanted
+        }
+        body = self._half_body if arithmetic == "half" else self._exact_body
+        run = _Run(self._types, constants, arithmetic, keep_fp32, observe)
         run.enter(inputs)
-        half_steps = self._half_steps if arithmetic == "half" else self._exact_steps
         with torch.inference_mode():
-            for rounded, exact in zip(half_steps, self._exact_steps, strict=True):
-                step = exact if exact.operation.name in keep_fp32 else rounded
-                run.execute(step)
-                for name in step.last:
-                    if name not in wanted:
-                        del run.values[name]
-        return {name: run.values[name] for name in wanted}
+            run.steps(body, self._exact_body, wanted)
+        return {name: run.value(name) for name in wanted}
+
+    @cached_property
+    def _returned(self) -> frozenset[str]:
+        """Names that the program or one of its blocks returns; constants may be among them."""
+        blocks = [block for operation in self._graph.walk() for block in operation.blocks]
+        return frozenset(name for block in (self._graph, *blocks) for name in block.outputs)
 
     @property
     def counts(self) -> dict[str, int]:
         """How often each operator type occurs, constants aside."""
-        return dict(sorted(Counter(operation.type for operation in self._graph.operations).items()))
+        return dict(sorted(Counter(operation.type for operation in self._graph.walk()).items()))
 
 
 class _Run:
@@ -226,12 +139,14 @@ class _Run:
     def __init__(
         self,
         types: Mapping[str, ValueType],
+        constants: Mapping[str, Tensor],
         arithmetic: Arithmetic,
         keep_fp32: Collection[str],
         observe: Observer | None,
     ) -> None:
-        self.values: dict[str, Value] = {}
+        self._values: dict[str, Value] = {}
         self._types = types
+        self._constants = constants
         self._arithmetic = arithmetic
         self._keep = keep_fp32
         self._observe = observe
@@ -241,12 +156,44 @@ class _Run:
         declared = self._types[name].element.name
         return self._arithmetic == "half" or (self._arithmetic == "as-typed" and declared == "fp16")
 
-    def enter(self, inputs: Mapping[str, Tensor]) -> None:
-        self.values.update(inputs)
+    def enter(self, inputs: Mapping[str, Value]) -> None:
+        self._values.update(inputs)
         self._wide.update((name, None) for name in inputs if self._rounds(name))
 
+    def value(self, name: str) -> Value:
+        """A value as it was made; a constant where a block returns one."""
+        return self._values[name] if name in self._values else self._constants[name]
+
+    def steps(self, body: Body, exact: Body, wanted: Collection[str] = ()) -> None:
+        """Run a block whose inputs are there, and forget what it needs no more.
+
+        Args:
+            body: The block.
+            exact: The same block with unrounded constants, for the operations of ``keep_fp32``.
+            wanted: Values to remember.
+        """
+        for step, unrounded in zip(body.steps, exact.steps, strict=True):
+            self._execute(unrounded if step.operation.name in self._keep else step, unrounded)
+            for name in step.last:
+                if name not in wanted:
+                    del self._values[name]
+
+    def _inner(self, body: Body, exact: Body) -> Callable[..., tuple[Value, ...]]:
+        """A block of a loop or a branch as a function of its inputs."""
+
+        def call(*given: Value) -> tuple[Value, ...]:
+            self._values.update(zip(body.inputs, given, strict=True))
+            self.steps(body, exact)
+            results = tuple(self.value(name) for name in body.outputs)
+            for name in own & self._values.keys():
+                del self._values[name]
+            return results
+
+        own = {*body.inputs, *(name for step in body.steps for name, _ in step.operation.outputs)}
+        return call
+
     def _read(self, name: str, *, wide: bool) -> Value:
-        value = self.values[name]
+        value = self._values[name]
         if wide or name not in self._wide or not isinstance(value, Tensor) or not value.is_floating_point():
             return value
         rounded = self._wide[name]
@@ -254,11 +201,13 @@ class _Run:
             rounded = self._wide[name] = half(value)
         return rounded
 
-    def execute(self, step: _Step) -> None:
+    def _execute(self, step: Step, exact: Step) -> None:
         operation = step.operation
         kept = operation.name in self._keep
-        with refusing(_unfit(operation)):
+        with refusing(unfit(operation)):
             given = {parameter: self._given(step, parameter, sources, wide=kept) for parameter, sources in step.wired}
+            if step.bodies:
+                given["bodies"] = tuple(self._inner(*pair) for pair in zip(step.bodies, exact.bodies, strict=True))
             result = step.operator.function(**step.fixed, **given)
         results = result if isinstance(result, tuple) else (result,)
         if len(results) != len(operation.outputs):
@@ -269,12 +218,18 @@ class _Run:
         for (name, declared), value in zip(operation.outputs, results, strict=True):
             self._store(operation, name, declared, value, kept=kept)
 
-    def _given(self, step: _Step, parameter: str, sources: tuple[str | Tensor, ...], *, wide: bool) -> object:
+    def _given(self, step: Step, parameter: str, sources: tuple[str | Tensor, ...], *, wide: bool) -> object:
         kind = step.operator.kinds[parameter]
         values = [self._read(entry, wide=wide) if isinstance(entry, str) else entry for entry in sources]
+        if kind == "values":
+            return tuple(values)
+        if kind in _CONTAINERS:
+            if not isinstance(values[0], _CONTAINERS[kind]):
+                raise TypeError(f"{parameter} is no {kind}")
+            return values[0]
         tensors = [value for value in values if isinstance(value, Tensor)]
         if len(tensors) != len(values):
-            raise TypeError(f"{parameter} is a classifier's answer and not a tensor")
+            raise TypeError(f"{parameter} is no tensor")
         if kind == "tensors":
             return tuple(tensors)
         if kind == "tensor":
@@ -283,11 +238,9 @@ class _Run:
 
     def _store(self, operation: Operation, name: str, declared: ValueType, value: object, *, kept: bool) -> None:
         if not isinstance(value, Tensor):
-            self.values[name] = value  # type: ignore[assignment]
+            self._values[name] = value  # type: ignore[assignment]
             return
-        if len(value.shape) != len(declared.shape) or any(
-            size not in (None, actual) for size, actual in zip(declared.shape, value.shape, strict=True)
-        ):
+        if not declared.admits(value.shape):
             raise BadInputError(
                 f"The operation {operation.name!r} ({operation.type}) makes a value of shape {tuple(value.shape)} "
                 f"where the program says {declared.shape}."
@@ -301,8 +254,7 @@ class _Run:
                     self._wide[name] = None
                 else:
                     value = half(value)
-        self.values[name] = value
+        self._values[name] = value
 
 
-def _unfit(operation: Operation) -> str:
-    return f"The operation {operation.name!r} ({operation.type}) cannot compute with what it is given"
+_CONTAINERS: Mapping[str, type] = {"list": list, "state": State}

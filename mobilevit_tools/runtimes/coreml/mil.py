@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,14 +28,23 @@ class ValueType:
     """The type of a value as the program declares it.
 
     Attributes:
-        element: Element type; for lists and dictionaries that of their values.
+        element: Element type; for lists, dictionaries and states that of their values.
         shape: Sizes; None for a size known only at run time.
         container: ``tensor``, ``list``, ``dictionary``, ``tuple`` or ``state``.
+        any_rank: Whether even the number of sizes is known only at run time; ``shape`` is empty then.
     """
 
     element: ElementType
     shape: tuple[int | None, ...]
     container: str = "tensor"
+    any_rank: bool = False
+
+    def admits(self, shape: Sequence[int]) -> bool:
+        """Whether a value of this shape is of this type."""
+        return self.any_rank or (
+            len(shape) == len(self.shape)
+            and all(size in (None, actual) for size, actual in zip(self.shape, shape, strict=True))
+        )
 
 
 @dataclass(frozen=True)
@@ -64,32 +73,48 @@ class Operation:
         type: Operator type, such as ``conv``.
         inputs: Parameter name to its arguments; several for parameters that take a tuple.
         outputs: Names and types of its results.
-        has_blocks: Whether it carries inner programs (loops and branches).
+        blocks: Inner programs: the two branches of ``cond``, the condition and the body of ``while_loop``.
     """
 
     name: str
     type: str
     inputs: Mapping[str, tuple[Argument, ...]]
     outputs: tuple[tuple[str, ValueType], ...]
-    has_blocks: bool = False
+    blocks: tuple[Block, ...] = ()
 
 
 @dataclass(frozen=True)
-class Graph:
-    """A function of a program.
+class Block:
+    """Operations that run one after the other; an inner one also reads the values of those around it.
 
     Attributes:
         inputs: Name to declared type, in order.
         outputs: Names of the values that it returns.
         operations: Operations in order of execution; plain constants and ``constexpr_*`` operations are not among them.
-        constants: Every plain constant by name.
-        compressed: The ``constexpr_*`` operations in order, which turn stored constants into weights.
-        opset: Operator set, such as ``CoreML7``.
     """
 
     inputs: Mapping[str, ValueType]
     outputs: tuple[str, ...]
     operations: tuple[Operation, ...]
+
+    def walk(self) -> Iterator[Operation]:
+        """Every operation, those of inner blocks after the one that carries them."""
+        for operation in self.operations:
+            yield operation
+            for block in operation.blocks:
+                yield from block.walk()
+
+
+@dataclass(frozen=True)
+class Graph(Block):
+    """A function of a program.
+
+    Attributes:
+        constants: Every plain constant by name, those of inner blocks included.
+        compressed: The ``constexpr_*`` operations in order, which turn stored constants into weights.
+        opset: Operator set, such as ``CoreML7``.
+    """
+
     constants: Mapping[str, Constant]
     compressed: tuple[Operation, ...]
     opset: str
@@ -121,6 +146,8 @@ class _Reader:
         self._package = package
         self._files: dict[str, WeightFile] = {}
         self._blobs: dict[tuple[str, int, str, int], np.ndarray] = {}
+        self._constants: dict[str, Constant] = {}
+        self._compressed: list[Operation] = []
 
     def close(self) -> None:
         for file in self._files.values():
@@ -128,27 +155,33 @@ class _Reader:
 
     def graph(self, message: Message) -> Graph:
         block = message.block_specializations[message.opset]
-        constants: dict[str, Constant] = {}
-        operations: list[Operation] = []
-        compressed: list[Operation] = []
-        for entry in block.operations:
-            if entry.type == "const":
-                self._constant(entry, constants)
-            else:
-                (compressed if entry.type.startswith("constexpr_") else operations).append(self._operation(entry))
         return Graph(
             inputs={entry.name: self._type(entry.type) for entry in message.inputs},
             outputs=tuple(block.outputs),
-            operations=tuple(operations),
-            constants=constants,
-            compressed=tuple(compressed),
+            operations=self._operations(block),
+            constants=self._constants,
+            compressed=tuple(self._compressed),
             opset=message.opset,
         )
 
-    def _constant(self, entry: Message, constants: dict[str, Constant]) -> None:
+    def _block(self, message: Message) -> Block:
+        inputs = {entry.name: self._type(entry.type) for entry in message.inputs}
+        return Block(inputs, tuple(message.outputs), self._operations(message))
+
+    def _operations(self, block: Message) -> tuple[Operation, ...]:
+        operations: list[Operation] = []
+        for entry in block.operations:
+            if entry.type == "const":
+                self._constant(entry)
+            else:
+                operation = self._operation(entry)
+                (self._compressed if entry.type.startswith("constexpr_") else operations).append(operation)
+        return tuple(operations)
+
+    def _constant(self, entry: Message) -> None:
         if "val" not in entry.attributes or len(entry.outputs) != 1:
             raise self._damaged("a constant without a value")
-        constants[entry.outputs[0].name] = self._value(entry.attributes["val"])
+        self._constants[entry.outputs[0].name] = self._value(entry.attributes["val"])
 
     def _operation(self, entry: Message) -> Operation:
         inputs = {key: tuple(self._bindings(argument.arguments)) for key, argument in entry.inputs.items()}
@@ -160,7 +193,11 @@ class _Reader:
                 inputs[key] = (self._value(value),)
         outputs = tuple((output.name, self._type(output.type)) for output in entry.outputs)
         return Operation(
-            name or next((output for output, _ in outputs), entry.type), entry.type, inputs, outputs, bool(entry.blocks)
+            name or next((output for output, _ in outputs), entry.type),
+            entry.type,
+            inputs,
+            outputs,
+            tuple(self._block(block) for block in entry.blocks),
         )
 
     def _bindings(self, bindings: Iterable[Message]) -> Iterable[Argument]:
@@ -179,7 +216,7 @@ class _Reader:
         if kind == "dictionaryType":
             return ValueType(self._type(message.dictionaryType.valueType).element, (), "dictionary")
         if kind == "stateType":
-            return ValueType(self._type(message.stateType.wrappedType).element, (), "state")
+            return replace(self._type(message.stateType.wrappedType), container="state")
         return ValueType(BY_NAME["int32"], (), "tuple")
 
     def _tensor_type(self, message: Message) -> ValueType:
@@ -188,6 +225,8 @@ class _Reader:
             raise self._damaged(f"a value of the unknown element type {message.dataType}")
         if len(message.dimensions) > MAX_RANK:
             raise self._damaged(f"a value of rank {len(message.dimensions)}")
+        if any(size.unknown.variadic for size in message.dimensions if size.WhichOneof("dimension") == "unknown"):
+            return ValueType(element, (), any_rank=True)
         shape = tuple(
             int(size.constant.size) if size.WhichOneof("dimension") == "constant" else None
             for size in message.dimensions
@@ -203,7 +242,7 @@ class _Reader:
             return Constant(np.array([item.value.reshape(-1)[0] for item in items]), element)
         declared = self._type(message.type)
         shape = tuple(size for size in declared.shape if size is not None)
-        if declared.container != "tensor" or len(shape) != len(declared.shape):
+        if declared.container != "tensor" or declared.any_rank or len(shape) != len(declared.shape):
             raise self._damaged(f"a constant {declared.container} of unknown size")
         count = math.prod(shape)
         if message.WhichOneof("value") == "blobFileValue":

@@ -96,8 +96,9 @@ class Program:
         """Run the program once.
 
         Args:
-            inputs: An array for each input. Images are uint8 (N, C, H, W) with values 0 to 255, their channels in the
-                order red, green, blue whatever order the model wants; scale and bias are operators of the program.
+            inputs: An array for each input; one that is optional and has a default value may be left out. Images are
+                uint8 (N, C, H, W) with values 0 to 255, their channels in the order red, green, blue whatever order the
+                model wants; scale and bias are operators of the program.
             arithmetic: ``fp32``: weights as stored, nothing is rounded. ``half``: inputs, weights and every operator's
                 result are rounded to fp16, overflow becomes infinity. ``as-typed``: what the program's types say.
                 Operators themselves compute in fp32 always, so their inner sums are wider than a half accumulator.
@@ -141,9 +142,11 @@ class Program:
         return names.index(name) if name in names else len(names)
 
     def _input(self, entry: Feature, inputs: Mapping[str, NDArray[Any]]) -> torch.Tensor:
-        if entry.name not in inputs:
-            raise BadInputError(f"{self.path.name} needs the input {entry.name!r}.")
         declared = self.graph.inputs[entry.name]
+        if entry.name not in inputs:
+            if entry.default is None:
+                raise BadInputError(f"{self.path.name} needs the input {entry.name!r}.")
+            return torch.full(entry.shape, entry.default, dtype=declared.element.carrier)
         if entry.kind not in {"tensor", "image"}:
             raise BadInputError(f"The input {entry.name!r} is a {entry.kind}, which cannot be made here.")
         array = np.asarray(inputs[entry.name])
@@ -159,14 +162,11 @@ class Program:
 
 
 def _check_shape(entry: Feature, declared: ValueType, array: NDArray[Any]) -> None:
-    fits = len(declared.shape) == array.ndim and all(
-        size in (None, actual) for size, actual in zip(declared.shape, array.shape, strict=True)
-    )
-    if not fits:
+    if not declared.admits(array.shape):
         wanted = ", ".join("any" if size is None else str(size) for size in declared.shape)
         raise BadInputError(f"The input {entry.name!r} has shape ({wanted}), the given array {array.shape}.")
     if reason := entry.refusal(array.shape):
-        raise BadInputError(f"The input {entry.name!r} does not take the given array: {reason}.")
+        raise BadInputError(f"The input {entry.name!r} does not take the given array: {reason}.", code="input_shape")
 
 
 def _source(operation: Operation) -> str | Constant | None:

@@ -8,7 +8,7 @@ import coremltools as ct
 import numpy as np
 import pytest
 import torch
-from coremltools.converters.mil.mil import types
+from coremltools.converters.mil.mil import get_new_symbol, types
 
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.runtimes._base import UnsupportedOperatorError
@@ -114,7 +114,7 @@ def test_an_observer_sees_every_value_before_it_is_rounded(chain: Program) -> No
 
 
 def test_values_are_freed_after_their_last_reader(chain: Program) -> None:
-    last = [step.last for step in chain._interpreter._exact_steps]
+    last = [step.last for step in chain._interpreter._exact_body.steps]
     assert last == [("x",), ("big",), ("bigger",)]
     assert set(chain.run({"x": X}, fetch=["big"])) == {"small", "big"}
 
@@ -171,6 +171,35 @@ def test_a_state_is_not_supported(tmp_path: Path) -> None:
     assert "read_state" in loaded.unsupported
     assert [entry.name for entry in loaded.inputs] == ["x"]
     assert [entry.kind for entry in loaded.description.states] == ["state"]
+
+
+def test_constants_and_decompressed_weights_are_results(tmp_path: Path) -> None:
+    stored = np.array([[1, -2], [3, 4]], np.int8)
+
+    @mb.program(input_specs=[mb.TensorSpec((1,))], opset_version=ct.target.iOS18)
+    def program(x: Any) -> Any:
+        scale = np.full((2, 1), 0.1, np.float32)
+        weight = mb.constexpr_blockwise_shift_scale(data=stored, scale=scale, name="weight")
+        return mb.identity(x=x, name="same"), mb.const(val=np.float32(0.1), name="plain"), weight
+
+    loaded = load_program(save(program, tmp_path / "a.mlpackage", minimum_deployment_target=ct.target.iOS18))
+    given = {"x": np.ones(1, np.float32)}
+    out = loaded.run(given)
+    assert set(out) == {"same", "plain", "weight"}
+    np.testing.assert_array_equal(out["plain"], np.float32(0.1))
+    np.testing.assert_array_equal(out["weight"], stored * np.float32(0.1))
+    np.testing.assert_array_equal(loaded.run(given, "half")["weight"], f16(stored * np.float32(0.1)))
+
+
+def test_values_whose_rank_shows_at_run_time(tmp_path: Path) -> None:
+    @mb.program(input_specs=[mb.TensorSpec((get_new_symbol(),), dtype=types.int32)])
+    def program(shape: Any) -> Any:
+        return mb.fill(shape=shape, value=2.0, name="filled")
+
+    size = ct.TensorType(name="shape", shape=(ct.RangeDim(1, 5),), dtype=np.int32)
+    loaded = load_program(save(program, tmp_path / "a.mlpackage", inputs=[size]))
+    for shape in ((2, 1, 3), (4,)):
+        np.testing.assert_array_equal(loaded.run({"shape": np.array(shape)})["filled"], np.full(shape, 2.0))
 
 
 def _broken(chain: Program, **changes: Any) -> Interpreter:

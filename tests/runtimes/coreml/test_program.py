@@ -200,7 +200,7 @@ def test_a_flexible_input_takes_other_sizes(tmp_path: Path) -> None:
     np.testing.assert_allclose(out, net(torch.from_numpy(x)).detach(), atol=1e-5)
     for size in (3, 65):
         with pytest.raises(
-            BadInputError, match=rf"size \({size}\) of dimension \(2\) is not in allowed range \(4..64\)"
+            BadInputError, match=rf"Size \({size}\) of dimension \(2\) is not in allowed range \(4..64\)"
         ):
             program.run({"input": noise(1, 3, size, 8)})
 
@@ -221,7 +221,7 @@ def test_a_list_of_shapes_takes_these_alone(tmp_path: Path) -> None:
         assert program.inputs[0].shapes == ((1, 3, 8, 8), (1, 3, 16, 12))
         for shape in program.inputs[0].shapes:
             assert np.shape(program.run({"x": np.ones(shape, dtype)})["y"]) == shape
-        with pytest.raises(BadInputError, match=r"\(1, 3, 8, 12\) is not one of the enumerated shapes"):
+        with pytest.raises(BadInputError, match=r"\(1 x 3 x 8 x 12\) was not in enumerated set"):
             program.run({"x": np.ones((1, 3, 8, 12), dtype)})
 
 
@@ -233,6 +233,22 @@ def test_an_image_of_a_range_of_sizes_keeps_to_it(tmp_path: Path) -> None:
     for size in ((10, 5), (4, 4)):
         with pytest.raises(BadInputError, match="is not in allowed range"):
             program.run({"x": np.ones((1, 3, *size), np.uint8)})
+
+
+def test_an_optional_input_is_filled_with_its_default(tmp_path: Path) -> None:
+    @mb.program(input_specs=[mb.TensorSpec((1, 2)), mb.TensorSpec((1,))])
+    def program(x: Any, shift: Any) -> Any:
+        return mb.add(x=x, y=shift, name="y")
+
+    optional = ct.TensorType(name="shift", shape=(1,), default_value=np.array([3], np.float32))
+    path = save(program, tmp_path / "a.mlpackage", inputs=[ct.TensorType(name="x", shape=(1, 2)), optional])
+    loaded = load_program(path)
+    assert [entry.default for entry in loaded.inputs] == [None, 3.0]
+    x = np.array([[1, 2]], np.float32)
+    np.testing.assert_array_equal(loaded.run({"x": x})["y"], x + 3)
+    np.testing.assert_array_equal(loaded.run({"x": x, "shift": np.array([5], np.float32)})["y"], x + 5)
+    with pytest.raises(BadInputError, match="needs the input 'x'"):
+        loaded.run({"shift": x[0, :1]})
 
 
 def test_two_outputs_of_one_name_are_one(tmp_path: Path) -> None:

@@ -16,12 +16,14 @@ from . import (
     shape,
     slicing,
 )
-from .registry import OPERATORS, Kind, Operator, plain
+from .registry import OPERATORS, Kind, Operator, State, Value, plain
 
 __all__ = [
     "OPERATORS",
     "Kind",
     "Operator",
+    "State",
+    "Value",
     "activations",
     "classify",
     "conv",

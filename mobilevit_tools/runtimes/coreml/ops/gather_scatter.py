@@ -114,6 +114,6 @@ def _scatter_nd(
 ) -> Tensor:
     depth = indices.shape[-1]
     flat = _flat_indices(indices, data.shape[:depth], validate_indices).reshape(-1)
-    rows = data.reshape(math.prod(data.shape[:depth]), -1)
-    changes = updates.reshape(len(flat), -1)
+    width = math.prod(data.shape[depth:])
+    rows, changes = data.reshape(-1, width), updates.reshape(len(flat), width)
     return _place(rows, flat[:, None].expand(changes.shape), changes, 0, mode).reshape(data.shape)

@@ -11,6 +11,8 @@ from .registry import Tensors, operator
 
 @operator("linear")
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    if x.dtype != weight.dtype:  # since iOS 17 integers may meet real numbers; the result's type is declared
+        x, weight, bias = x.float(), weight.float(), None if bias is None else bias.float()
     return F.linear(x, weight, bias)
 
 
@@ -18,7 +20,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Tensor:
     left = x.mT if transpose_x and x.ndim > 1 else x
     right = y.mT if transpose_y and y.ndim > 1 else y
-    return left @ right
+    return left @ right if left.dtype == right.dtype else left.float() @ right.float()
 
 
 @operator("einsum")

@@ -18,7 +18,38 @@ Tensors = tuple[Tensor, ...]
 Ints = tuple[int, ...]
 Bools = tuple[bool, ...]
 Labels = tuple[str, ...] | tuple[int, ...]
-Kind = Literal["tensor", "tensors", "int", "float", "bool", "string", "ints", "bools", "labels"]
+TensorList = list[Tensor]
+
+
+@dataclass
+class State:
+    """A value that a program keeps between two runs."""
+
+    value: Tensor
+
+
+Value = Tensor | TensorList | State | str | int | dict[str | int, float]
+"""What a name stands for while a program runs: a tensor, a list of them, a state, or a classifier's two answers."""
+
+Values = tuple[Value, ...]
+Bodies = tuple[Callable[..., Values], ...]
+"""The inner programs of an operation, to be called with their inputs."""
+
+Kind = Literal[
+    "tensor",
+    "tensors",
+    "int",
+    "float",
+    "bool",
+    "string",
+    "ints",
+    "bools",
+    "labels",
+    "list",
+    "state",
+    "values",
+    "bodies",
+]
 
 _KINDS: Mapping[object, Kind] = {
     Tensor: "tensor",
@@ -30,6 +61,10 @@ _KINDS: Mapping[object, Kind] = {
     Ints: "ints",
     Bools: "bools",
     Labels: "labels",
+    TensorList: "list",
+    State: "state",
+    Values: "values",
+    Bodies: "bodies",
 }
 
 
@@ -41,7 +76,9 @@ class Operator:
         type: Its name in programs.
         function: Takes the parameters by name and returns a tensor, or a tuple with one value for each output.
             Real-valued tensors arrive and leave as float32, integers as int32 (or int64), truth values as bool.
-        kinds: What each parameter is given as: a tensor, a tuple of tensors, or plain Python values.
+        kinds: What each parameter is given as: a tensor, a tuple of tensors, plain Python values, or what loops, lists
+            and states work on.
+        bodies: How many inner programs it has.
         required: Parameters without a default.
         ignored: Parameters that programs may give and that change nothing here: element types, which the declared
             types of the results say already, and freedoms that an implementation may take or leave.
@@ -50,6 +87,7 @@ class Operator:
     type: str
     function: Callable[..., object]
     kinds: Mapping[str, Kind]
+    bodies: int
     required: frozenset[str]
     ignored: frozenset[str]
 
@@ -58,16 +96,18 @@ OPERATORS: dict[str, Operator] = {}
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
 
-def operator(*types: str, ignored: Iterable[str] = ()) -> Callable[[_Function], _Function]:
+def operator(*types: str, ignored: Iterable[str] = (), bodies: int = 0) -> Callable[[_Function], _Function]:
     """Register a function for operator types; its annotations and defaults are the parameters' kinds and defaults."""
 
     def register(function: _Function) -> _Function:
         hints = get_type_hints(function)
         parameters = signature(function).parameters
         kinds = {name: _kind(hints[name]) for name in parameters}
-        required = frozenset(name for name, entry in parameters.items() if entry.default is Parameter.empty)
+        required = frozenset(
+            name for name, entry in parameters.items() if entry.default is Parameter.empty and kinds[name] != "bodies"
+        )
         for name in types:
-            OPERATORS[name] = Operator(name, function, kinds, required, frozenset(ignored))
+            OPERATORS[name] = Operator(name, function, kinds, bodies, required, frozenset(ignored))
         return function
 
     return register

@@ -132,3 +132,11 @@ def test_negative_indices_count_from_the_end_unless_checked() -> None:
         computed("gather", x=x, indices=np.array([4], np.int32))
     with pytest.raises(BadInputError, match="unknown mode 'xor'"):
         computed("scatter", data=x, indices=last, updates=noise(1, 2), mode="xor")
+
+
+def test_scattering_at_no_index_changes_nothing() -> None:
+    data = noise(3, 4, 5)
+    nowhere = np.zeros((0, 2), np.int32)
+    for mode in ("update", "add"):
+        out = computed("scatter_nd", data=data, indices=nowhere, updates=np.zeros((0, 5), np.float32), mode=mode)
+        np.testing.assert_array_equal(out, data)

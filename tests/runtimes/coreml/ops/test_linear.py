@@ -80,3 +80,11 @@ def test_einsum_broadcasts_dimensions_of_one(n: int, c: int, h: int, w: int, wid
     equation = "nchw,nwhu->nchu"
     theirs = inferred("einsum", values=(x, y), equation=equation)
     np.testing.assert_allclose(computed("einsum", values=values, equation=equation), theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("left", "right"), [(np.float32, np.int32), (np.int32, np.float32)])
+def test_integers_meet_real_numbers(left: type, right: type) -> None:
+    x, y = np.arange(6).reshape(2, 3).astype(left), np.arange(12).reshape(3, 4).astype(right)
+    np.testing.assert_array_equal(computed("matmul", x=x, y=y), x @ y)
+    bias = np.arange(4).astype(right)
+    np.testing.assert_array_equal(computed("linear", x=x, weight=y.T.copy(), bias=bias), x @ y + bias)
