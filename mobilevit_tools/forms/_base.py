@@ -1,0 +1,165 @@
+"""Write operators of a traced program in other forms before a converter sees it, and prove each on real values.
+
+A form is a plain function on tensors with the signature of the operator that it stands for. It returns
+``NotImplemented`` where the operator can stay as it is, and None in place of an output that it does not compute. Which
+operators a target needs forms for stands in the target's own files; the forms themselves know no target.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch._guards import detect_fake_mode
+from torch.fx import GraphModule, Interpreter, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.node import map_arg
+from torch.utils import _pytree as pytree
+
+from mobilevit_tools.errors import MvtError
+from mobilevit_tools.rewrites.double import InDouble
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+Form: TypeAlias = Callable[..., Any]
+Forms: TypeAlias = Mapping[Any, Form]
+"""Forms by the operator that they stand for, such as ``torch.ops.aten.gelu.default``."""
+
+PROOF_TOLERANCE = 1e-9
+"""Largest difference that float64 may show, relative to the largest output; rounding alone leaves some 1e-14."""
+
+
+def write_forms(program: ExportedProgram, forms: Forms, inputs: Sequence[Tensor]) -> Counter[str]:
+    """Write the operators of ``program`` that have a form in that form, in place.
+
+    Each form is run in float64 beside its operator, on the values that reach it when the program runs on ``inputs``.
+    A form is not written in further forms.
+
+    Args:
+        program: A traced program; functional, or with changes in place that no form has to do with.
+        forms: A form for each operator that the target needs one for.
+        inputs: What the program takes.
+
+    Returns:
+        How many operators of each kind were written anew, by name.
+
+    Raises:
+        MvtError: A form does not compute what its operator computes.
+    """
+    written: dict[str, GraphModule] = {}
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "call_function"}
+    for name, node in nodes.items():
+        form = forms.get(node.target)
+        if form is not None and (traced := _trace(node, form)) is not None:
+            written[name] = traced
+    if not written:
+        return Counter()
+    with torch.no_grad():
+        _Proof(program.module(check_guards=False), written).run(*inputs)
+    for name, traced in written.items():
+        _splice(program, nodes[name], traced)
+    program.graph.eliminate_dead_code()
+    program.graph_module.recompile()
+    return Counter(str(nodes[name].target) for name in written)
+
+
+def _value(node: Node) -> Any:
+    return node.meta["val"]
+
+
+def _trace(node: Node, form: Form) -> GraphModule | None:
+    """Trace ``form`` on what ``node`` reads; None where the operator stays, or an output that is read is not made."""
+    tensors = [each for each in node.all_input_nodes if isinstance(_value(each), Tensor)]
+
+    def call(*values: Tensor) -> Any:
+        known = dict(zip(tensors, values, strict=True))
+        args, kwargs = (
+            map_arg(part, lambda each: known[each] if each in known else _value(each))
+            for part in (node.args, node.kwargs)
+        )
+        return form(*args, **kwargs)
+
+    fakes = [_value(each) for each in tensors]
+    mode = detect_fake_mode(fakes)
+    if mode is None:  # a constant, which reads nothing
+        return None
+    with mode, torch.no_grad():
+        result = call(*fakes)
+        if result is NotImplemented:
+            return None
+        if isinstance(result, tuple) and any(result[user.args[1]] is None for user in node.users if user.users):
+            return None
+        return make_fx(call, pre_dispatch=True)(*fakes)
+
+
+def _splice(program: ExportedProgram, node: Node, traced: GraphModule) -> None:
+    """Put the operators of ``traced`` in the place of ``node``."""
+    graph = program.graph
+    tensors = iter([each for each in node.all_input_nodes if isinstance(_value(each), Tensor)])
+    copies: dict[Node, Node] = {}
+    result: Any = None
+    with graph.inserting_before(node):
+        for each in traced.graph.nodes:
+            if each.op == "placeholder":
+                copies[each] = next(tensors)
+            elif each.op == "output":
+                result = map_arg(each.args[0], copies.__getitem__)
+            else:
+                copies[each] = graph.node_copy(each, copies.__getitem__)
+                origin = {key: node.meta[key] for key in ("stack_trace", "nn_module_stack") if key in node.meta}
+                copies[each].meta = {**each.meta, **origin}
+    readers = {node: result}
+    if isinstance(result, list | tuple):
+        readers = {user: result[user.args[1]] for user in node.users}
+    for old, new in readers.items():
+        if new is not None:  # an output that nobody reads need not be made
+            program.graph_signature.replace_all_uses(old.name, new.name)
+            old.replace_all_uses_with(new)
+        if old is not node:
+            graph.erase_node(old)
+    graph.erase_node(node)
+
+
+class _Proof(Interpreter):
+    """Runs a program and, in float64, each form beside the operator that it stands for."""
+
+    def __init__(self, module: torch.nn.Module, written: Mapping[str, GraphModule]) -> None:
+        super().__init__(module)  # type: ignore[arg-type]
+        self.written = written
+
+    def run_node(self, n: Node) -> Any:
+        result = super().run_node(n)
+        if (form := self.written.get(n.name)) is not None:
+            args, kwargs = self.fetch_args_kwargs_from_env(n)
+            tensors = [_widened(self.env[each]) for each in n.all_input_nodes if isinstance(self.env[each], Tensor)]
+            with InDouble():
+                expected = n.target(*pytree.tree_map(_widened, args), **pytree.tree_map(_widened, kwargs))  # type: ignore[operator]
+                got = form(*tensors)
+            _check(str(n.target), expected, got)
+        return result
+
+
+def _widened(value: Any) -> Any:
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def _check(name: str, expected: Any, got: Any) -> None:
+    lefts, rights = ([*each] if isinstance(each, list | tuple) else [each] for each in (expected, got))
+    for left, right in zip(lefts, rights, strict=True):
+        if right is None:
+            continue
+        if left.shape != right.shape:
+            raise MvtError(f"The form of {name} has another shape than the operator.")
+        if left.numel() == 0:
+            continue
+        scale = left.double().abs().max().clamp_min(torch.finfo(torch.float64).tiny)
+        difference = float((left.double() - right.double()).abs().max() / scale)
+        if not difference <= PROOF_TOLERANCE:
+            raise MvtError(
+                f"The form of {name} differs from the operator by {difference:.2g} of its largest output.",
+                hint="Report the model.",
+            )

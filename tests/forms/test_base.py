@@ -1,0 +1,114 @@
+"""Operators of a traced program are written in other forms, and each form is proved on real values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.nn import functional as F
+
+from mobilevit_tools.errors import MvtError
+from mobilevit_tools.forms._base import Forms, write_forms
+
+_aten = torch.ops.aten
+
+
+class Net(nn.Module):
+    """A convolution changed in place, two softmaxes that the program returns, and an operator of two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        maps = self.layer(x).relu_()
+        return maps.softmax(dim=-1), maps.softmax(dim=1), F.adaptive_max_pool2d(maps, 2)
+
+
+def flattened(x: Tensor, dim: int, dtype: Any = None) -> Any:
+    return NotImplemented if dim % x.dim() != x.dim() - 1 else x.flatten(0, 2).softmax(dim=-1).view(x.shape)
+
+
+def pooled(x: Tensor, size: list[int]) -> tuple[Tensor, None]:
+    return F.max_pool2d(x, (x.shape[-2] // size[0], x.shape[-1] // size[1])), None
+
+
+FORMS: Forms = {_aten.softmax.int: flattened, _aten.adaptive_max_pool2d.default: pooled}
+
+
+def traced(module: nn.Module, example: Tensor, *, free: bool = False) -> ExportedProgram:
+    shapes = ({0: Dim("batch", min=1)},) if free else None
+    return torch.export.export(module.eval(), (example,), dynamic_shapes=shapes, strict=False)
+
+
+def kinds(program: ExportedProgram) -> Counter[str]:
+    return Counter(str(node.target) for node in program.graph.nodes if node.op == "call_function")
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_what_has_a_form_is_written_in_it_and_the_rest_stays(free: bool) -> None:
+    module, example = Net(), torch.randn(2, 3, 10, 8)
+    program = traced(module, example, free=free)
+    names = [node.name for node in program.graph.nodes if node.op == "placeholder"]
+    assert write_forms(program, FORMS, (example,)) == {"aten.softmax.int": 1, "aten.adaptive_max_pool2d.default": 1}
+    assert kinds(program)["aten.flatten.using_ints"] == 1
+    assert kinds(program)["aten.softmax.int"] == 2
+    assert "aten.adaptive_max_pool2d.default" not in kinds(program)
+    assert [node.name for node in program.graph.nodes if node.op == "placeholder"] == names
+    another = torch.randn(5, 3, 10, 8) if free else example
+    for got, expected in zip(program.module()(another), module(another), strict=True):
+        torch.testing.assert_close(got, expected)
+    program.run_decompositions()
+
+
+def test_the_line_of_the_source_and_the_order_of_outputs_survive() -> None:
+    program = traced(Net(), torch.randn(1, 3, 10, 8))
+    write_forms(program, FORMS, (torch.randn(1, 3, 10, 8),))
+    (written,) = (node for node in program.graph.nodes if node.target is _aten.flatten.using_ints)
+    assert "maps.softmax(dim=-1)" in written.meta["stack_trace"]
+    assert [each.arg.name for each in program.graph_signature.output_specs] == [
+        each.name for each in program.graph.output_node().args[0]
+    ]
+
+
+def test_an_output_that_is_read_and_not_made_keeps_the_operator() -> None:
+    class Indices(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            values, indices = F.adaptive_max_pool2d(x, 2, return_indices=True)
+            return values + indices
+
+    example = torch.randn(1, 3, 8, 8)
+    program = traced(Indices(), example)
+    assert write_forms(program, FORMS, (example,)) == {}
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (lambda x, dim, dtype=None: x.softmax(dim=1), "differs from the operator"),
+        (lambda x, dim, dtype=None: x.softmax(dim)[..., :-1], "another shape"),
+        (lambda x, dim, dtype=None: x.softmax(dim) * (1 + 1e-7), "differs from the operator"),
+        (lambda x, dim, dtype=None: x.log().softmax(dim), "differs from the operator"),
+    ],
+    ids=["axis", "shape", "scale", "nan"],
+)
+def test_a_wrong_form_is_found_on_the_values_that_reach_it(form: Any, message: str) -> None:
+    example = torch.randn(1, 3, 10, 8)
+    with pytest.raises(MvtError, match=message):
+        write_forms(traced(Net(), example), {_aten.softmax.int: form}, (example,))
+
+
+def test_half_precision_is_proved_in_double() -> None:
+    class Half(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.half().softmax(dim=-1).float()
+
+    example = torch.randn(1, 3, 10, 8)
+    program = traced(Half(), example)
+    assert write_forms(program, FORMS, (example,)) == {"aten.softmax.int": 1}
+    assert program.module()(example).dtype == torch.float32
