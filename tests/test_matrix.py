@@ -8,9 +8,9 @@ import pytest
 
 import mobilevit_tools
 from mobilevit_tools.exporters.delegation_lint import UNKNOWN, reason
-from mobilevit_tools.exporters.registry import TARGETS
 from mobilevit_tools.models.cards import ModelCard
 from mobilevit_tools.models.names import all_cards
+from mobilevit_tools.targets.registry import TARGETS
 
 CARDS = list(all_cards())
 

@@ -20,8 +20,9 @@ from mobilevit_tools import create_model, errors
 from mobilevit_tools.bundle.contents import Golden
 from mobilevit_tools.exporters.manifest import Manifest
 from mobilevit_tools.profiling.memory import peak_activation_bytes
-from mobilevit_tools.rewrites.registry import DEPLOYMENTS, REWRITES
+from mobilevit_tools.rewrites.registry import REWRITES, deployments_of
 from mobilevit_tools.runtimes.coreml.placement import SOURCES
+from mobilevit_tools.targets.registry import DEPLOYMENTS
 
 PACKAGE = Path(mobilevit_tools.__file__).parent
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
@@ -208,8 +209,8 @@ def rewrites() -> str:
     page = ["# Deployment rewrites", "", REWRITES_INTRODUCTION, ""]
     for rewrite in REWRITES.values():
         text = inspect.getdoc(import_module(rewrite.module)) or ""
-        everywhere = set(rewrite.deployments) == set(DEPLOYMENTS)
-        targets = "all targets" if everywhere else ", ".join(rewrite.deployments)
+        deployments = deployments_of(rewrite)
+        targets = "all targets" if set(deployments) == set(DEPLOYMENTS) else ", ".join(deployments)
         where = f"By default for {targets}, {' and '.join(rewrite.precisions)}"
         where += "" if rewrite.rounds_well else ", not where weights alone are quantized"
         family = f"; knows the family {rewrite.family}." if rewrite.family else "; works on any model."

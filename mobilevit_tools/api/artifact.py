@@ -18,9 +18,9 @@ from mobilevit_tools.models.factory import LoadedModel
 from mobilevit_tools.precision.record import Preflight
 from mobilevit_tools.progress import Progress
 from mobilevit_tools.quantization._base import Quantization, QuantizationRecord
-from mobilevit_tools.quantization.precisions import PRECISIONS
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.targets.precisions import PRECISIONS
 from mobilevit_tools.verification.parity import Parity, torch_reference, verify_session
 from mobilevit_tools.verification.tolerances import GATES
 

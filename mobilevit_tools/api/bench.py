@@ -10,16 +10,15 @@ from tempfile import TemporaryDirectory
 
 from mobilevit_tools.api.profile import compare
 from mobilevit_tools.data.contract import Contract
-from mobilevit_tools.devices.registry import HOST_TARGETS
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import ExportSpec, load_exporter
-from mobilevit_tools.exporters.registry import find_target
 from mobilevit_tools.models.factory import LoadedModel, load_model
 from mobilevit_tools.models.names import is_registered
 from mobilevit_tools.profiling.host import DEVICE, latency_spec
 from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.rewrites.applied import AppliedRewrite
+from mobilevit_tools.targets.registry import find_target, host_targets
 
 DEVICES = (DEVICE, "count")
 EVERYTHING = "all rewrites"
@@ -61,7 +60,7 @@ class BenchResult:
 def bench_rewrites(
     models: Sequence[str],
     *,
-    targets: Sequence[str] = HOST_TARGETS,
+    targets: Sequence[str] | None = None,
     devices: Sequence[str] = (DEVICE,),
     threads: Sequence[int] = (1,),
     input_size: tuple[int, int] | None = None,
@@ -75,7 +74,7 @@ def bench_rewrites(
 
     Args:
         models: Models, as ``mvt models`` lists them.
-        targets: ``onnx``, ``executorch`` or both.
+        targets: Targets; by default all that have a latency on this machine.
         devices: ``host``, ``count`` or both.
         threads: Thread counts; each is measured. ``count`` has a single thread: beside ``host`` it is measured once,
             with one.
@@ -91,6 +90,7 @@ def bench_rewrites(
         DeviceError: A device is not ready.
     """
     latency_spec(rigor)
+    targets = host_targets() if targets is None else targets
     models, targets, devices = (tuple(dict.fromkeys(each)) for each in (models, targets, devices))
     threads = tuple(dict.fromkeys(threads))
     for device in devices:
@@ -100,9 +100,8 @@ def bench_rewrites(
     if devices == ("count",) and many:
         raise UsageError(f"count counts with one thread, not {many[0]}.", hint="Leave --threads away, or give 1.")
     for target in targets:
-        find_target(target)
-        if target not in HOST_TARGETS:
-            raise UsageError(f"{target} has no latency here.", hint=f"Give {' or '.join(HOST_TARGETS)}.")
+        if not find_target(target).runs_here:
+            raise UsageError(f"{target} has no latency here.", hint=f"Give {' or '.join(host_targets())}.")
     gains = []
     for name in models:
         with progress(f"Loading {name}"):

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.exporters._base import ExportSpec
-from mobilevit_tools.exporters.registry import find_target
 from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.targets.registry import find_target
 from mobilevit_tools.verification.parity import torch_reference
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def count_flips(
     flips = 0
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"decisions{find_target(spec.target).suffix}"
-        plain = replace(spec, precision="fp32", fp16_keep=None, batch=1, dynamic_batch=False)
+        plain = replace(spec, precision="fp32", fp16_keep=None, batch=1)
         exporter.lower(rewritten, plain, features, path)
         with open_session(path) as session:
             takes_image = session.inputs[0].kind == "image"

@@ -31,7 +31,7 @@ def describe_model(loaded: LoadedModel, options: Mapping[str, OptionValue]) -> M
 
 def contract_of(loaded: LoadedModel, spec: ExportSpec) -> Contract:
     """Return what an app must know of the artifact that ``spec`` asks for."""
-    image = spec.target == "coreml" and not spec.tensor_io
+    image = spec.options.takes_image
     return Contract(
         model=loaded.name,
         preprocessing=loaded.preprocessing,

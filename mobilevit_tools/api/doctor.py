@@ -5,44 +5,17 @@ from __future__ import annotations
 import platform
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Literal
 
 from mobilevit_tools.errors import MissingDependencyError
-from mobilevit_tools.exporters.registry import find_target
-from mobilevit_tools.runtimes.registry import RUNTIMES
+from mobilevit_tools.targets._base import BadPair, Package, Target
+from mobilevit_tools.targets.registry import TARGETS
 
 Status = Literal["ok", "untested", "bad", "missing"]
-
-
-@dataclass(frozen=True)
-class Package:
-    """A package that mvt can use.
-
-    Attributes:
-        name: Its distribution name.
-        purpose: What needs it.
-        tested: The release series that mvt is tested with, as prefixes of the version.
-        extra: The extra that brings it; None where ``pip install mobilevit-tools`` does.
-    """
-
-    name: str
-    purpose: str
-    tested: tuple[str, ...]
-    extra: str | None = None
-
-
-@dataclass(frozen=True)
-class BadPair:
-    """Two versions that do not work together, by prefix; an empty prefix stands for any version."""
-
-    first: tuple[str, str]
-    second: tuple[str, str]
-    symptom: str
-    remedy: str
 
 
 @dataclass(frozen=True)
@@ -89,44 +62,17 @@ class DoctorResult:
 PACKAGES = (
     Package("torch", "every model and every export", ("2.13.",)),
     Package("numpy", "everything", ("2.",)),
-    Package("onnx", "exporting to ONNX", ("1.23.",)),
-    Package("onnxscript", "exporting to ONNX", ("0.7.",)),
-    Package("onnxruntime", "running ONNX artifacts", ("1.31.",)),
-    Package("coremltools", "exporting to Core ML, and the reference runtime", ("9.0",)),
-    Package("executorch", "exporting to ExecuTorch, and running its programs", ("1.5.1",)),
-    Package("torchao", "quantizing for ExecuTorch", ("0.18.",)),
+    *(package for target in TARGETS.values() for package in target.packages),
     Package("safetensors", "reading weights", ("0.",)),
     Package("huggingface_hub", "hf:// checkpoints", ("1.", "2."), extra="hub"),
     Package("ray", "sweeps on many machines", ("2.",), extra="ray"),
 )
 
-BACKENDS = {
-    "--target onnx": "export, and run in ONNX Runtime",
-    "--target coreml": "export, and run in the reference runtime; Core ML itself is on macOS",
-    "--backend xnnpack": "export and run",
-    "--backend portable": "export and run",
-    "--backend coreml": "export; its runtime is on Apple's systems only",
-    "--backend vulkan": "export; its runtime is on Android only",
-}
-"""What can be done with each target, or with each backend where a target has several, as ExecuTorch does."""
-
-PAIRS = (
-    ("torch", "onnxscript"),
-    ("onnx", "onnxruntime"),
-    ("torch", "coremltools"),
-    ("numpy", "coremltools"),
-    ("torch", "executorch"),
-    ("torch", "torchao"),
-)
+PAIRS = tuple(pair for target in TARGETS.values() for pair in target.pairs)
 """Packages that must go together: tested where both are of a tested series."""
 
 BAD_PAIRS = (
-    BadPair(
-        ("executorch", "1.4"),
-        ("torch", ""),
-        "the wheel of ExecuTorch 1.4 lacks the runtime's headers and leaves its ETDump empty",
-        "pip install 'executorch>=1.5.1,<1.6'",
-    ),
+    *(pair for target in TARGETS.values() for pair in target.bad_pairs),
     BadPair(
         ("torchvision", ""),
         ("torch", "2.13.0+cpu"),
@@ -142,7 +88,7 @@ def doctor() -> DoctorResult:
     found = {name: _version(name) for name in _names()}
     checks = [_check_package(package, found[package.name]) for package in PACKAGES]
     states = {check.name: check.status for check in checks}
-    checks += [_check_backend(name, purpose, checks) for name, purpose in BACKENDS.items()]
+    checks += [_check_target(option, target, purpose, checks) for option, target, purpose in _choices()]
     checks += [_check_pair(pair, states) for pair in PAIRS if "missing" not in (states[pair[0]], states[pair[1]])]
     checks += [
         Check(f"{pair.first[0]} + {pair.second[0]}", _TOGETHER, "bad", None, pair.symptom, pair.remedy)
@@ -194,19 +140,25 @@ def _check_package(package: Package, found: str | None) -> Check:
     return Check(package.name, package.purpose, "ok", found)
 
 
-def _check_backend(name: str, purpose: str, packages: Sequence[Check]) -> Check:
-    option, chosen = name.split()
-    target = find_target(chosen if option == "--target" else "executorch")
-    needed = {"torch", *target.packages, *(each.package for each in RUNTIMES.values() if each.target == target.name)}
+def _choices() -> Iterator[tuple[str, Target, str]]:
+    """Yield each target, or where it has several backends each of them, as it is asked for, and what it can do."""
+    for target in TARGETS.values():
+        if target.summary:
+            yield f"--target {target.name}", target, target.summary
+        yield from ((f"--backend {backend.name}", target, backend.summary) for backend in target.backends)
+
+
+def _check_target(option: str, target: Target, purpose: str, packages: Sequence[Check]) -> Check:
+    needed = {"torch", *target.exporting, target.running}
     for check in packages:
         if check.name in needed and check.status in {"missing", "bad"}:
-            return Check(name, purpose, "missing", None, f"it needs {check.name}", check.remedy)
-    return Check(name, purpose, "ok")
+            return Check(option, purpose, "missing", None, f"it needs {check.name}", check.remedy)
+    return Check(option, purpose, "ok")
 
 
 def _requirement(name: str) -> str:
-    """Return a package with the versions that mvt asks for, or else ExecuTorch, which brings the rest."""
-    for owner in ("mobilevit-tools", "executorch"):
+    """Return a package with the versions that mvt asks for, or else a target's package, which brings it."""
+    for owner in ("mobilevit-tools", *(target.running for target in TARGETS.values())):
         for requirement in (requires(owner) if _version(owner) else None) or ():
             wanted = requirement.partition(";")[0].strip()
             if re.split(r"[^\w.-]", wanted, maxsplit=1)[0] == name:
@@ -231,16 +183,16 @@ def _devices() -> dict[str, tuple[str, tuple[Callable[[], object], ...]]]:
     def cross() -> object:
         return toolchain.find_compiler("aarch64")
 
-    def libraries() -> object:
-        return [toolchain.library_folder(package, "aarch64") for package in ("executorch", "onnxruntime")]
+    def runtimes(arch: str) -> Callable[[], object]:
+        return partial(toolchain.find_runtimes, arch)
 
     def native() -> object:
         return toolchain.find_compiler(toolchain.host_arch())
 
-    aarch64 = (toolchain.find_onnxruntime_headers, cross, libraries)
+    aarch64 = (runtimes("aarch64"), cross)
     ssh = partial(toolchain.find_program, "ssh", "ssh")
     return {
-        "count": ("exact instruction counts", (toolchain.find_valgrind, native, toolchain.find_onnxruntime_headers)),
+        "count": ("exact instruction counts", (toolchain.find_valgrind, native, runtimes(toolchain.host_arch()))),
         "arm64": ("an emulated phone's numerics", (toolchain.find_qemu, *aarch64)),
         "adb": ("Android phones", (find_adb, *aarch64)),
         "ssh": ("Linux boards", (ssh, *aarch64)),

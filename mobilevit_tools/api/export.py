@@ -12,7 +12,6 @@ from mobilevit_tools.api.trade import accuracy_bound
 from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.errors import GateError, MvtError
 from mobilevit_tools.exporters._base import check_packages
-from mobilevit_tools.exporters.registry import find_target, named_targets
 from mobilevit_tools.exporters.specs import make_specs
 from mobilevit_tools.exporters.staging import check_destination
 from mobilevit_tools.models.factory import load_model
@@ -22,7 +21,7 @@ from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.quantization._base import check_calibrated, plan_quantization
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, load_calibration
 from mobilevit_tools.rewrites.registry import select_rewrites
-from mobilevit_tools.runtimes.registry import RUNTIMES
+from mobilevit_tools.targets.registry import find_target, named_targets
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,6 @@ def export(
     backend: str | None = None,
     precision: str = "fp32",
     batch: int = 1,
-    dynamic_batch: bool = False,
-    tensor_io: bool = False,
-    deployment_target: str | None = None,
-    opset: int | None = None,
     rewrites: Sequence[str] | None = None,
     fp16_keep: Sequence[str] | None = None,
     calibration: str | Path | None = None,
@@ -74,6 +69,7 @@ def export(
     bundle: bool = False,
     command: str | None = None,
     progress: Progress = silent,
+    **target_options: bool | int | str | None,
 ) -> ExportResult:
     """Export ``model`` to one or more targets and verify every artifact.
 
@@ -88,12 +84,8 @@ def export(
         labels: Class names in index order.
         input_size: Height and width in pixels; by default the model's own.
         backend: The ExecuTorch backend.
-        precision: A precision of the target; see :mod:`mobilevit_tools.quantization.precisions`.
+        precision: A precision of the target; see :mod:`mobilevit_tools.targets.precisions`.
         batch: Images per inference.
-        dynamic_batch: ONNX: leave the batch dimension free.
-        tensor_io: Core ML: a normalised tensor in and logits out.
-        deployment_target: Core ML: the oldest system to support; by default iOS17.
-        opset: ONNX: the operator set; by default 20.
         rewrites: Names of the deployment rewrites to apply; by default those of the target, empty for none.
         fp16_keep: Half precision: operators or modules to keep in float32; by default the least that meets the gate.
         calibration: A folder of photos on which ``int8`` measures the ranges of activations.
@@ -109,6 +101,8 @@ def export(
         bundle: Write a golden bundle beside each artifact: an input, its expected output, and an app's code for both.
         command: Recorded in the manifest.
         progress: Told of every step.
+        target_options: Options of some targets' own, such as ``opset=18``: the fields of their ``options`` classes in
+            :mod:`mobilevit_tools.targets`.
 
     Raises:
         UsageError: The arguments contradict each other, a target cannot do what was asked, or no target takes it.
@@ -126,10 +120,7 @@ def export(
         backend=backend,
         precision=precision,
         batch=batch,
-        dynamic_batch=dynamic_batch,
-        tensor_io=tensor_io,
-        deployment_target=deployment_target,
-        opset=opset,
+        options=target_options,
         rewrites=None if rewrites is None else tuple(rewrites),
         fp16_keep=None if fp16_keep is None else tuple(fp16_keep),
     )
@@ -144,7 +135,7 @@ def export(
     for final in finals:
         check_destination(final, overwrite=overwrite)
     for spec in specs:
-        check_packages(spec.target, RUNTIMES[find_target(spec.target).suffix].package)
+        check_packages(spec.target, find_target(spec.target).running)
         if calibration is None:
             plan_quantization(spec.target, spec.precision, None)
     with progress(f"Loading {model}"):

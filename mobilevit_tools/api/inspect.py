@@ -12,9 +12,7 @@ from mobilevit_tools.exporters.delegation_lint import reason
 from mobilevit_tools.exporters.manifest import Manifest, describe_artifact, find_manifest
 from mobilevit_tools.runtimes._base import DELEGATE, OperatorUse, TensorInfo
 from mobilevit_tools.runtimes.registry import open_session
-
-PORTABLE = "portable"
-"""The backend that is none: everything is computed by the portable kernels."""
+from mobilevit_tools.targets.registry import find_target
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,11 @@ def inspect(artifact: str | Path) -> InspectResult:
 def _outside(operators: Mapping[str, int], manifest: Manifest | None) -> dict[str, str]:
     """Say of each operator of a program for a backend, which may have taken nothing, why it stays outside."""
     backends = {name.removeprefix(DELEGATE) for name in operators if name.startswith(DELEGATE)}
-    if manifest is not None and manifest.spec.backend not in (None, PORTABLE):
-        backends = {str(manifest.spec.backend)}
+    if manifest is not None:
+        backend = find_target(manifest.spec.target).backend(manifest.spec.backend)
+        if backend is not None and backend.delegate is not None:
+            backends = {backend.name}
     if not backends:
         return {}
-    backend = backends.pop() if len(backends) == 1 else None
-    return {name: reason(name, backend) for name in operators if not name.startswith(DELEGATE)}
+    single = backends.pop() if len(backends) == 1 else None
+    return {name: reason(name, single) for name in operators if not name.startswith(DELEGATE)}

@@ -11,15 +11,13 @@ from mobilevit_tools.api.artifact import ExportedArtifact
 from mobilevit_tools.api.evaluate import EvalResult, evaluate
 from mobilevit_tools.api.export import ExportResult, export
 from mobilevit_tools.api.profile import compare, profile
-from mobilevit_tools.devices.registry import HOST_TARGETS
 from mobilevit_tools.errors import GateError, UsageError
-from mobilevit_tools.exporters._base import DEPLOYMENT_TARGETS
-from mobilevit_tools.exporters.registry import TARGETS, find_target, named_targets
 from mobilevit_tools.profiling.host import latency_spec
 from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.progress import Counter, Progress, silent, uncounted
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
-from mobilevit_tools.quantization.precisions import PRECISIONS
+from mobilevit_tools.targets.precisions import PRECISIONS
+from mobilevit_tools.targets.registry import TARGETS, find_target, named_targets
 
 BASELINE = "fp32"
 
@@ -119,7 +117,7 @@ def bench_precisions(
                 fp32 = fp32 or artifact
                 accuracy = _evaluate(artifact.path, eval_data, checkpoint=checkpoint, threads=threads, counter=counter)
                 speed = instructions = None
-                if target in HOST_TARGETS:
+                if find_target(target).runs_here:
                     speed = compare(fp32.path, artifact.path, threads=threads, rigor=rigor, progress=progress)
                     if count:
                         instructions = _instructions(artifact, progress)
@@ -167,7 +165,6 @@ def _export(
             checkpoint=checkpoint,
             calibration=calibration,
             calibration_size=None if calibration is None else calibration_size,
-            deployment_target=DEPLOYMENT_TARGETS[-1] if target == "coreml" else None,
             keep_failed=True,
             progress=progress,
         )

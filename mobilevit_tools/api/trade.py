@@ -14,13 +14,13 @@ from mobilevit_tools.api.evaluate import evaluate_session
 from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.exporters._base import Exporter, ExportSpec, Preflight, naming_refusals
 from mobilevit_tools.exporters.manifest import describe_artifact
-from mobilevit_tools.exporters.registry import find_target
 from mobilevit_tools.profiling.host import compare_on_host, profile_on_host
 from mobilevit_tools.progress import Progress, uncounted
 from mobilevit_tools.quantization._base import Quantization, TradeStep
-from mobilevit_tools.quantization.precisions import FLOATING
 from mobilevit_tools.quantization.search import smallest_prefix
 from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.targets.precisions import FLOATING
+from mobilevit_tools.targets.registry import find_target
 from mobilevit_tools.verification.parity import Reference
 
 if TYPE_CHECKING:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from mobilevit_tools.targets.registry import find_target
+
 if TYPE_CHECKING:
     from mobilevit_tools.bundle.contents import Golden
     from mobilevit_tools.exporters._base import ExportSpec
@@ -14,18 +16,17 @@ if TYPE_CHECKING:
 KOTLIN = "GoldenCheck.kt"
 SWIFT = "GoldenCheck.swift"
 _TEMPLATES = Path(__file__).parent / "templates"
-_APPLE_ONLY = ("executorch-coreml",)
-_ANDROID_ONLY = ("executorch-vulkan",)
+_SYSTEMS = {KOTLIN: "android", SWIFT: "apple"}
 
 
 def snippets_of(spec: ExportSpec) -> dict[str, str]:
     """Return the files that go with an artifact, each with its template, where its runtime exists."""
-    files = {name: f"{spec.target}{Path(name).suffix}" for name in (KOTLIN, SWIFT)}
-    elsewhere = {KOTLIN: _APPLE_ONLY, SWIFT: _ANDROID_ONLY}
+    backend = find_target(spec.target).backend(spec.backend)
+    files = {name: f"{spec.target}{Path(name).suffix}" for name in _SYSTEMS}
     return {
         name: template
         for name, template in files.items()
-        if spec.deployment not in elsewhere[name] and (_TEMPLATES / template).is_file()
+        if (backend is None or _SYSTEMS[name] in backend.apps) and (_TEMPLATES / template).is_file()
     }
 
 

@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 
 from mobilevit_tools.errors import UsageError
+from mobilevit_tools.targets.registry import SUFFIXES
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON envelope on stdout.")]
 Verbosity = Annotated[
     int, typer.Option("--verbose", "-v", count=True, help="Tell more; twice: what the libraries print, too.")
 ]
-Artifact = Annotated[Path, typer.Argument(help="An artifact: .onnx, .mlpackage or .pte.", show_default=False)]
+Artifact = Annotated[Path, typer.Argument(help=f"An artifact: {', '.join(SUFFIXES)}.", show_default=False)]
 Model = Annotated[str, typer.Argument(help="A model, as `mvt models` lists it.", show_default=False)]
 CheckpointOption = Annotated[
     str | None,

@@ -23,6 +23,7 @@ from mobilevit_tools.cli.arguments import (
 )
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.input_size import parse_size
+from mobilevit_tools.targets.registry import TARGETS, host_targets
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.bench import BenchResult
@@ -45,7 +46,7 @@ bench = typer.Typer(
 def rewrites(
     models: Annotated[list[str], typer.Argument(help="Models, as `mvt models` lists them.", show_default=False)],
     target: Annotated[
-        list[str] | None, typer.Option("--target", "-t", help="onnx or executorch. Repeatable. Default: both.")
+        list[str] | None, typer.Option("--target", "-t", help=f"{', '.join(host_targets())}. Repeatable. Default: all.")
     ] = None,
     threads: Annotated[
         list[int] | None, typer.Option("--threads", min=1, help="Threads of one inference. Repeatable. Default: 1.")
@@ -63,11 +64,10 @@ def rewrites(
     """Measure models with their deployment rewrites and without, in turns, with intervals."""
     with command_output("bench rewrites", as_json=as_json, verbosity=verbose) as output:
         from mobilevit_tools.api.bench import bench_rewrites
-        from mobilevit_tools.devices.registry import HOST_TARGETS
 
         result = bench_rewrites(
             models,
-            targets=target or HOST_TARGETS,
+            targets=target or host_targets(),
             devices=device or ("host",),
             threads=threads or (1,),
             input_size=parse_size(input_size),
@@ -86,7 +86,7 @@ def precisions(
     checkpoint: CheckpointOption = None,
     calibration_size: Annotated[int, typer.Option("--calibration-size", help="How many of them to use.")] = 200,
     target: Annotated[
-        list[str] | None, typer.Option("--target", "-t", help="onnx, coreml or executorch. Repeatable. Default: all.")
+        list[str] | None, typer.Option("--target", "-t", help=f"{', '.join(TARGETS)}. Repeatable. Default: all.")
     ] = None,
     precision: Annotated[
         list[str] | None, typer.Option("--precision", help="Besides fp32. Repeatable. Default: all of the target.")
@@ -100,7 +100,6 @@ def precisions(
     """Measure a model in every precision: size, top-1, agreement, latency against fp32 in turns, instructions."""
     with command_output("bench precisions", as_json=as_json, verbosity=verbose) as output:
         from mobilevit_tools.api.precision_bench import bench_precisions
-        from mobilevit_tools.exporters.registry import TARGETS
 
         result = bench_precisions(
             model,

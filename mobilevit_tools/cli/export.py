@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -29,26 +29,35 @@ from mobilevit_tools.cli.arguments import (
     photos_in,
 )
 from mobilevit_tools.cli.output import Output, command_output
+from mobilevit_tools.cli.target_options import takes_target_options
 from mobilevit_tools.errors import UsageError
-from mobilevit_tools.exporters._base import DEFAULT_DEPLOYMENT_TARGET, DEFAULT_OPSET, DEPLOYMENT_TARGETS, OPSETS
-from mobilevit_tools.exporters.registry import ALL, TARGETS
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
+from mobilevit_tools.targets.registry import ALL, TARGETS
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.artifact import ExportedArtifact
     from mobilevit_tools.api.export import ExportResult
     from mobilevit_tools.precision.record import Preflight
+    from mobilevit_tools.targets._base import Target
 
 
-PRECISION_HELP = "; ".join(f"{name}: {', '.join(target.precisions)}" for name, target in TARGETS.items()) + "."
+def _by_target(values: Callable[[Target], Iterable[str]]) -> str:
+    said = [(name, ", ".join(values(target))) for name, target in TARGETS.items()]
+    return "; ".join(f"{name}: {offered}" for name, offered in said if offered) + "."
 
 
+PRECISION_HELP = _by_target(lambda target: target.precisions)
+BACKEND_HELP = _by_target(lambda target: [backend.name for backend in target.backends])
+CALIBRATION_HELP = _by_target(lambda target: target.calibration_methods)
+
+
+@takes_target_options(after="batch")
 def export(
     model: Model,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "-t", help="onnx, coreml, executorch or all. Repeatable. Default: all."),
+        typer.Option("--target", "-t", help=f"{', '.join(TARGETS)} or all. Repeatable. Default: all."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", help="The folder that receives the artifacts.")] = Path("out"),
     checkpoint: CheckpointOption = None,
@@ -61,23 +70,8 @@ def export(
     input_size: InputSize = None,
     option: Options = None,
     precision: Annotated[str, typer.Option("--precision", help=PRECISION_HELP)] = "fp32",
-    backend: Annotated[
-        str | None, typer.Option("--backend", help="ExecuTorch: xnnpack, portable, coreml or vulkan.")
-    ] = None,
+    backend: Annotated[str | None, typer.Option("--backend", help=BACKEND_HELP)] = None,
     batch: Annotated[int, typer.Option("--batch", help="Images per inference.")] = 1,
-    dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch", help="ONNX: leave the batch free.")] = False,
-    tensor_io: Annotated[bool, typer.Option("--tensor-io", help="Core ML: a tensor in and logits out.")] = False,
-    deployment_target: Annotated[
-        str | None,
-        typer.Option(
-            "--deployment-target",
-            help=f"Core ML: {', '.join(DEPLOYMENT_TARGETS)}. Default: {DEFAULT_DEPLOYMENT_TARGET}.",
-        ),
-    ] = None,
-    opset: Annotated[
-        int | None,
-        typer.Option("--opset", help=f"ONNX: the operator set, {OPSETS.start} or later. Default: {DEFAULT_OPSET}."),
-    ] = None,
     rewrites: Annotated[
         str | None, typer.Option("--rewrites", help="Deployment rewrites, by name and comma. Default: the target's.")
     ] = None,
@@ -94,7 +88,7 @@ def export(
     ] = None,
     calibration_method: Annotated[
         str | None,
-        typer.Option("--calibration-method", help="int8: min-max, percentile, entropy or histogram."),
+        typer.Option("--calibration-method", help=f"int8: {CALIBRATION_HELP}"),
     ] = None,
     max_drop: Annotated[
         float | None,
@@ -116,6 +110,7 @@ def export(
     ] = False,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
+    **target_options: Any,
 ) -> None:
     """Export a model, verify every artifact against it, and write a manifest beside each."""
     render = partial(_render, times=verbose > 0)
@@ -141,10 +136,6 @@ def export(
                 backend=backend,
                 precision=precision,
                 batch=batch,
-                dynamic_batch=dynamic_batch,
-                tensor_io=tensor_io,
-                deployment_target=deployment_target,
-                opset=opset,
                 rewrites=() if no_rewrites else None if rewrites is None else _names(rewrites),
                 fp16_keep=None if fp16_keep is None else _names(fp16_keep),
                 calibration=calibration,
@@ -159,6 +150,7 @@ def export(
                 bundle=bundle,
                 command=shlex.join(["mvt", *sys.argv[1:]]),
                 progress=out.progress,
+                **target_options,
             )
         out.show(result, render)
 
@@ -231,10 +223,8 @@ def _render(console: Console, result: ExportResult, *, times: bool) -> None:
 
 def _next_command(kept: Sequence[ExportedArtifact]) -> str:
     """Return what to type next: measure the last artifact that can be measured here, or else look at the last."""
-    from mobilevit_tools.devices.registry import HOST_TARGETS
-
     # One that passed was run here, so its backend is here, too; Core ML may have been run by the reference alone.
-    passed = [each for each in kept if each.parity.status == "passed" and each.target in HOST_TARGETS]
+    passed = [each for each in kept if each.parity.status == "passed" and TARGETS[each.target].runs_here]
     verb, chosen = ("profile", passed[-1]) if passed else ("inspect", kept[-1])
     return shlex.join(["mvt", verb, str(chosen.path)])
 

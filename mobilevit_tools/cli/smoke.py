@@ -24,6 +24,7 @@ from mobilevit_tools.cli.arguments import (
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
+from mobilevit_tools.targets.registry import TARGETS
 
 if TYPE_CHECKING:
     from mobilevit_tools.matrix.cell import CellResult
@@ -41,7 +42,7 @@ def smoke(
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "-t", help="onnx, coreml or executorch. Repeatable. Default: all with the precision."),
+        typer.Option("--target", "-t", help=f"{', '.join(TARGETS)}. Repeatable. Default: all with the precision."),
     ] = None,
     precision: Annotated[
         list[str] | None, typer.Option("--precision", help="A precision. Repeatable. Default: fp32.")

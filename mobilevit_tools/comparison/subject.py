@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilevit_tools.exporters.manifest import MANIFEST_NAME, Manifest, describe_artifact, find_manifest, read_manifest
-from mobilevit_tools.runtimes.registry import RUNTIMES, runtime_of
+from mobilevit_tools.targets.registry import SUFFIXES, target_of
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ def find_subject(path: Path) -> Subject:
     Raises:
         BadInputError: It is none of these, or the manifest is of another file than the one beside it.
     """
-    if path.name == MANIFEST_NAME or (path.is_dir() and path.suffix.lower() not in RUNTIMES):
+    if path.name == MANIFEST_NAME or (path.is_dir() and path.suffix.lower() not in SUFFIXES):
         return _of_manifest(path, path.parent if path.name == MANIFEST_NAME else path)
-    runtime = runtime_of(path)
+    target = target_of(path)
     described, manifest = describe_artifact(path), find_manifest(path)
-    return Subject(path, path, manifest, runtime.target, described.sha256, described.size_bytes)
+    return Subject(path, path, manifest, target.name, described.sha256, described.size_bytes)
 
 
 def _of_manifest(path: Path, folder: Path) -> Subject:
@@ -52,6 +52,6 @@ def _of_manifest(path: Path, folder: Path) -> Subject:
     artifact = folder / stated.file
     if not artifact.exists():
         return Subject(path, None, manifest, manifest.spec.target, stated.sha256, stated.size_bytes)
-    runtime_of(artifact)
+    target_of(artifact)
     described = describe_artifact(artifact)
     return Subject(path, artifact, manifest, manifest.spec.target, described.sha256, described.size_bytes)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mobilevit_tools.comparison.stored import READERS, Weight
+from mobilevit_tools.comparison.stored import Stored, Weight
+from mobilevit_tools.targets._base import load
+from mobilevit_tools.targets.registry import find_target
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,16 @@ def diff_weights(target_a: str, a: Path, target_b: str, b: Path) -> WeightsDiff:
     Raises:
         BadInputError: An artifact is damaged.
     """
-    (weights_a, notes_a), (weights_b, notes_b) = READERS[target_a](a), READERS[target_b](b)
+    (weights_a, notes_a), (weights_b, notes_b) = _read(target_a, a), _read(target_b, b)
     notes = list(dict.fromkeys((*notes_a, *notes_b)))
     if target_a != target_b:
         notes.append("The two are of different targets, which name and arrange weights differently.")
     return match(weights_a, weights_b, notes=tuple(notes), by_name=target_a == target_b)
+
+
+def _read(target: str, artifact: Path) -> Stored:
+    stored: Stored = load(find_target(target).weights)(artifact)
+    return stored
 
 
 def match(

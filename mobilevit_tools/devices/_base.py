@@ -8,7 +8,8 @@ from math import inf
 from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from mobilevit_tools.errors import UsageError
+from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.targets.registry import target_of, targets_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,21 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from numpy.typing import NDArray
+
+
+def check_target(kind: str, artifact: Path) -> None:
+    """Refuse an artifact that a kind of device does not run.
+
+    Raises:
+        BadInputError: It does not, or it is no artifact.
+    """
+    target, taken = target_of(artifact).name, targets_on(kind)
+    if target not in taken:
+        raise BadInputError(
+            f"{kind} runs {' and '.join(taken)} artifacts, not {target}.",
+            hint="Export the model to one of these targets, or take another device; `mvt devices` lists them.",
+            code="no_runner",
+        )
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,7 @@ class Arm64Device(LocalDevice):
         try:
             toolchain.find_qemu()
             toolchain.find_compiler(self.arch())
-            for package in ("executorch", "onnxruntime"):
-                toolchain.library_folder(package, self.arch())
-            toolchain.find_onnxruntime_headers()
+            toolchain.find_runtimes(self.arch())
         except MissingDependencyError as error:
             return Readiness(self.name, ready=False, detail=error.message, remedy=error.hint)
         return Readiness(self.name, ready=True, detail=f"{self._cpu} emulated on this machine; numerics only.")

@@ -19,9 +19,8 @@ from types import MappingProxyType, TracebackType
 from typing import Self
 
 from mobilevit_tools.devices import process, protocol, runner, toolchain
-from mobilevit_tools.devices._base import Device, Readiness, RunRequest, RunResult
+from mobilevit_tools.devices._base import Device, Readiness, RunRequest, RunResult, check_target
 from mobilevit_tools.errors import BadInputError, DeviceError, MissingDependencyError, UsageError
-from mobilevit_tools.runtimes.registry import runtime_of
 
 _LIBRARY = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 _TYPES: Mapping[str, str] = MappingProxyType(
@@ -54,9 +53,7 @@ class BrowserDevice(Device):
         """Run the artifact in a page; see `Device.measure`."""
         if request.per_op:
             raise UsageError("The browser has no times per operator.", hint="Ask for them on host, adb or ssh.")
-        target = runtime_of(request.artifact).target
-        if target != "onnx":
-            raise BadInputError(f"The browser runs onnx artifacts, not {target}.", code="no_runner")
+        check_target(self.name, request.artifact)
         if request.inputs.dtype.name not in protocol.DTYPES or request.inputs.ndim == 0:
             raise BadInputError(f"The browser takes no {request.inputs.dtype} inputs.")
         chromium, library = find_chromium(), find_library()
@@ -69,7 +66,7 @@ class BrowserDevice(Device):
             (work / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
             files = {name: library / name for name in _LIBRARY}
             files |= {name: work / name for name in ("input.bin", "settings.json")}
-            files |= {"model.onnx": request.artifact, "index.html": runner.SOURCES / "browser_runner.html"}
+            files |= {"model": request.artifact, "index.html": runner.SOURCES / "browser_runner.html"}
             answers, cpu_seconds = self._answers(chromium, work, files, request.timeout_s)
             if "refused" in answers:
                 reason = answers["refused"].decode(errors="replace").rstrip(".")

@@ -91,7 +91,7 @@ class CountDevice(LocalDevice):
         try:
             toolchain.find_valgrind()
             toolchain.find_compiler(toolchain.host_arch())
-            toolchain.find_onnxruntime_headers()
+            toolchain.find_runtimes(toolchain.host_arch())
         except MissingDependencyError as error:
             return Readiness(self.name, ready=False, detail=error.message, remedy=error.hint)
         return Readiness(self.name, ready=True, detail="callgrind on this machine.")

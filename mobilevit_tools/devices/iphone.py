@@ -12,9 +12,9 @@ from time import monotonic
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from mobilevit_tools.devices._base import Device, OperatorTime, Readiness, RunRequest, RunResult, Timing
+from mobilevit_tools.devices._base import Device, OperatorTime, Readiness, RunRequest, RunResult, Timing, check_target
 from mobilevit_tools.errors import BadInputError, DeviceError, MissingDependencyError, MvtError, UsageError, first_line
-from mobilevit_tools.runtimes.registry import check_threads, runtime_of
+from mobilevit_tools.runtimes.registry import check_threads
 
 if TYPE_CHECKING:
     from coremltools.models.ml_program.experimental.async_wrapper import MLModelAsyncWrapper
@@ -39,9 +39,7 @@ class IphoneDevice(Device):
 
     def measure(self, request: RunRequest) -> RunResult:
         """Run a Core ML package; see `Device.measure`. Operator times are Core ML's estimates, scaled to the mean."""
-        target = runtime_of(request.artifact).target
-        if target != "coreml":
-            raise BadInputError(f"The iPhone runs coreml artifacts, not {target}.", code="no_runner")
+        check_target("iphone", request.artifact)
         check_threads(request.artifact, request.threads)
         _check_mac()
         try:

@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 from mobilevit_tools.devices import protocol, runner
 from mobilevit_tools.devices._base import Device, RunRequest, RunResult
 from mobilevit_tools.devices.process import Finished
-from mobilevit_tools.errors import BadInputError, DeviceError
-from mobilevit_tools.runtimes.registry import runtime_of
+from mobilevit_tools.errors import BadInputError, DeviceError, UsageError
+from mobilevit_tools.targets._base import load
+from mobilevit_tools.targets.registry import target_of
 
 _INPUT, _OUTPUT, _PROFILE = "input.bin", "output.bin", "profile.bin"
 _SAYS = "runner: "
@@ -73,10 +74,12 @@ class NativeDevice(Device):
     def measure(self, request: RunRequest) -> RunResult:
         """Run the artifact with the native runner; see `Device.measure`."""
         self.refuse_times(request)
-        target = runtime_of(request.artifact).target
+        target = target_of(request.artifact)
         if request.inputs.dtype.name not in protocol.DTYPES or request.inputs.ndim == 0:
             raise BadInputError(f"The native runner takes no {request.inputs.dtype} inputs.")
-        program = self.program(target)
+        if request.per_op and target.profile_reader is None:
+            raise UsageError(f"The native runner has no times per operator of {target.name} artifacts.")
+        program = self.program(target.name)
         model = f"model{request.artifact.suffix.lower()}{PACKED if request.artifact.is_dir() else ''}"
         warmup, iterations = self.schedule(request)
         arguments = [model, _INPUT, _OUTPUT, str(warmup), str(iterations), "--threads", str(request.threads)]
@@ -100,9 +103,9 @@ class NativeDevice(Device):
             self.pull(_OUTPUT, work / _OUTPUT)
             outputs = protocol.read_tensor(work / _OUTPUT)
             per_op = None
-            if request.per_op:
+            if target.profile_reader is not None and request.per_op:
                 self.pull(_PROFILE, work / _PROFILE)
-                per_op = protocol.PROFILE_READERS[target](work / _PROFILE)
+                per_op = load(target.profile_reader)(work / _PROFILE)
         return RunResult(
             device=self.label,
             outputs=outputs,

@@ -72,8 +72,8 @@ def prepare(names: Sequence[str]) -> None:
     for folder, (package, keep) in sorted({pair for part in parts for pair in part.unpacked.items()}):
         debian.unpack(_SUITE, package, toolchain.toolchain_root() / folder, keep)
     if any(part.wheels for part in parts) and toolchain.host_arch() != "aarch64":
-        for package in ("executorch", "onnxruntime"):
-            _fetch_libraries(package)
+        for recipe in toolchain.native_runners():
+            _fetch_libraries(recipe.package, recipe.folder)
     if any(part.web for part in parts):
         _fetch_web_build()
 
@@ -98,7 +98,7 @@ def _fetch_web_build() -> None:
         work.joinpath("package").rename(folder)
 
 
-def _fetch_libraries(package: str) -> None:
+def _fetch_libraries(package: str, inside: str) -> None:
     """Unpack the shared libraries of a package's aarch64 wheel."""
     version = toolchain.package_version(package)
     folder = toolchain.toolchain_root() / "aarch64" / f"{package}-{version}"
@@ -117,11 +117,8 @@ def _fetch_libraries(package: str) -> None:
                 hint="pip must be installed here, and its package index must be reachable.",
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
-            libraries = [
-                name for name in wheel.namelist() if Path(name).parts[:2] in {(package, "lib"), (package, "capi")}
-            ]
-            for name in libraries:
-                if ".so" in Path(name).name:
+            for name in wheel.namelist():
+                if Path(name).parts[:2] == (package, inside) and ".so" in Path(name).name:
                     wheel.extract(name, work / "content")
         work.joinpath("content").rename(folder)
 

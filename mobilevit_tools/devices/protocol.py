@@ -1,19 +1,15 @@
-"""The runner's side of the wire: tensor files, its one line of JSON, and the two runtimes' operator profiles."""
+"""The runner's side of the wire: tensor files and its one line of JSON."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from mobilevit_tools.devices import process
-from mobilevit_tools.devices._base import OperatorTime, RunRequest, Timing
+from mobilevit_tools.devices._base import RunRequest, Timing
 from mobilevit_tools.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -21,8 +17,6 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int32", "int64")
 MAX_TENSOR_BYTES = 1 << 32
-_BAD_PROFILE = "The operator profile that the device returned is not readable."
-_PROFILE_SCHEMAS = ("etdump_schema_flatcc.fbs", "scalar_type.fbs")
 
 
 @dataclass(frozen=True)
@@ -121,94 +115,3 @@ def _times(values: Sequence[Any], count: int, *, at_least: bool) -> tuple[float,
     if len(times) < count or (len(times) > count and not at_least):
         raise ValueError("not a time for each run")
     return times
-
-
-def read_etdump(path: Path) -> tuple[OperatorTime, ...]:
-    """Read ExecuTorch's ETDump: the mean time of each operator, those inside delegates too.
-
-    ETDump is a FlatBuffer; the schema and the compiler that decodes it come with the executorch wheel.
-
-    Raises:
-        DeviceError: The dump is not readable, or holds no whole run.
-    """
-    spec = find_spec("executorch")
-    root = Path(next(iter(spec.submodule_search_locations or ()))) if spec else Path()
-    with TemporaryDirectory() as folder:
-        work = Path(folder)
-        for name in _PROFILE_SCHEMAS:
-            work.joinpath(name).write_bytes((root / "devtools" / "etdump" / name).read_bytes())
-        flatc: list[str | Path] = [
-            root / "data" / "bin" / "flatc",
-            "--json",
-            "--strict-json",
-            "--raw-binary",
-            "--size-prefixed",
-        ]
-        decoded = process.run(
-            [*flatc, "--allow-non-utf8", "-o", work, work / _PROFILE_SCHEMAS[0], "--", path], timeout_s=60
-        )
-        if decoded.code != 0:
-            raise DeviceError(_BAD_PROFILE, code="bad_answer")
-        return _mean((work / f"{path.stem}.json").read_bytes(), _etdump_runs)
-
-
-def _etdump_runs(dump: Any) -> list[list[OperatorTime]]:
-    return [_etdump_events(run["events"]) for run in dump["run_data"] if run.get("name") == "Execute"]
-
-
-def _etdump_events(events: Iterable[Mapping[str, Any]]) -> list[OperatorTime]:
-    found = []
-    for event in (entry.get("profile_event") for entry in events):
-        if event is None:
-            continue
-        milliseconds = (int(event["end_time"]) - int(event["start_time"])) / 1e6
-        inside = event.get("delegate_debug_id_str")
-        if inside is not None:
-            found.append(OperatorTime(inside, inside.split(" (")[0].split(" #")[0], milliseconds, delegate=True))
-        elif event.get("name", "").startswith("native_call_"):
-            name = event["name"].removeprefix("native_call_")
-            found.append(OperatorTime(name, name.split(".")[0], milliseconds))
-    return found
-
-
-def read_onnxruntime_profile(path: Path) -> tuple[OperatorTime, ...]:
-    """Read ONNX Runtime's profile, a list of Chrome trace events: the mean time of each node.
-
-    Raises:
-        DeviceError: The profile is not readable, or holds no whole run.
-    """
-    return _mean(path.read_bytes(), _onnxruntime_runs)
-
-
-def _onnxruntime_runs(events: Any) -> list[list[OperatorTime]]:
-    suffix = "_kernel_time"
-    runs: list[list[OperatorTime]] = []
-    current: list[OperatorTime] = []
-    for event in events:
-        if event["cat"] == "Session" and event["name"] == "model_run":  # comes after the run's nodes
-            runs.append(current)
-            current = []
-        elif event["cat"] == "Node" and event["name"].endswith(suffix):
-            name = event["name"].removesuffix(suffix)
-            current.append(OperatorTime(name, event["args"]["op_name"], event["dur"] / 1e3))
-    return runs
-
-
-def _mean(profile: bytes, runs_of: Callable[[Any], list[list[OperatorTime]]]) -> tuple[OperatorTime, ...]:
-    try:
-        complete = runs_of(json.loads(profile))[1:]  # the first run also packs weights and allocates
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise DeviceError(_BAD_PROFILE, code="bad_answer") from error
-    if len({len(run) for run in complete}) != 1 or not complete[0]:
-        raise DeviceError(_BAD_PROFILE, code="bad_answer")
-    means = []
-    for place in zip(*complete, strict=True):
-        first = place[0]
-        milliseconds = sum(operator.ms for operator in place) / len(place)
-        means.append(OperatorTime(first.name, first.kind, milliseconds, first.delegate))
-    return tuple(means)
-
-
-PROFILE_READERS: Mapping[str, Callable[[Path], tuple[OperatorTime, ...]]] = MappingProxyType(
-    {"executorch": read_etdump, "onnx": read_onnxruntime_profile}
-)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -12,6 +11,7 @@ from typing import cast
 
 from mobilevit_tools.devices._base import Device, Readiness
 from mobilevit_tools.errors import UsageError
+from mobilevit_tools.targets.registry import targets_on
 
 
 @dataclass(frozen=True)
@@ -22,21 +22,16 @@ class DeviceKind:
         module: Dotted path of a module with ``open_device(argument) -> Device`` and ``probe() -> tuple[Readiness]``.
         syntax: What to give to ``--device``.
         meaning: What its result means.
-        targets: The export targets whose artifacts it runs.
     """
 
     module: str
     syntax: str
     meaning: str
-    targets: tuple[str, ...] = ("onnx", "executorch")
 
-
-HOST_TARGETS = ("onnx", "executorch", *(("coreml",) if sys.platform == "darwin" else ()))
-"""What this machine has a runtime with times for; the Core ML reference has none."""
 
 DEVICES: Mapping[str, DeviceKind] = MappingProxyType(
     {
-        "host": DeviceKind("mobilevit_tools.devices.host", "host", "latency on this machine", HOST_TARGETS),
+        "host": DeviceKind("mobilevit_tools.devices.host", "host", "latency on this machine"),
         "count": DeviceKind("mobilevit_tools.devices.count", "count", "exact instruction count; never a latency"),
         "arm64": DeviceKind(
             "mobilevit_tools.devices.arm64", "arm64[:CPU]", "numerics of the phone's code path; never a latency"
@@ -46,13 +41,10 @@ DEVICES: Mapping[str, DeviceKind] = MappingProxyType(
             "mobilevit_tools.devices.ssh",
             "ssh:USER@HOST[:PORT]",
             "latency on a Linux board or a Mac",
-            ("onnx", "executorch", "coreml"),
         ),
-        "browser": DeviceKind(
-            "mobilevit_tools.devices.browser", "browser", "latency in the browser (WebAssembly)", ("onnx",)
-        ),
+        "browser": DeviceKind("mobilevit_tools.devices.browser", "browser", "latency in the browser (WebAssembly)"),
         "iphone": DeviceKind(
-            "mobilevit_tools.devices.iphone", "iphone[:UDID]", "latency and compute units on an iPhone", ("coreml",)
+            "mobilevit_tools.devices.iphone", "iphone[:UDID]", "latency and compute units on an iPhone"
         ),
     }
 )
@@ -73,6 +65,16 @@ def find_kind(spec: str) -> DeviceKind:
             code="unknown_device",
         )
     return DEVICES[kind]
+
+
+def targets_of(spec: str) -> tuple[str, ...]:
+    """Return the targets whose artifacts the device of a ``--device`` value runs.
+
+    Raises:
+        UsageError: There is no such kind.
+    """
+    find_kind(spec)
+    return targets_on(spec.partition(":")[0])
 
 
 def open_device(spec: str) -> Device:

@@ -18,6 +18,8 @@ from typing import Protocol
 
 from mobilevit_tools.devices import process, toolchain
 from mobilevit_tools.errors import BadInputError, DeviceError
+from mobilevit_tools.targets._base import NativeRunner, load
+from mobilevit_tools.targets.registry import TARGETS, find_target
 
 SOURCES = Path(__file__).parent / "native"
 RUNNER = "runner"
@@ -33,34 +35,6 @@ _SYSTEM_LIBRARIES = (
     "libpthread.so.0",
     "librt.so.1",
     "libstdc++.so.6",
-)
-
-
-@dataclass(frozen=True)
-class _Recipe:
-    package: str
-    source: str
-    libraries: tuple[str, ...]
-    defines: tuple[str, ...] = ()
-
-
-_RECIPES: Mapping[str, _Recipe] = MappingProxyType(
-    {
-        "executorch": _Recipe(
-            package="executorch",
-            source="executorch_runner.cpp",
-            libraries=(
-                "libexecutorch.so",
-                "libexecutorch_backend_xnnpack.so",
-                "libexecutorch_etdump.so",
-                "libexecutorch_kernels_optimized.so",
-                "libexecutorch_kernels_quantized.so",
-                "libexecutorch_threadpool.so",
-            ),
-            defines=("C10_USING_CUSTOM_GENERATED_MACROS",),
-        ),
-        "onnx": _Recipe(package="onnxruntime", source="onnxruntime_runner.cpp", libraries=("libonnxruntime.so.1",)),
-    }
 )
 
 
@@ -108,15 +82,18 @@ class Script:
     Attributes:
         python: The interpreter there; it has the artifact's runtime.
         arch: The architecture that it runs on.
+        target: The artifact's target.
     """
 
     python: str
     arch: str
+    target: str
 
     @property
     def files(self) -> dict[str, Path]:
-        """The one file."""
-        return {SCRIPT: SOURCES / SCRIPT}
+        """The runner, and the engine of the target."""
+        engine = SOURCES / f"{self.target}_engine.py"
+        return {SCRIPT: SOURCES / SCRIPT, "engine.py": SOURCES / "engine.py", "target_engine.py": engine}
 
     def command(self, folder: str) -> list[str]:
         """The words that start the runner from ``folder``."""
@@ -131,10 +108,11 @@ def build(target: str, arch: str) -> Bundle:
         MissingDependencyError: A compiler, a header or a library is not installed.
         DeviceError: The compiler fails.
     """
-    recipe = _RECIPES.get(target)
+    recipe = find_target(target).native_runner
     if recipe is None:
+        runnable = " and ".join(name for name, each in TARGETS.items() if each.native_runner)
         raise BadInputError(
-            f"The native runner runs {' and '.join(_RECIPES)} artifacts, not {target}.",
+            f"The native runner runs {runnable} artifacts, not {target}.",
             hint="Export the model to one of these targets.",
             code="no_runner",
         )
@@ -147,8 +125,8 @@ def build(target: str, arch: str) -> Bundle:
     return Bundle(folder, arch)
 
 
-def _runtime_libraries(recipe: _Recipe, arch: str) -> dict[str, Path]:
-    folder = toolchain.library_folder(recipe.package, arch)
+def _runtime_libraries(recipe: NativeRunner, arch: str) -> dict[str, Path]:
+    folder = toolchain.library_folder(recipe, arch)
     found = {}
     for name in recipe.libraries:
         path = folder / name
@@ -170,18 +148,13 @@ def _system_libraries(compiler: Path, arch: str) -> dict[str, Path]:
     return found
 
 
-def _compile_command(recipe: _Recipe, compiler: Path, libraries: Mapping[str, Path]) -> list[str | Path]:
-    if recipe.package == "executorch":
-        include = toolchain.package_folder("executorch") / "include"
-        includes = [include, include / "executorch" / "runtime" / "core" / "portable_type" / "c10"]
-    else:
-        includes = [toolchain.find_onnxruntime_headers()]
+def _compile_command(recipe: NativeRunner, compiler: Path, libraries: Mapping[str, Path]) -> list[str | Path]:
     return [
         compiler,
         "-std=c++17",
         "-O2",
         *(f"-D{define}" for define in recipe.defines),
-        *(f"-isystem{folder}" for folder in includes),
+        *(f"-isystem{folder}" for folder in load(recipe.headers)()),
         SOURCES / recipe.source,
         "-Wl,--no-as-needed",  # the backends and kernels register themselves when they are loaded
         *(libraries[name] for name in recipe.libraries),
@@ -190,7 +163,7 @@ def _compile_command(recipe: _Recipe, compiler: Path, libraries: Mapping[str, Pa
     ]
 
 
-def _digest(recipe: _Recipe, command: list[str | Path], libraries: Mapping[str, Path]) -> str:
+def _digest(recipe: NativeRunner, command: list[str | Path], libraries: Mapping[str, Path]) -> str:
     """Hash everything that decides what the runner is: sources, command, compiler, runtime and libraries."""
     digest = hashlib.sha256()
     compiler = process.run([command[0], "--version"], timeout_s=60).stdout

@@ -16,6 +16,7 @@ from mobilevit_tools.devices import process, runner, toolchain
 from mobilevit_tools.devices._base import Readiness
 from mobilevit_tools.devices.remote import RemoteDevice
 from mobilevit_tools.errors import DeviceError, MissingDependencyError, UsageError
+from mobilevit_tools.targets.registry import find_target, targets_on
 
 _DESTINATION = re.compile(
     r"(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]*@(?:[A-Za-z0-9][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:]+\]))(?::(?P<port>\d{1,5}))?"
@@ -26,7 +27,6 @@ _COPY_TIMEOUT_S = 600.0
 _SYNTAX = "ssh:USER@HOST[:PORT]"
 _SYSTEMS = {"Linux": "Linux", "Darwin": "macOS"}
 _PYTHON = ".mvt-python"
-_WHEELS = {"onnx": ("onnxruntime",), "executorch": ("executorch", "torch"), "coreml": ("coremltools",)}
 
 
 class SshDevice(RemoteDevice):
@@ -95,10 +95,10 @@ class SshDevice(RemoteDevice):
         python = self._python(target)
         if python is None:
             raise self._lacks(target)
-        return runner.Script(python, self._machine)
+        return runner.Script(python, self._machine, target)
 
     def _lacks(self, target: str) -> DeviceError:
-        wheels = _WHEELS[target]
+        wheels = find_target(target).wheels
         # as here, whatever was built into the one here: 2.13.0+cpu
         pinned = " ".join(f"{wheel}=={toolchain.package_version(wheel).partition('+')[0]}" for wheel in wheels)
         return DeviceError(
@@ -110,7 +110,7 @@ class SshDevice(RemoteDevice):
     def _python(self, target: str) -> str | None:
         """The Mac's interpreter that has a target's runtime."""
         # found and not imported: an import of ONNX Runtime leaves files in the home folder
-        look = f"import importlib.util as u; raise SystemExit(u.find_spec('{_WHEELS[target][0]}') is None)"
+        look = f"import importlib.util as u; raise SystemExit(u.find_spec('{find_target(target).wheels[0]}') is None)"
         places = f'"$HOME/{_PYTHON}/bin/python" python3'
         script = f'for each in {places}; do "$each" -c "{look}" && echo "$each" && break; done 2>/dev/null'
         return self.shell(script).stdout.strip() or None
@@ -154,9 +154,10 @@ class SshDevice(RemoteDevice):
             with self:
                 detail = f"{self.label} answers."
                 if self._system == "Darwin":
-                    found = [wheels[0] for target, wheels in _WHEELS.items() if self._python(target)]
+                    runnable = targets_on("ssh")
+                    found = [find_target(target).wheels[0] for target in runnable if self._python(target)]
                     if not found:
-                        raise self._lacks("coreml")
+                        raise self._lacks(max(runnable, key=lambda name: "darwin" in find_target(name).host_systems))
                     detail = f"{self.label} answers; its Python has {', '.join(found)}."
                 return Readiness(self.name, ready=True, detail=detail)
         except (DeviceError, MissingDependencyError) as error:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from mobilevit_tools.devices import process
 from mobilevit_tools.errors import MissingDependencyError
+from mobilevit_tools.targets._base import NativeRunner, load
+from mobilevit_tools.targets.registry import TARGETS
 
 MINIMUM_QEMU = 10
 CROSS_COMPILER = "aarch64-linux-gnu-g++"
@@ -110,21 +112,6 @@ def _qemu_major(program: Path) -> int:
     return int(found.group(1)) if found else 0
 
 
-def find_onnxruntime_headers() -> Path:
-    """Return the folder that holds ``onnxruntime_c_api.h``.
-
-    The C interface is versioned: a library serves every older header.
-
-    Raises:
-        MissingDependencyError: The header is not installed.
-    """
-    for usr in (toolchain_root() / "onnxruntime" / "usr", Path("/usr"), Path("/usr/local")):
-        folder = usr / "include" / "onnxruntime"
-        if folder.joinpath("onnxruntime_c_api.h").exists():
-            return folder
-    raise MissingDependencyError("ONNX Runtime's C header is not installed.", hint=remedy("count"))
-
-
 def package_folder(package: str) -> Path:
     """Return the folder of an installed package, without importing it.
 
@@ -149,13 +136,13 @@ def package_version(package: str) -> str:
         raise MissingDependencyError(f"{package} is not installed.", hint=f"pip install {package}") from error
 
 
-def library_folder(package: str, arch: str) -> Path:
+def library_folder(recipe: NativeRunner, arch: str) -> Path:
     """Return the folder of a runtime's shared libraries for ``arch``: the wheel's here, a fetched wheel's elsewhere.
 
     Raises:
         MissingDependencyError: The wheel for ``arch`` was not fetched, or not in the version that is installed here.
     """
-    inside = {"executorch": "lib", "onnxruntime": "capi"}[package]
+    package, inside = recipe.package, recipe.folder
     if arch == host_arch():
         return package_folder(package) / inside
     folder = toolchain_root() / arch / f"{package}-{package_version(package)}" / package / inside
@@ -164,3 +151,19 @@ def library_folder(package: str, arch: str) -> Path:
             f"The {arch} libraries of {package} {package_version(package)} are not here.", hint=remedy("arm64")
         )
     return folder
+
+
+def native_runners() -> tuple[NativeRunner, ...]:
+    """Return how each target's native runner is built, of those that have one."""
+    return tuple(target.native_runner for target in TARGETS.values() if target.native_runner)
+
+
+def find_runtimes(arch: str) -> None:
+    """Look for the headers of every native runner, and for its libraries for ``arch``.
+
+    Raises:
+        MissingDependencyError: Some are not here.
+    """
+    for recipe in native_runners():
+        library_folder(recipe, arch)
+        load(recipe.headers)()

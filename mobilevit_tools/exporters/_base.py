@@ -10,8 +10,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from mobilevit_tools.errors import BadInputError, MissingDependencyError, MvtError, UsageError
-from mobilevit_tools.exporters.registry import find_target
-from mobilevit_tools.quantization.precisions import FLOATING
+from mobilevit_tools.targets.precisions import FLOATING
+from mobilevit_tools.targets._base import TargetOptions
+from mobilevit_tools.targets.registry import find_target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,28 +23,19 @@ if TYPE_CHECKING:
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.quantization._base import Quantization
 
-DEPLOYMENT_TARGETS = ("iOS16", "iOS17", "iOS18")
-DEFAULT_DEPLOYMENT_TARGET = "iOS17"
-DEFAULT_OPSET = 20
-OPSETS = range(18, 24)
-_NEEDS_SYSTEM = {"int8": "iOS17", "int4-weight": "iOS18"}
-
 
 @dataclass(frozen=True)
 class ExportSpec:
     """What to make of a model; the same for every target.
 
     Attributes:
-        target: ``onnx``, ``coreml`` or ``executorch``.
+        target: The target.
         backend: The target's backend; None takes its default.
         precision: Arithmetic and weights of the artifact.
         batch: Images per inference.
-        dynamic_batch: Leave the batch dimension free (ONNX).
-        tensor_io: Core ML: a normalised tensor in and logits out, in place of an image in and probabilities out.
-        deployment_target: Core ML: the oldest system that must run the package.
-        opset: ONNX: the operator set.
         rewrites: Names of the deployment rewrites to apply; None takes those of the target, empty none.
         fp16_keep: Half precision: operators or modules to keep in float32; None takes what the preflight finds.
+        options: The target's own options; by default what their class has as defaults.
 
     Raises:
         UsageError: The target does not have this backend, precision or option.
@@ -53,20 +45,17 @@ class ExportSpec:
     backend: str | None = None
     precision: str = "fp32"
     batch: int = 1
-    dynamic_batch: bool = False
-    tensor_io: bool = False
-    deployment_target: str = DEFAULT_DEPLOYMENT_TARGET
-    opset: int = DEFAULT_OPSET
     rewrites: tuple[str, ...] | None = None
     fp16_keep: tuple[str, ...] | None = None
+    options: TargetOptions = TargetOptions()
 
     def __post_init__(self) -> None:
         """Fill in the default backend and refuse what the target cannot do."""
         target = find_target(self.target)
         if self.backend is None and target.backends:
-            object.__setattr__(self, "backend", target.backends[0])
-        if self.backend is not None and self.backend not in target.backends:
-            offered = ", ".join(target.backends) or "no choice of backends"
+            object.__setattr__(self, "backend", target.backends[0].name)
+        if self.backend is not None and target.backend(self.backend) is None:
+            offered = ", ".join(each.name for each in target.backends) or "no choice of backends"
             raise UsageError(f"{self.target} has no backend named {self.backend!r}.", hint=f"It has {offered}.")
         offered_precisions = target.precisions_of(self.backend)
         if self.precision not in offered_precisions:
@@ -78,36 +67,9 @@ class ExportSpec:
             )
         if self.batch < 1:
             raise UsageError(f"A batch holds at least one image, not {self.batch}.")
-        if self.batch > 1 and self.target == "coreml" and not self.tensor_io:
-            raise UsageError(
-                "A Core ML package that takes images takes one at a time.",
-                hint="Leave --batch out, or give --tensor-io.",
-            )
-        if self.dynamic_batch and self.target != "onnx":
-            raise UsageError(
-                f"{self.target} artifacts have a fixed batch: a free one would be specialised without a word.",
-                hint="Leave --dynamic-batch out and give --batch N.",
-            )
-        if self.deployment_target not in DEPLOYMENT_TARGETS:
-            raise UsageError(
-                f"There is no deployment target named {self.deployment_target!r}.",
-                hint=f"Core ML packages can be made for {', '.join(DEPLOYMENT_TARGETS)}.",
-            )
-        if self.opset not in OPSETS:
-            raise UsageError(
-                f"Opset {self.opset} is out of range.", hint=f"Give one from {OPSETS.start} to {OPSETS.stop - 1}."
-            )
-
-        needed = _NEEDS_SYSTEM.get(self.precision)
-        if (
-            self.target == "coreml"
-            and needed
-            and DEPLOYMENT_TARGETS.index(self.deployment_target) < (DEPLOYMENT_TARGETS.index(needed))
-        ):
-            raise UsageError(
-                f"{self.precision} needs {needed} or later, and {self.deployment_target} was asked for.",
-                hint=f"Give --deployment-target {needed}.",
-            )
+        options = target.options.of(self.options).settled(self.precision)
+        options.check(precision=self.precision, batch=self.batch)
+        object.__setattr__(self, "options", options)
         if self.fp16_keep is not None and self.arithmetic != "fp16":
             raise UsageError(
                 f"Nothing is kept in float32 where {self.variant} computes in float32.",
@@ -116,13 +78,10 @@ class ExportSpec:
 
     @property
     def arithmetic(self) -> str:
-        """What is left in floating point computes in this precision: ``fp32`` or ``fp16``.
-
-        Core ML packages are quantized from half precision, which its accelerators compute in.
-        """
+        """What is left in floating point computes in this precision: ``fp32`` or ``fp16``."""
         if self.precision in FLOATING:
             return self.precision
-        return "fp16" if self.target == "coreml" else "fp32"
+        return find_target(self.target).quantized_arithmetic
 
     @property
     def deployment(self) -> str:
@@ -195,7 +154,7 @@ def check_packages(name: str, *more: str) -> None:
     Raises:
         MissingDependencyError: A package that it needs is not installed.
     """
-    for package in (*find_target(name).packages, *more):
+    for package in (*find_target(name).exporting, *more):
         if find_spec(package) is None:
             raise MissingDependencyError(
                 f"Exporting to {name} needs {package}, which is not installed.", hint=f"pip install {package}"
@@ -209,7 +168,7 @@ def load_exporter(name: str) -> Exporter:
         MissingDependencyError: A package that it needs is not installed.
     """
     check_packages(name)
-    return cast("Exporter", import_module(find_target(name).module))
+    return cast("Exporter", import_module(find_target(name).exporter))
 
 
 @contextmanager

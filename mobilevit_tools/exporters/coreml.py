@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import coremltools as ct
 import torch
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mobilevit_tools.quantization._base import Quantization
+    from mobilevit_tools.targets.coreml import CoremlOptions
 
 
 class ImageModel(nn.Module):
@@ -67,6 +68,7 @@ def lower(
     """Write ``module`` as an ``.mlpackage``."""
     example = example_input(contract, spec.batch)
     image = contract.input == "image"
+    options = cast("CoremlOptions", spec.options)
     program = torch.export.export((ImageModel(module, contract) if image else module).eval(), (example,), strict=False)
     program = program.run_decompositions({})
     give_handles(program)
@@ -88,7 +90,7 @@ def lower(
         inputs=inputs,
         outputs=[ct.TensorType(name=name) for name in output_names(module, contract, example)],
         classifier_config=classifier,
-        minimum_deployment_target=getattr(ct.target, spec.deployment_target),
+        minimum_deployment_target=getattr(ct.target, options.deployment_target or ""),
         compute_precision=compute_precision(spec.arithmetic, program, keep),
         pass_pipeline=_passes(quantized=quantization is not None),
         skip_model_load=True,

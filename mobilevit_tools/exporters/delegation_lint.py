@@ -1,88 +1,11 @@
-"""Why an operator stays outside a delegate, as data only: importing this module imports no framework."""
+"""Why an operator stays outside a delegate, as far as its backend's description tells."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
-_VIEW = "a change of shape that the partitioner does not take; as a slice or reshape it would be taken over"
-_INTEGERS = "works on indices or truth values, and the delegate computes floats only"
-_REDUCTION = "a reduction that the delegate has no kernel for; means over a map or as products would be taken over"
-_FEW = "works on indices, or on so few elements that a call into the delegate would cost more"
-_CONSTANT = "makes a constant at run time; a stored one would be taken over"
-
-REASONS: Mapping[str, str] = MappingProxyType(
-    {
-        "elu": "the partitioner leaves ELU to the portable kernels; relu(t) + exp(t - relu(t)) - 1 would be taken over",
-        "gelu": "the delegate has GELU in float32 only",
-        "native_layer_norm": "the delegate has no LayerNorm; with its means as products it would be taken over",
-        "native_group_norm": "the delegate has no group norm",
-        "_softmax": "the delegate has softmax over the last axis only",
-        "expand_copy": "a broadcast copy that the delegate has no kernel for",
-        "split_with_sizes_copy": "returns several tensors; as slices it would be taken over",
-        "split_copy": "returns several tensors; as slices it would be taken over",
-        "unbind_copy": "returns several tensors; as slices it would be taken over",
-        "select_copy": _VIEW,
-        "squeeze_copy": _VIEW,
-        "unsqueeze_copy": _VIEW,
-        "slice_copy": "a slice with a step, or of an element type that the delegate does not have",
-        "mean": _REDUCTION,
-        "sum": _REDUCTION,
-        "amax": _REDUCTION,
-        "amin": _REDUCTION,
-        "var": _REDUCTION,
-        "argmin": _INTEGERS,
-        "argmax": _INTEGERS,
-        "topk": _INTEGERS,
-        "sort": _INTEGERS,
-        "gather": _INTEGERS,
-        "embedding": _INTEGERS,
-        "index": _INTEGERS,
-        "where": _INTEGERS,
-        "eq": _INTEGERS,
-        "ne": _INTEGERS,
-        "lt": _INTEGERS,
-        "le": _INTEGERS,
-        "gt": _INTEGERS,
-        "ge": _INTEGERS,
-        "logical_and": _INTEGERS,
-        "logical_or": _INTEGERS,
-        "logical_not": _INTEGERS,
-        "bitwise_and": _INTEGERS,
-        "bitwise_or": _INTEGERS,
-        "add": _FEW,
-        "sub": _FEW,
-        "mul": _FEW,
-        "neg": _FEW,
-        "exp": _FEW,
-        "sqrt": _FEW,
-        "clamp": _FEW,
-        "abs": _FEW,
-        "minimum": _FEW,
-        "maximum": _FEW,
-        "div": _FEW,
-        "view_copy": _FEW,
-        "permute_copy": _FEW,
-        "arange": _CONSTANT,
-        "full": _CONSTANT,
-        "full_like": _CONSTANT,
-        "scalar_tensor": _CONSTANT,
-        "eye": _CONSTANT,
-        "_to_dim_order_copy": "changes the element type or layout between the delegate and the portable kernels",
-        "_clone_dim_order": "changes the layout between the delegate and the portable kernels",
-        "reciprocal": "the delegate has no reciprocal; a division would be taken over",
-        "erf": "the delegate has no error function of its own; GELU as one operator would be taken over",
-        "pow": "the delegate has squares only",
-        "convolution": "a convolution whose weights are not constant, or not over one or two axes",
-        "bmm": "a product of element types that the delegate does not have",
-    }
-)
-
-"""What XNNPACK leaves outside, by operator; other delegates have other kernels."""
+from mobilevit_tools.targets._base import load
+from mobilevit_tools.targets.registry import TARGETS
 
 UNKNOWN = "the delegate has no kernel for it, or not for these arguments"
-
-_XNNPACK = frozenset({"xnnpack", "XnnpackBackend"})
 
 
 def reason(operator: str, backend: str | None) -> str:
@@ -90,11 +13,12 @@ def reason(operator: str, backend: str | None) -> str:
 
     Args:
         operator: Its name as programs spell it: ``aten.expand_copy.default``, ``aten::elu.out`` or bare.
-        backend: The backend as ``--backend`` takes it, or as programs call it: ``XnnpackBackend``; None where it is not
-            known.
+        backend: The backend as ``--backend`` takes it, or as programs call it, such as ``XnnpackBackend``; None where
+            it is not known.
     """
-    if backend not in _XNNPACK:
+    known = (each for target in TARGETS.values() for each in target.backends)
+    path = next((each.reasons for each in known if backend in (each.name, each.delegate)), None)
+    if backend is None or path is None:
         return UNKNOWN
-    name = operator.replace("::", ".")
-    parts = [part for part in name.split(".") if part not in {"aten", "dim_order_ops"}]
-    return REASONS.get(parts[0], UNKNOWN) if parts else UNKNOWN
+    parts = [part for part in operator.replace("::", ".").split(".") if part not in {"aten", "dim_order_ops"}]
+    return str(load(path).get(parts[0], UNKNOWN)) if parts else UNKNOWN

@@ -18,24 +18,14 @@ from mobilevit_tools.models.factory import Weights
 from mobilevit_tools.precision.record import KeptOperator
 from mobilevit_tools.quantization._base import QuantizationRecord
 from mobilevit_tools.rewrites.applied import AppliedRewrite
+from mobilevit_tools.targets.registry import TARGETS
 from mobilevit_tools.verification.parity import Parity
 
 MANIFEST_SCHEMA = 1
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 
-_TOOLS = (
-    "mobilevit-tools",
-    "torch",
-    "torchao",
-    "onnx",
-    "onnxscript",
-    "onnxruntime",
-    "coremltools",
-    "executorch",
-    "numpy",
-    "pillow",
-)
+_TOOLS = ("mobilevit-tools", "torch", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -198,7 +188,7 @@ def describe_artifact(path: Path) -> ArtifactFile:
 def tool_versions() -> dict[str, str]:
     """Return the versions of the packages that make and judge artifacts."""
     versions = {"python": platform.python_version()}
-    for name in _TOOLS:
+    for name in (*_TOOLS, *(package.name for target in TARGETS.values() for package in target.packages)):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import onnx
 import torch
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mobilevit_tools.quantization._base import Quantization
+    from mobilevit_tools.targets.onnx import OnnxOptions
 
 
 def lower(
@@ -29,20 +30,20 @@ def lower(
     *,
     preflight: Preflight | None = None,
 ) -> Lowering:
-    """Write ``module`` as an ONNX model of opset ``spec.opset``.
+    """Write ``module`` as an ONNX model of the operator set that ``spec`` asks for.
 
     Raises:
         MvtError: The exporter specialised a batch that should be free.
     """
     # A free dimension is specialised to a constant without a word when the example's size is 1.
-    example = example_input(contract, max(spec.batch, 2) if spec.dynamic_batch else spec.batch)
-    free = ({0: torch.export.Dim("batch", min=1)},) if spec.dynamic_batch else None
+    example = example_input(contract, max(spec.batch, 2) if spec.options.free_batch else spec.batch)
+    free = ({0: torch.export.Dim("batch", min=1)},) if spec.options.free_batch else None
     program = torch.onnx.export(
         in_half(module, example, preflight, free) if spec.arithmetic == "fp16" else module,
         (example,),
         input_names=[INPUT_NAME],
         output_names=output_names(module, contract, example),
-        opset_version=spec.opset,
+        opset_version=cast("OnnxOptions", spec.options).opset,
         dynamo=True,
         external_data=False,
         dynamic_shapes=free,
@@ -53,7 +54,7 @@ def lower(
     _simplify(program)
     model = program.model_proto
     first_dimension = model.graph.input[0].type.tensor_type.shape.dim[0]
-    if spec.dynamic_batch and not first_dimension.dim_param:
+    if spec.options.free_batch and not first_dimension.dim_param:
         raise MvtError(f"The exporter fixed the batch at {first_dimension.dim_value} although it was to stay free.")
     if quantization is not None:
         from mobilevit_tools.quantization.onnx import quantize

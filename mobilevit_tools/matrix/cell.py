@@ -17,7 +17,7 @@ from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.manifest import tool_versions
 from mobilevit_tools.models.own import folder_name, is_file_reference
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
-from mobilevit_tools.quantization.precisions import PRECISIONS
+from mobilevit_tools.targets.precisions import PRECISIONS
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

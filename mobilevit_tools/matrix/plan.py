@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from mobilevit_tools.devices.registry import find_kind
+from mobilevit_tools.devices.registry import find_kind, targets_of
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import ExportSpec
-from mobilevit_tools.exporters.registry import TARGETS, find_target
 from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.models.names import is_registered
-from mobilevit_tools.quantization.precisions import PRECISIONS
+from mobilevit_tools.targets.precisions import PRECISIONS
+from mobilevit_tools.targets.registry import TARGETS, find_target
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def plan_cells(axes: Axes, template: Cell) -> Plan:
     for device in axes.devices:
         find_kind(device)
     targets = tuple(TARGETS) if axes.targets is None else tuple(dict.fromkeys(axes.targets))
-    unused = [name for name in axes.backends if not any(name in find_target(target).backends for target in targets)]
+    unused = [name for name in axes.backends if not any(find_target(target).backend(name) for target in targets)]
     if unused:
         raise UsageError(f"None of {', '.join(targets)} has a backend named {unused[0]!r}.")
     cells: list[Cell] = []
@@ -92,7 +92,7 @@ def _has_bundled_weights(model: str) -> bool:
 
 
 def _backends(target: str, wanted: Sequence[str]) -> tuple[str | None, ...]:
-    return tuple(name for name in dict.fromkeys(wanted) if name in find_target(target).backends) or (None,)
+    return tuple(name for name in dict.fromkeys(wanted) if find_target(target).backend(name)) or (None,)
 
 
 def _on_devices(cell: Cell, axes: Axes, left_out: list[str]) -> Iterator[Cell]:
@@ -106,7 +106,7 @@ def _on_devices(cell: Cell, axes: Axes, left_out: list[str]) -> Iterator[Cell]:
         return
     running: list[str | None] = []
     for device in dict.fromkeys(axes.devices):
-        if cell.target in find_kind(device).targets:
+        if cell.target in targets_of(device):
             running.append(device)
             continue
         reason = f"{cell.target} artifacts do not run on {device}."

@@ -21,7 +21,8 @@ from mobilevit_tools.profiling.result import ProfileResult
 from mobilevit_tools.profiling.statistics import summarize
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.runtimes._base import only_input, seeded_noise
-from mobilevit_tools.runtimes.registry import check_threads, open_session, runtime_of
+from mobilevit_tools.runtimes.registry import check_threads, open_session
+from mobilevit_tools.targets.registry import target_of
 from mobilevit_tools.verification.metrics import Distance, distance, worst
 
 if TYPE_CHECKING:
@@ -36,10 +37,6 @@ EMULATED_TIMEOUT_S = 3600.0
 """An emulator runs some fifty times slower, and the largest models take a second where nothing is emulated."""
 PATIENCE = 3
 """How many times as long as the pilot lets expect a run may take before it counts as hung."""
-MIN_SNR_DB = 60.0
-"""Two processors differ in the order of their sums, far above this; a wrong kernel is far below."""
-MIN_SNR_DB_CORE_ML = 40.0
-"""Core ML also chooses what it computes in half precision: the fp16 gate of verification."""
 
 
 def profile_on_device(
@@ -131,7 +128,7 @@ def _check(artifact: Path, device: str, result: RunResult, expected: NDArray[Any
             hint="Run `mvt verify` on it, and try another precision.",
         )
     apart = distance(expected, result.outputs)
-    least = MIN_SNR_DB_CORE_ML if runtime_of(artifact).target == "coreml" else MIN_SNR_DB
+    least = target_of(artifact).least_snr_db
     if not apart.finite or apart.snr_db is None or apart.snr_db < least:
         raise GateError(
             f"{artifact} computes something else on {device} than on this machine "
@@ -200,7 +197,7 @@ def _result(
     return ProfileResult(
         device=pilot.device,
         artifact=request.artifact,
-        target=runtime_of(request.artifact).target,
+        target=target_of(request.artifact).name,
         threads=pilot.threads,
         rigor=rigor,
         latency_ms=summarize(samples) if samples else None,

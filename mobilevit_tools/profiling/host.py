@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -19,7 +18,8 @@ from mobilevit_tools.profiling.protocol import RIGORS, LatencySpec, drifts
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
 from mobilevit_tools.profiling.statistics import BLOCK, compare, summarize
 from mobilevit_tools.progress import Progress, silent
-from mobilevit_tools.runtimes.registry import check_threads, runtime_of
+from mobilevit_tools.runtimes.registry import check_threads
+from mobilevit_tools.targets.registry import target_of
 
 DEVICE = "host"
 LOADS = 10
@@ -180,7 +180,7 @@ class _Subject:
         return ProfileResult(
             device=DEVICE,
             artifact=self.artifact,
-            target=runtime_of(self.artifact).target,
+            target=target_of(self.artifact).name,
             threads=self.threads,
             rigor=rigor,
             latency_ms=summarize(self.samples),
@@ -202,11 +202,12 @@ class _Subject:
 
 def _load(stack: ExitStack, artifact: Path, threads: int, patience_s: float, progress: Progress) -> _Subject:
     check_threads(artifact, threads)
-    if runtime_of(artifact).target == "coreml" and sys.platform != "darwin":
+    target = target_of(artifact)
+    if not target.runs_here:
         raise UsageError(
-            f"{artifact.name} has no latency here: Core ML runs on Apple's systems only, and its interpreter elsewhere "
-            "is for numbers, not for speed.",
-            hint="Profile it on a Mac; `mvt verify` tells here whether it computes the model.",
+            f"{artifact.name} has no latency here: {target.title}'s own runtime is not on this system, and the "
+            "reference runtime is for numbers, not for speed.",
+            hint="Profile it where its runtime is; `mvt verify` tells here whether it computes the model.",
             code="no_latency",
         )
     with progress(f"Loading {artifact.name}"):

@@ -23,7 +23,8 @@ from mobilevit_tools.errors import BadInputError, DeviceError, MvtError
 from mobilevit_tools.profiling import resident
 from mobilevit_tools.profiling.protocol import LatencySpec, sample, warm_up
 from mobilevit_tools.runtimes._base import only_input, seeded_noise
-from mobilevit_tools.runtimes.registry import open_session, runtime_of
+from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.targets.registry import target_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,12 +49,12 @@ class Worker:
             self._run = None
             self._session.close()
         artifact = Path(path)
-        runtime = runtime_of(artifact)
-        import_module(runtime.module)
+        target = target_of(artifact)
+        import_module(target.runtime)
         reference = None
-        if runtime.models_system:  # a model of a runtime has no latency of its own, nor is it part of the other's
+        if target.host_systems:  # a model of a runtime has no latency of its own, nor is it part of the other's
             reference = open_session(artifact, threads=threads)
-            import_module(runtime.package)
+            import_module(target.running)
         resident.reset_peak()
         baseline = resident.current_bytes()
         started = time.perf_counter()
@@ -61,7 +62,7 @@ class Worker:
         self._session = native or reference or open_session(artifact, threads=threads)
         load_ms = (time.perf_counter() - started) * 1e3
         self._run = self._session.prepare(example_array(self._session))
-        return {"load_ms": load_ms, "baseline_memory_bytes": baseline, "versions": _versions(runtime.package)}
+        return {"load_ms": load_ms, "baseline_memory_bytes": baseline, "versions": _versions(target.running)}
 
     def warm_up(self, spec: dict[str, Any]) -> dict[str, object]:
         """Follow the protocol up to sampling."""

@@ -8,22 +8,13 @@ operators with weights, too, some can be kept in floating point, by the names of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.quantization.calibration import Calibration, CalibrationRecord
-from mobilevit_tools.quantization.precisions import FLOATING, PRECISIONS
-
-METHODS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "onnx": ("percentile", "min-max", "entropy"),
-        "executorch": ("histogram", "min-max"),
-        "coreml": ("percentile", "min-max"),
-    }
-)
-"""How each target can turn measured activations into ranges, its default first."""
+from mobilevit_tools.targets.precisions import FLOATING, PRECISIONS
+from mobilevit_tools.targets.registry import find_target
 
 
 @dataclass(frozen=True)
@@ -136,7 +127,7 @@ def plan_quantization(
             hint="Give --calibration DIR with a few hundred photos like those that the model will see.",
             code="no_calibration",
         )
-    offered = METHODS[target]
+    offered = find_target(target).calibration_methods
     if method is not None and method not in offered:
         raise UsageError(
             f"{target} has no calibration method named {method!r}.",

@@ -15,7 +15,7 @@ from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
 from mobilevit_tools.reporting.checks import check_evaluation, check_profile, check_size
 from mobilevit_tools.reporting.collection import Collection
 from mobilevit_tools.reporting.evidence import Evaluation, Evidence, ExportedEntry, ExportedModel, Failure, Verification
-from mobilevit_tools.runtimes.registry import RUNTIMES
+from mobilevit_tools.targets.registry import SUFFIXES
 
 RESULTS_NAME = "results.jsonl"
 SHOWN = ("export", "verify", "profile", "eval", "smoke")
@@ -61,7 +61,7 @@ def _files_in(folder: Path) -> list[Path]:
     found = []
     for place, folders, names in os.walk(folder):
         # Core ML packages have a manifest of their own; hidden folders are unfinished exports.
-        folders[:] = [name for name in folders if not name.startswith(".") and Path(name).suffix not in RUNTIMES]
+        folders[:] = [name for name in folders if not name.startswith(".") and Path(name).suffix not in SUFFIXES]
         found += [
             Path(place, name)
             for name in names

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobilevit_tools.exporters.registry import TARGETS
 from mobilevit_tools.reporting.evidence import Artifact
 from mobilevit_tools.reporting.figures import PALETTE, SERIES
 from mobilevit_tools.reporting.groups import Measurement
 from mobilevit_tools.reporting.stages import Share
+from mobilevit_tools.targets.registry import DEPLOYMENTS
 from mobilevit_tools.verification.tolerances import GATES
 
 if TYPE_CHECKING:
@@ -29,11 +29,6 @@ _TICKS = 1500
 _LOGARITHMIC_FROM = 12.0
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _INPUT_MARKERS = {"photo": "o", "noise": "s", "stress": "^"}
-_DEPLOYMENTS = tuple(
-    f"{target.name}-{backend}" if backend else target.name
-    for target in TARGETS.values()
-    for backend in target.backends or ("",)
-)
 
 
 def colour(deployment: str) -> str:
@@ -47,7 +42,7 @@ def marker(deployment: str) -> str:
 
 
 def _index(deployment: str) -> int:
-    return _DEPLOYMENTS.index(deployment) if deployment in _DEPLOYMENTS else len(_DEPLOYMENTS)
+    return DEPLOYMENTS.index(deployment) if deployment in DEPLOYMENTS else len(DEPLOYMENTS)
 
 
 def short(label: str) -> str:

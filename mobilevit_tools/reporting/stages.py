@@ -8,9 +8,8 @@ from pathlib import Path
 
 from mobilevit_tools.devices import OperatorTime
 from mobilevit_tools.profiling.result import ProfileResult
-
-_REORDERED = "_nchwc"
-"""What ONNX Runtime appends to an output's name where it runs the operator in a layout of its own."""
+from mobilevit_tools.targets._base import load
+from mobilevit_tools.targets.registry import TARGETS
 
 _SMALLEST_SHARE = 0.01
 _MOST_SHARES = 14
@@ -62,17 +61,18 @@ def by_stage(profile: ProfileResult, artifact: Path, size_bytes: int | None) -> 
     the operator before it.
 
     Returns:
-        The stages; None where the artifact is not here any more, is not ONNX, or names no stages.
+        The stages; None where the artifact is not here any more, or keeps no names of stages.
     """
-    if profile.per_op is None or profile.target != "onnx" or not _is_here(artifact, size_bytes):
+    target = TARGETS.get(profile.target)
+    if target is None or target.stage_reader is None or profile.per_op is None or not _is_here(artifact, size_bytes):
         return None
-    stages = _stages_of(artifact)
+    stages: Mapping[str, str] = load(target.stage_reader)(artifact)
     if not stages:
         return None
     found: dict[str, list[float]] = {}
     current = next(iter(stages.values()))
     for operator in profile.per_op:
-        current = stages.get(operator.name.removesuffix(_REORDERED), current)
+        current = stages.get(operator.name, current)
         found.setdefault(current, []).append(operator.ms)
     return tuple(Share(name, sum(times), len(times)) for name, times in found.items())
 
@@ -82,31 +82,3 @@ def _is_here(artifact: Path, size_bytes: int | None) -> bool:
         return artifact.is_file() and artifact.stat().st_size == size_bytes
     except OSError:
         return False
-
-
-def _stages_of(artifact: Path) -> Mapping[str, str]:
-    """Map the names of operators, and of their outputs, to stages."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        graph = onnx.load(artifact, load_external_data=False).graph
-    except (DecodeError, OSError):
-        return {}
-    weights = {weight.name for weight in graph.initializer}
-    stages: dict[str, str] = {}
-    for node in graph.node:
-        stage = next((stage_name(name) for name in node.input if name in weights and "." in name), None)
-        if stage is not None:
-            stages |= dict.fromkeys((node.name, *node.output), stage)
-    return stages
-
-
-def stage_name(weight: str) -> str:
-    """Return the stage of a weight: its first name, and the number in a list of stages.
-
-    ``stem.0.weight`` belongs to ``stem``, ``stages.1.blocks.0.norm.weight`` to ``stages.1``.
-    """
-    parts = weight.split(".")
-    composite = len(parts) > 3 and parts[1].isdecimal()
-    return ".".join(parts[:2]) if composite else parts[0]

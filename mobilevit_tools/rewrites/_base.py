@@ -54,7 +54,7 @@ def apply(
     Args:
         module: A model in evaluation mode.
         example: An input (B, 3, H, W) of the size and element type that will be exported.
-        deployment: A member of ``registry.DEPLOYMENTS``: the target, and its backend where it has several.
+        deployment: A member of ``targets.registry.DEPLOYMENTS``: the target, and its backend where it has several.
         precision: ``fp32`` or ``fp16``.
         weights_alone: Whether weights are going to be rounded, and activations not.
         names: The rewrites to apply; by default those of the deployment and precision.

@@ -12,15 +12,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from mobilevit_tools.errors import UsageError
-
-DEPLOYMENTS = (
-    "onnx",
-    "coreml",
-    "executorch-xnnpack",
-    "executorch-portable",
-    "executorch-coreml",
-    "executorch-vulkan",
-)
+from mobilevit_tools.targets.registry import DEPLOYMENTS, find_target
 
 
 @dataclass(frozen=True)
@@ -30,7 +22,7 @@ class Rewrite:
     Attributes:
         name: The name that ``--rewrites`` takes; its module has the same name.
         summary: What it does, in a few words.
-        deployments: The targets (with their backends) whose default set holds it.
+        everywhere: Whether every target gets it unless it declines; else those that ask for it.
         precisions: The precisions of arithmetic whose default set holds it.
         rounds_well: Whether the weights that it leaves can be rounded as well as those that it found. Scales that are
             folded in make the weights of one output channel as unlike as the channels of the input.
@@ -39,7 +31,7 @@ class Rewrite:
 
     name: str
     summary: str
-    deployments: tuple[str, ...] = DEPLOYMENTS
+    everywhere: bool = True
     precisions: tuple[str, ...] = ("fp32", "fp16")
     rounds_well: bool = True
     family: str | None = None
@@ -50,9 +42,6 @@ class Rewrite:
         return f"mobilevit_tools.rewrites.{self.name}"
 
 
-_XNNPACK = ("executorch-xnnpack",)
-_BUT_XNNPACK = tuple(deployment for deployment in DEPLOYMENTS if deployment not in _XNNPACK)
-
 REWRITES: Mapping[str, Rewrite] = MappingProxyType(
     {
         rewrite.name: rewrite
@@ -60,9 +49,7 @@ REWRITES: Mapping[str, Rewrite] = MappingProxyType(
             Rewrite("merged_heads", "two averaged classifier heads as one Linear", family="care"),
             Rewrite("batch_norm_backward", "BatchNorm folded into the convolution before it"),
             Rewrite("batch_norm_forward", "BatchNorm folded into the unpadded convolution after it", rounds_well=False),
-            Rewrite(
-                "layer_scale", "layer scale folded into the last projection of its block", _BUT_XNNPACK, family="care"
-            ),
+            Rewrite("layer_scale", "layer scale folded into the last projection of its block", family="care"),
             Rewrite("half_attention", "linear attention within half range", precisions=("fp16",), family="care"),
             Rewrite(
                 "linear_attention", "linear attention without transposed heads", precisions=("fp32",), family="care"
@@ -70,19 +57,19 @@ REWRITES: Mapping[str, Rewrite] = MappingProxyType(
             Rewrite(
                 "cluster_arithmetic",
                 "comparisons of distances as arithmetic",
-                _XNNPACK,
+                everywhere=False,
                 precisions=("fp32",),
                 family="clustr",
             ),
-            Rewrite("depthwise_lattices", "depthwise kernels in parts that have a kernel of their own", _XNNPACK),
-            Rewrite("elu_plus_one", "elu(t) + 1 as relu(t) + exp(t - relu(t))", _XNNPACK),
-            Rewrite("layer_norm_affine", "LayerNorm's affine folded into the Linear after it", _XNNPACK),
-            Rewrite("split_slices", "splits, chunks and picks as slices of their source", _XNNPACK),
-            Rewrite("plain_views", "expands without effect left out, squeezes as reshapes", _XNNPACK),
-            Rewrite("last_axis_softmax", "softmax over another axis as one over the last", _XNNPACK),
-            Rewrite("layer_norm_products", "LayerNorm with its means as products", _XNNPACK),
-            Rewrite("token_means", "means as pooling or products", _XNNPACK),
-            Rewrite("flat_matmul", "stacked matrix products with a single batch dimension", _XNNPACK),
+            Rewrite("depthwise_lattices", "depthwise kernels in parts with a kernel of their own", everywhere=False),
+            Rewrite("elu_plus_one", "elu(t) + 1 as relu(t) + exp(t - relu(t))", everywhere=False),
+            Rewrite("layer_norm_affine", "LayerNorm's affine folded into the Linear after it", everywhere=False),
+            Rewrite("split_slices", "splits, chunks and picks as slices of their source", everywhere=False),
+            Rewrite("plain_views", "expands without effect left out, squeezes as reshapes", everywhere=False),
+            Rewrite("last_axis_softmax", "softmax over another axis as one over the last", everywhere=False),
+            Rewrite("layer_norm_products", "LayerNorm with its means as products", everywhere=False),
+            Rewrite("token_means", "means as pooling or products", everywhere=False),
+            Rewrite("flat_matmul", "stacked matrix products with a single batch dimension", everywhere=False),
         )
     }
 )
@@ -92,17 +79,29 @@ def default_rewrites(deployment: str, precision: str, *, weights_alone: bool = F
     """Return the names of the rewrites that an export applies unless told otherwise, in order of application.
 
     Args:
-        deployment: A member of ``DEPLOYMENTS``.
+        deployment: A target, with its backend where it has several.
         precision: What is left in floating point computes in it: ``fp32`` or ``fp16``.
         weights_alone: Whether weights are going to be rounded, and activations not.
     """
     return tuple(
         rewrite.name
         for rewrite in REWRITES.values()
-        if deployment in rewrite.deployments
+        if _wanted(rewrite, deployment)
         and precision in rewrite.precisions
         and (rewrite.rounds_well or not weights_alone)
     )
+
+
+def deployments_of(rewrite: Rewrite) -> tuple[str, ...]:
+    """Return the deployments whose default set holds a rewrite."""
+    return tuple(deployment for deployment in DEPLOYMENTS if _wanted(rewrite, deployment))
+
+
+def _wanted(rewrite: Rewrite, deployment: str) -> bool:
+    name, _, backend = deployment.partition("-")
+    target = find_target(name)
+    asking = target.backend(backend) or target
+    return rewrite.name not in asking.declines if rewrite.everywhere else rewrite.name in asking.rewrites
 
 
 def select_rewrites(names: Sequence[str]) -> tuple[str, ...]:

@@ -8,13 +8,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from mobilevit_tools.errors import BadInputError, MvtError, UsageError
-from mobilevit_tools.exporters.registry import TARGETS
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.models.options import parse_options
 from mobilevit_tools.models.own import ENTRY_POINT_GROUP, is_file_reference
 from mobilevit_tools.sweep.plan import ModelEntry
+from mobilevit_tools.targets.registry import TARGETS
 
 _HUB = "hf://"
 

@@ -8,16 +8,16 @@ from fnmatch import fnmatchcase
 from itertools import combinations, product
 from pathlib import Path
 
-from mobilevit_tools.devices.registry import find_kind, open_device
+from mobilevit_tools.devices.registry import open_device, targets_of
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.exporters._base import ExportSpec
-from mobilevit_tools.exporters.registry import find_target
 from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.profiling.protocol import RIGORS
-from mobilevit_tools.quantization.precisions import PRECISIONS
 from mobilevit_tools.sweep.entries import existing, keyed, template_of
 from mobilevit_tools.sweep.needs import same_device
 from mobilevit_tools.sweep.plan import NO_DEVICE, ExcludeRule, Plan
+from mobilevit_tools.targets.precisions import PRECISIONS
+from mobilevit_tools.targets.registry import find_target
 
 MAX_CELLS = 10_000
 _SHOWN = 4
@@ -118,7 +118,7 @@ def _spots(plan: Plan) -> list[_Spot]:
 def _split(written: str) -> tuple[str, str | None]:
     """Return target and backend of ``executorch-portable``; the default backend where none is written."""
     name, _, backend = written.partition("-")
-    offered = find_target(name).backends
+    offered = [each.name for each in find_target(name).backends]
     if backend and backend not in offered:
         known = ", ".join(f"{name}-{each}" for each in offered) or name
         raise UsageError(f"{name} has no backend named {backend!r}.", hint=f"Write {known}.", code="unknown_target")
@@ -134,7 +134,7 @@ def _refusal(spot: _Spot, plan: Plan) -> dict[str, str]:
         return {error.message: pair}
     if PRECISIONS[spot.precision].calibrated and plan.calibration is None:
         return {f"{spot.precision} needs photos, and there is no key calibration.": pair}
-    if spot.device is not None and spot.target not in find_kind(spot.device).targets:
+    if spot.device is not None and spot.target not in targets_of(spot.device):
         rule = f'{{ target = "{spot.target}", device = "{spot.device}" }}'
         return {f"{spot.target} artifacts do not run on {spot.device}.": rule}
     if spot.device == "count" and plan.threads != 1:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobilevit_tools.devices import RunRequest, open_device
-from mobilevit_tools.devices.registry import find_kind
+from mobilevit_tools.devices.registry import targets_of
 from mobilevit_tools.errors import DeviceError, UsageError
 from mobilevit_tools.runtimes._base import Session, TensorInfo, UnsupportedOperatorError, numpy_type, only_input
-from mobilevit_tools.runtimes.registry import runtime_of
+from mobilevit_tools.targets.registry import target_of
 from mobilevit_tools.verification.batches import batches
 from mobilevit_tools.verification.metrics import Distance, distance, worst
 from mobilevit_tools.verification.parity import Parity, Reference, verify_session
@@ -53,10 +53,10 @@ def check_device(device: str, artifact: Path) -> None:
         UsageError: It does not, or there is no such device.
         BadInputError: The artifact is none that mvt knows.
     """
-    kind, target = find_kind(device), runtime_of(artifact).target
-    if target not in kind.targets or (device == "host" and target == "coreml"):
+    runnable, target = targets_of(device), target_of(artifact)
+    if target.name not in runnable or (device == "host" and target.native_runner is None):
         raise UsageError(
-            f"{device} does not run {target} artifacts: it runs {' and '.join(kind.targets)}.",
+            f"{device} does not run {target.name} artifacts: it runs {' and '.join(runnable)}.",
             hint="`mvt devices` lists the others; without --device, the artifact is verified on this machine.",
             code="wrong_target",
         )

@@ -13,7 +13,7 @@ import pytest
 
 from mobilevit_tools.api import doctor
 from mobilevit_tools.devices.prepare import PARTS
-from mobilevit_tools.exporters.registry import TARGETS
+from mobilevit_tools.targets.registry import TARGETS
 from tests.cli.conftest import Ran
 
 Mvt = Callable[..., Ran]
@@ -64,7 +64,7 @@ def test_a_missing_backend_has_a_remedy_and_exit_code_5(mvt: Mvt, monkeypatch: p
 
 def test_every_backend_is_there_and_says_what_it_lacks(mvt: Mvt, monkeypatch: pytest.MonkeyPatch) -> None:
     backends = {
-        f"--backend {backend}" if backend else f"--target {target.name}"
+        f"--backend {backend.name}" if backend else f"--target {target.name}"
         for target in TARGETS.values()
         for backend in target.backends or (None,)
     }

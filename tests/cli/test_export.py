@@ -210,7 +210,7 @@ def next_command(ran: Ran) -> list[str]:
 def test_what_is_said_to_be_next_works_here(
     mvt: Mvt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], verb: str, variant: str
 ) -> None:
-    monkeypatch.setattr("mobilevit_tools.devices.registry.HOST_TARGETS", ("onnx", "executorch"))  # as on Linux
+    monkeypatch.setattr("sys.platform", "linux")
     output = tmp_path / "it's mine"
     ran = mvt("export", SMALL, "--random-weights", "--output", output, *options)
     assert ran.code == 0, ran.err

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mobilevit_tools.api.inspect import inspect
-from mobilevit_tools.exporters.delegation_lint import REASONS, UNKNOWN
+from mobilevit_tools.exporters.delegation_lint import UNKNOWN
+from mobilevit_tools.exporters.xnnpack_outside import REASONS
 from tests.cli.conftest import Ran
 
 Mvt = Callable[..., Ran]

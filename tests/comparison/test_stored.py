@@ -10,7 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from mobilevit_tools.comparison.stored import coreml_weights, executorch_weights, onnx_weights
+from mobilevit_tools.comparison.coreml import read_weights as coreml_weights
+from mobilevit_tools.comparison.executorch import read_weights as executorch_weights
+from mobilevit_tools.comparison.onnx import read_weights as onnx_weights
 from mobilevit_tools.comparison.weights import diff_weights
 from mobilevit_tools.errors import BadInputError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilevit_tools.devices import process, protocol
+from mobilevit_tools.devices import executorch, onnx, process, protocol
 from mobilevit_tools.errors import DeviceError
 
 
@@ -111,7 +111,7 @@ def test_onnxruntimes_profile_leaves_the_first_run_out_and_means_the_others(tmp_
     for conv, gelu in ((9000, 8000), (1000, 200), (3000, 400)):
         events += [node("stem", "Conv", conv), node("act", "Gelu", gelu), end]
     (tmp_path / "p").write_text(json.dumps(events))
-    times = protocol.read_onnxruntime_profile(tmp_path / "p")
+    times = onnx.read_profile(tmp_path / "p")
     assert [(time.name, time.kind, time.ms) for time in times] == [
         ("stem", "Conv", 2.0),
         ("act", "Gelu", pytest.approx(0.3)),
@@ -123,7 +123,7 @@ def test_runs_of_unequal_length_are_no_profile(tmp_path: Path) -> None:
     end = {"cat": "Session", "name": "model_run"}
     (tmp_path / "p").write_text(json.dumps([end, node, end, node, node, end]))
     with pytest.raises(DeviceError):
-        protocol.read_onnxruntime_profile(tmp_path / "p")
+        onnx.read_profile(tmp_path / "p")
 
 
 NODE = {"cat": "Node", "name": "a_kernel_time", "dur": 1, "args": {"op_name": "Add"}}
@@ -137,7 +137,7 @@ RUN = {"cat": "Session", "name": "model_run"}
 def test_a_profile_without_a_whole_run_of_operators_is_the_devices_fault(tmp_path: Path, events: object) -> None:
     (tmp_path / "p").write_text(json.dumps(events))
     with pytest.raises(DeviceError, match="not readable") as caught:
-        protocol.read_onnxruntime_profile(tmp_path / "p")
+        onnx.read_profile(tmp_path / "p")
     assert caught.value.error_code == "bad_answer"
 
 
@@ -145,7 +145,7 @@ def test_a_profile_without_a_whole_run_of_operators_is_the_devices_fault(tmp_pat
 def test_a_profile_that_nests_without_end_is_the_devices_fault(tmp_path: Path, nested: bytes) -> None:
     (tmp_path / "p").write_bytes(nested)
     with pytest.raises(DeviceError, match="not readable"):
-        protocol.read_onnxruntime_profile(tmp_path / "p")
+        onnx.read_profile(tmp_path / "p")
 
 
 EVENT = {"name": "native_call_add.out", "start_time": 1_000_000, "end_time": 3_000_000}
@@ -158,14 +158,14 @@ def decoded(monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
         Path(command[command.index("-o") + 1], "p.json").write_bytes(text)
         return process.Finished(0, "", "")
 
-    monkeypatch.setattr(protocol.process, "run", run)
+    monkeypatch.setattr(process, "run", run)
 
 
 def test_an_etdump_leaves_the_first_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events = [{"profile_event": EVENT}, {"allocation_event": {}}]
     dump = {"run_data": [{"name": "Load"}, *[{"name": "Execute", "events": events}] * 2]}
     decoded(monkeypatch, json.dumps(dump).encode())
-    (time,) = protocol.read_etdump(tmp_path / "p.bin")
+    (time,) = executorch.read_profile(tmp_path / "p.bin")
     assert (time.name, time.kind, time.ms, time.delegate) == ("add.out", "add", 2.0, False)
 
 
@@ -196,11 +196,11 @@ def test_an_etdump_without_a_whole_run_of_operators_is_the_devices_fault(
 ) -> None:
     decoded(monkeypatch, text)
     with pytest.raises(DeviceError, match="not readable") as caught:
-        protocol.read_etdump(tmp_path / "p.bin")
+        executorch.read_profile(tmp_path / "p.bin")
     assert caught.value.error_code == "bad_answer"
 
 
-@pytest.mark.parametrize("reader", [protocol.read_etdump, protocol.read_onnxruntime_profile])
+@pytest.mark.parametrize("reader", [executorch.read_profile, onnx.read_profile])
 def test_an_unreadable_profile_is_the_devices_fault(tmp_path: Path, reader: Callable[[Path], object]) -> None:
     (tmp_path / "p.bin").write_bytes(b"\x07\x00\x00\x00garbage")
     with pytest.raises(DeviceError):

@@ -3,11 +3,13 @@ from __future__ import annotations
 import ast
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import numpy as np
@@ -20,15 +22,17 @@ from tests.devices.conftest import SETTLINGS, Artifacts, check_warm_up, relative
 
 
 def run(program: runner.Program, *arguments: object) -> subprocess.CompletedProcess[str]:
-    folder = program.files[runner.SCRIPT if isinstance(program, runner.Script) else runner.RUNNER].parent
-    command = [*program.command(str(folder)), *(str(word) for word in arguments)]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    with TemporaryDirectory() as folder:  # as on a device: every file under the name that it must have there
+        for name, path in program.files.items():
+            shutil.copy(path, Path(folder, name))
+        command = [*program.command(folder), *(str(word) for word in arguments)]
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture(scope="module", params=["executorch", "onnx", "onnx in Python"])
 def built(request: pytest.FixtureRequest, artifacts: Artifacts) -> tuple[runner.Program, Path]:
     if request.param == "onnx in Python":
-        return runner.Script(sys.executable, toolchain.host_arch()), artifacts.onnx
+        return runner.Script(sys.executable, toolchain.host_arch(), "onnx"), artifacts.onnx
     return (
         runner.build(request.param, toolchain.host_arch()),
         artifacts.fp32 if request.param == "executorch" else artifacts.onnx,
@@ -177,9 +181,10 @@ def test_core_ml_has_no_native_runner() -> None:
 
 
 @pytest.fixture
-def script() -> ModuleType:
-    """The runner that is pushed to a Mac."""
-    spec = spec_from_file_location("pushed_runner", runner.SOURCES / runner.SCRIPT)
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The engine of Core ML that is pushed to a Mac."""
+    monkeypatch.syspath_prepend(str(runner.SOURCES))
+    spec = spec_from_file_location("pushed_engine", runner.SOURCES / "coreml_engine.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
@@ -187,8 +192,9 @@ def script() -> ModuleType:
     return module
 
 
-def test_the_script_is_one_for_the_python_of_a_mac() -> None:
-    tree = ast.parse((runner.SOURCES / runner.SCRIPT).read_text(), feature_version=(3, 9))
+@pytest.mark.parametrize("path", sorted(runner.SOURCES.glob("*.py")), ids=lambda path: path.name)
+def test_the_scripts_are_for_the_python_of_a_mac(path: Path) -> None:
+    tree = ast.parse(path.read_text(), feature_version=(3, 9))
     nodes = list(ast.walk(tree))
     calls = [node for node in nodes if isinstance(node, ast.Call)]
     assert not [call.lineno for call in calls if "strict" in {keyword.arg for keyword in call.keywords}]
@@ -196,7 +202,7 @@ def test_the_script_is_one_for_the_python_of_a_mac() -> None:
     assert [name.name for name in futures[0].names] == ["annotations"]  # `X | Y` is only text
     imported = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
     imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
-    given = {"numpy", "onnxruntime", "torch", "executorch", "coremltools"}
+    given = {"numpy", "onnxruntime", "torch", "executorch", "coremltools", "engine", "target_engine"}
     assert {name.partition(".")[0] for name in imported} <= {*sys.stdlib_module_names} - {"tomllib"} | given
 
 

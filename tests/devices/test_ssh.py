@@ -269,7 +269,10 @@ def test_a_mac_runs_what_its_python_has(mac: Board, request_: RunRequest, artifa
 
 def test_core_ml_takes_no_thread_count(tmp_path: Path) -> None:
     words = [tmp_path / "model.mlpackage.tar", tmp_path / "in", tmp_path / "out", "0", "1", "--threads", "2"]
-    command = [sys.executable, runner.SOURCES / runner.SCRIPT, *words]
+    script = runner.Script(sys.executable, "arm64", "coreml")
+    for name, path in script.files.items():
+        shutil.copy(path, tmp_path / name)
+    command = [*script.command(str(tmp_path)), *map(str, words)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 3
     assert done.stderr.splitlines()[-1] == "runner: Core ML has threads of its own: it takes no 2"
@@ -290,7 +293,7 @@ def test_a_core_ml_package_travels_to_a_mac_whole(mac: Board, tmp_path: Path) ->
 
 
 def test_a_mac_without_the_runtime_says_how_to_get_it(mac: Board, request_: RunRequest) -> None:
-    assert open_device(mac.spec).probe().detail.endswith("its Python has onnxruntime, executorch, coremltools.")
+    assert open_device(mac.spec).probe().detail.endswith("its Python has onnxruntime, coremltools, executorch.")
     (mac.folder / "bin/python3").write_text("#!/bin/sh\nexit 1\n")
     with open_device(mac.spec) as device, pytest.raises(DeviceError, match="has no Python with executorch") as caught:
         device.measure(request_)
@@ -306,7 +309,8 @@ def test_a_mac_without_the_runtime_says_how_to_get_it(mac: Board, request_: RunR
 def test_a_script_that_fails_or_hangs_on_a_mac(
     mac: Board, request_: RunRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, faults: tuple[str, str]
 ) -> None:
-    (tmp_path / "runner.py").write_text(faults[0])
+    for path in runner.Script("python3", "arm64", "executorch").files.values():
+        (tmp_path / path.name).write_text(faults[0])
     monkeypatch.setattr(runner, "SOURCES", tmp_path)
     with open_device(mac.spec) as device:
         with pytest.raises(DeviceError) as caught:

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from mobilevit_tools.exporters.delegation_lint import REASONS, UNKNOWN, reason
+from mobilevit_tools.exporters.delegation_lint import UNKNOWN, reason
+from mobilevit_tools.exporters.xnnpack_outside import REASONS
 
 
 @pytest.mark.parametrize(

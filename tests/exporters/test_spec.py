@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from importlib import import_module
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import ExportSpec, load_exporter
-from mobilevit_tools.exporters.registry import TARGETS, find_target, named_targets
+from mobilevit_tools.targets.coreml import CoremlOptions
+from mobilevit_tools.targets.onnx import OnnxOptions
+from mobilevit_tools.targets.registry import SUFFIXES, TARGETS, find_target, named_targets
 from mobilevit_tools.exporters.specs import make_specs
-from mobilevit_tools.runtimes.registry import RUNTIMES
+from mobilevit_tools.jsonable import jsonable
 
 
 @pytest.mark.parametrize(
@@ -20,10 +25,10 @@ from mobilevit_tools.runtimes.registry import RUNTIMES
         ({"target": "onnx", "precision": "fp12"}, "no precision named 'fp12'", "fp32"),
         ({"target": "onnx", "backend": "xnnpack"}, "no backend named 'xnnpack'", "no choice"),
         ({"target": "executorch", "backend": "qnn"}, "no backend named 'qnn'", "xnnpack"),
-        ({"target": "coreml", "dynamic_batch": True}, "fixed batch", "--batch"),
+        ({"target": "coreml", "options": OnnxOptions()}, "another target's", "CoremlOptions"),
         ({"target": "coreml", "batch": 2}, "one at a time", "--tensor-io"),
-        ({"target": "coreml", "deployment_target": "iOS12"}, "no deployment target", "iOS16"),
-        ({"target": "onnx", "opset": 17}, "out of range", "18"),
+        ({"target": "coreml", "options": CoremlOptions(deployment_target="iOS12")}, "no deployment target", "iOS16"),
+        ({"target": "onnx", "options": OnnxOptions(opset=17)}, "out of range", "18"),
         ({"target": "onnx", "batch": 0}, "at least one image", None),
     ],
 )
@@ -43,24 +48,47 @@ def test_the_first_backend_is_the_default() -> None:
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_target_has_an_exporter_and_a_runtime(name: str) -> None:
     assert callable(load_exporter(name).lower)
-    assert RUNTIMES[find_target(name).suffix].target == name
+    assert callable(import_module(find_target(name).runtime).open_session)
+    assert SUFFIXES[find_target(name).suffix].name == name
 
 
 def test_each_target_gets_what_it_takes() -> None:
-    given = {"dynamic_batch": True, "opset": 18, "tensor_io": True, "deployment_target": "iOS18", "backend": "portable"}
-    onnx, coreml, executorch = make_specs(("onnx", "coreml", "executorch"), precision="fp16", **given)
-    assert onnx == ExportSpec("onnx", precision="fp16", dynamic_batch=True, opset=18)
-    assert coreml == ExportSpec("coreml", precision="fp16", tensor_io=True, deployment_target="iOS18")
+    given = {"dynamic_batch": True, "opset": 18, "tensor_io": True, "deployment_target": "iOS18"}
+    onnx, coreml, executorch = make_specs(
+        ("onnx", "coreml", "executorch"), precision="fp16", backend="portable", options=given
+    )
+    assert onnx == ExportSpec("onnx", precision="fp16", options=OnnxOptions(dynamic_batch=True, opset=18))
+    assert coreml.options == CoremlOptions(tensor_io=True, deployment_target="iOS18")
     assert executorch == ExportSpec("executorch", precision="fp16", backend="portable")
 
 
 def test_an_option_that_no_target_takes_is_refused() -> None:
     with pytest.raises(UsageError, match="--dynamic-batch is not for coreml or executorch") as caught:
-        make_specs(("coreml", "executorch"), dynamic_batch=True)
+        make_specs(("coreml", "executorch"), options={"dynamic_batch": True})
     assert "onnx" in (caught.value.hint or "")
     with pytest.raises(UsageError, match="None of onnx, executorch has a backend named 'qnn'"):
         make_specs(("onnx", "executorch"), backend="qnn")
-    assert make_specs(("executorch",), dynamic_batch=False, opset=None) == [ExportSpec("executorch")]
+    assert make_specs(("executorch",), options={"dynamic_batch": False, "opset": None}) == [ExportSpec("executorch")]
+
+
+def test_the_deployment_target_is_the_least_that_the_precision_needs() -> None:
+    def least(precision: str) -> str:
+        return ExportSpec("coreml", precision=precision).options.deployment_target
+
+    assert (least("fp16"), least("int8"), least("int4-weight")) == ("iOS17", "iOS17", "iOS18")
+
+
+def test_options_go_through_json_and_back() -> None:
+    reader = TypeAdapter(ExportSpec)
+    for spec in (
+        ExportSpec("onnx", options=OnnxOptions(dynamic_batch=True, opset=21)),
+        ExportSpec("coreml", precision="int4-weight", options=CoremlOptions(tensor_io=True)),
+        ExportSpec("executorch"),
+    ):
+        assert reader.validate_json(json.dumps(jsonable(spec))) == spec
+    for options, sentence in (({"opsets": 20}, "no option 'opsets'"), ({"opset": "20"}, "opset takes int, not '20'")):
+        with pytest.raises(UsageError, match=sentence):
+            reader.validate_python({"target": "onnx", "options": options})
 
 
 def test_a_target_that_is_named_twice_is_one() -> None:

@@ -7,6 +7,8 @@ import pytest
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.matrix.plan import Axes, plan_cells
+from mobilevit_tools.targets.precisions import PRECISIONS, Precision
+from mobilevit_tools.targets.registry import TARGETS
 
 TEMPLATE = Cell("x", "onnx")
 
@@ -71,13 +73,26 @@ def test_backends_go_to_the_target_that_has_them() -> None:
         (Axes(("a",), ("onxx",)), "no target named 'onxx'", "onnx"),
         (Axes(("a",), None, ("pf32",)), "no precision named 'pf32'", "fp32"),
         (Axes(("a",), None, devices=("cuont",)), "no device 'cuont'", "count"),
-        (Axes(("a",), None, ("int4-weight",)), "Nothing of this matrix is possible", "iOS18"),
     ],
 )
 def test_what_does_not_exist_is_refused_with_the_nearest(axes: Axes, said: str, hint: str) -> None:
     with pytest.raises(UsageError, match=said) as refused:
         plan_cells(axes, TEMPLATE)
     assert hint in (refused.value.hint or "")
+
+
+def test_four_bits_go_to_the_one_target_that_has_them() -> None:
+    plan = plan_cells(Axes(("a",), None, ("int4-weight",)), TEMPLATE)
+    assert [cell.name for cell in plan.cells] == ["a/coreml/int4-weight"]
+    assert len(plan.left_out) == len(TARGETS) - 1
+
+
+def test_a_matrix_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = {**PRECISIONS, "int1": Precision("int1", "a single bit")}
+    monkeypatch.setattr("mobilevit_tools.matrix.plan.PRECISIONS", nowhere)
+    with pytest.raises(UsageError, match="Nothing of this matrix is possible") as refused:
+        plan_cells(Axes(("a",), None, ("int1",)), TEMPLATE)
+    assert "onnx has no precision named 'int1'" in (refused.value.hint or "")
 
 
 def test_random_weights_are_for_models_without_any() -> None:

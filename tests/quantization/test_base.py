@@ -4,9 +4,10 @@ import pytest
 
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import ExportSpec
-from mobilevit_tools.exporters.registry import TARGETS
-from mobilevit_tools.quantization._base import METHODS, plan_quantization
-from mobilevit_tools.quantization.precisions import PRECISIONS
+from mobilevit_tools.quantization._base import plan_quantization
+from mobilevit_tools.targets.coreml import CoremlOptions
+from mobilevit_tools.targets.precisions import PRECISIONS
+from mobilevit_tools.targets.registry import TARGETS
 from mobilevit_tools.verification.tolerances import GATES
 from tests.quantization.tiny import calibration
 
@@ -27,7 +28,7 @@ def test_int8_without_photos_is_refused_with_the_reason(target: str) -> None:
 
 def test_methods_are_the_targets_own() -> None:
     photos = calibration(2)
-    for target, offered in METHODS.items():
+    for target, offered in ((name, each.calibration_methods) for name, each in TARGETS.items()):
         plan = plan_quantization(target, "int8", photos)
         assert plan is not None
         assert plan.method == offered[0]
@@ -67,5 +68,7 @@ def test_pairs_that_do_not_exist_are_refused_with_what_does(
 )
 def test_precisions_that_old_systems_lack_are_refused(precision: str, too_old: str, enough: str) -> None:
     with pytest.raises(UsageError, match=f"needs {enough}"):
-        ExportSpec("coreml", precision=precision, deployment_target=too_old)
-    assert ExportSpec("coreml", precision=precision, deployment_target=enough).arithmetic == "fp16"
+        ExportSpec("coreml", precision=precision, options=CoremlOptions(deployment_target=too_old))
+    assert (
+        ExportSpec("coreml", precision=precision, options=CoremlOptions(deployment_target=enough)).arithmetic == "fp16"
+    )

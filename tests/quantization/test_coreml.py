@@ -17,6 +17,7 @@ from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.sensitivity import round_weight
 from mobilevit_tools.runtimes.coreml import Program, load_program
 from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.targets.coreml import CoremlOptions
 from tests.quantization.tiny import (
     CONTRACT,
     MIXED_WEIGHTS,
@@ -39,7 +40,7 @@ def _expected(net: torch.nn.Module) -> np.ndarray:
 
 def _lower(folder: Path, precision: str, keep: tuple[str, ...] = (), net: torch.nn.Module | None = None) -> Path:
     photos = calibration() if precision == "int8" else None
-    spec = ExportSpec("coreml", precision=precision, tensor_io=True, deployment_target="iOS18")
+    spec = ExportSpec("coreml", precision=precision, options=CoremlOptions(tensor_io=True, deployment_target="iOS18"))
     path = folder / f"{precision}.mlpackage"
     lower(net or tiny(), spec, CONTRACT, path, plan_quantization("coreml", precision, photos, keep=keep))
     return path
@@ -107,7 +108,7 @@ def test_operators_are_kept_whatever_the_converter_fused_into_them(
 ) -> None:
     # A norm or a constant factor makes other weights of a convolution's, and a product's weight is transposed.
     contract = replace(CONTRACT, input=source)
-    spec = ExportSpec("coreml", precision="int8-weight", tensor_io=source == "tensor", deployment_target="iOS18")
+    spec = ExportSpec("coreml", precision="int8-weight", options=CoremlOptions(source == "tensor", "iOS18"))
     plan = plan_quantization("coreml", "int8-weight", None, keep=keep)
     lower(mixed(), spec, contract, tmp_path / "model.mlpackage", plan)
     found = _operations(tmp_path / "model.mlpackage")

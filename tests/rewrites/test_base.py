@@ -11,7 +11,8 @@ from mobilevit_tools.errors import BadInputError, GateError, UsageError
 from mobilevit_tools.models.care import care_s0
 from mobilevit_tools.rewrites import batch_norm_backward, batch_norm_forward
 from mobilevit_tools.rewrites._base import apply
-from mobilevit_tools.rewrites.registry import DEPLOYMENTS, REWRITES, default_rewrites
+from mobilevit_tools.rewrites.registry import REWRITES, default_rewrites
+from mobilevit_tools.targets.registry import DEPLOYMENTS
 from tests.rewrites.seeded import image, seeded, small_care
 
 

@@ -6,8 +6,8 @@ from importlib import import_module
 
 import pytest
 
-from mobilevit_tools.exporters.registry import TARGETS
-from mobilevit_tools.rewrites.registry import DEPLOYMENTS, REWRITES, default_rewrites, select_rewrites
+from mobilevit_tools.rewrites.registry import REWRITES, default_rewrites, deployments_of, select_rewrites
+from mobilevit_tools.targets.registry import DEPLOYMENTS, TARGETS
 
 
 def test_every_entry_has_a_file_with_its_algebra():
@@ -17,9 +17,16 @@ def test_every_entry_has_a_file_with_its_algebra():
         assert len(file.__doc__ or "") > 150
 
 
-def test_deployments_are_those_of_the_exporters():
-    named = [f"{target.name}-{backend}" for target in TARGETS.values() for backend in target.backends]
-    assert set(DEPLOYMENTS) == {*named, *(target.name for target in TARGETS.values() if not target.backends)}
+def test_what_targets_ask_for_and_decline_exists():
+    for target in TARGETS.values():
+        for asking in (target, *target.backends):
+            assert {*asking.rewrites, *asking.declines} <= set(REWRITES)
+            assert all(not REWRITES[name].everywhere for name in asking.rewrites)
+            assert all(REWRITES[name].everywhere for name in asking.declines)
+
+
+def test_what_no_target_asks_for_is_not_there():
+    assert all(deployments_of(rewrite) for rewrite in REWRITES.values())
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)

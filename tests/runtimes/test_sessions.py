@@ -15,7 +15,8 @@ from mobilevit_tools.data.contract import METHOD_NAME
 from mobilevit_tools.errors import BadInputError, ExitCode
 from mobilevit_tools.profiling.worker import example_array
 from mobilevit_tools.runtimes._base import UnsupportedOperatorError
-from mobilevit_tools.runtimes.registry import RUNTIMES, open_session, runtime_of
+from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.targets.registry import SUFFIXES, target_of
 from tests.conftest import SMALL
 
 ARTIFACTS = ("onnx-fp32/model.onnx", "executorch-xnnpack-fp32/model.pte", "coreml-fp32/model.mlpackage")
@@ -50,7 +51,7 @@ def test_a_prepared_call_repeats_the_run(exported: Path, name: str) -> None:
         np.testing.assert_array_equal(session.run(array)[0], once)
 
 
-@pytest.mark.parametrize("suffix", RUNTIMES)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_missing_artifact_is_one_clear_error(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(BadInputError, match="no artifact at"):
         open_session(tmp_path / f"model{suffix}")
@@ -60,7 +61,7 @@ def test_a_missing_artifact_is_one_clear_error(tmp_path: Path, suffix: str) -> N
 def test_what_is_no_regular_file_is_refused_unread(tmp_path: Path, suffix: str) -> None:
     os.mkfifo(tmp_path / f"model{suffix}")
     with pytest.raises(BadInputError, match="is not a file") as caught:
-        runtime_of(tmp_path / f"model{suffix}")
+        target_of(tmp_path / f"model{suffix}")
     assert caught.value.error_code == "not_an_artifact"
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from mobilevit_tools.devices.registry import HOST_TARGETS
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.sweep.expand import MAX_CELLS, expand
 from mobilevit_tools.sweep.plan import Plan, read_plan
+from mobilevit_tools.targets.registry import host_targets
 from tests.docs.pages import ROOT, blocks
 
 MODEL = {"name": "care_s0.imagenette"}
@@ -208,7 +208,7 @@ def test_a_usage_error_within_a_plan_is_the_plan_s(tmp_path: Path) -> None:
     assert refusal(tmp_path, targets=["onxx"]).error_code == "unknown_target"
 
 
-@pytest.mark.skipif("coreml" in HOST_TARGETS, reason="this system has a runtime with times for Core ML")
+@pytest.mark.skipif("coreml" in host_targets(), reason="this system has a runtime with times for Core ML")
 def test_core_ml_has_no_latency_here(tmp_path: Path) -> None:
     assert "coreml artifacts do not run on host." in refusal(tmp_path, targets=["coreml"], devices=["host"]).message
 

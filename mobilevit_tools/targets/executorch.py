@@ -1,0 +1,86 @@
+"""ExecuTorch: programs for XNNPACK, the portable kernels, Core ML or Vulkan."""
+
+from __future__ import annotations
+
+from mobilevit_tools.targets._base import Backend, BadPair, NativeRunner, Package, Target
+from mobilevit_tools.targets.precisions import FLOATING
+
+TARGET = Target(
+    name="executorch",
+    title="ExecuTorch",
+    suffixes=(".pte",),
+    precisions=(*FLOATING, "int8", "dynamic-int8"),
+    packages=(
+        Package("executorch", "exporting to ExecuTorch, and running its programs", ("1.5.1",)),
+        Package("torchao", "quantizing for ExecuTorch", ("0.18.",)),
+    ),
+    exporting=("executorch",),
+    running="executorch",
+    exporter="mobilevit_tools.exporters.executorch",
+    runtime="mobilevit_tools.runtimes.executorch",
+    weights="mobilevit_tools.comparison.executorch:read_weights",
+    backends=(
+        Backend(
+            "xnnpack",
+            "export and run",
+            rewrites=(
+                "cluster_arithmetic",
+                "depthwise_lattices",
+                "elu_plus_one",
+                "layer_norm_affine",
+                "split_slices",
+                "plain_views",
+                "last_axis_softmax",
+                "layer_norm_products",
+                "token_means",
+                "flat_matmul",
+            ),
+            declines=("layer_scale",),
+            delegate="XnnpackBackend",
+            reasons="mobilevit_tools.exporters.xnnpack_outside:REASONS",
+        ),
+        Backend("portable", "export and run", quantizes=False),
+        Backend(
+            "coreml",
+            "export; its runtime is on Apple's systems only",
+            quantizes=False,
+            apps=("apple",),
+            delegate="CoreMLBackend",
+        ),
+        Backend(
+            "vulkan",
+            "export; its runtime is on Android only",
+            quantizes=False,
+            apps=("android",),
+            delegate="VulkanBackend",
+        ),
+    ),
+    calibration_methods=("histogram", "min-max"),
+    devices=("host", "count", "arm64", "adb", "ssh"),
+    native_runner=NativeRunner(
+        package="executorch",
+        folder="lib",
+        source="executorch_runner.cpp",
+        libraries=(
+            "libexecutorch.so",
+            "libexecutorch_backend_xnnpack.so",
+            "libexecutorch_etdump.so",
+            "libexecutorch_kernels_optimized.so",
+            "libexecutorch_kernels_quantized.so",
+            "libexecutorch_threadpool.so",
+        ),
+        headers="mobilevit_tools.devices.executorch:headers",
+        defines=("C10_USING_CUSTOM_GENERATED_MACROS",),
+    ),
+    profile_reader="mobilevit_tools.devices.executorch:read_profile",
+    wheels=("executorch", "torch"),
+    bad_pairs=(
+        BadPair(
+            ("executorch", "1.4"),
+            ("torch", ""),
+            "the wheel of ExecuTorch 1.4 lacks the runtime's headers and leaves its ETDump empty",
+            "pip install 'executorch>=1.5.1,<1.6'",
+        ),
+    ),
+    pairs=(("torch", "executorch"), ("torch", "torchao")),
+)

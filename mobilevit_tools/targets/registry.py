@@ -1,0 +1,101 @@
+"""Every target by its name, and which of them an artifact is of.
+
+The descriptions are the modules of this package. An installed package adds one through the entry-point group
+``mobilevit_tools.targets``: ``name = "package.module:TARGET"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import MappingProxyType
+
+from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.targets import coreml, executorch, onnx
+from mobilevit_tools.targets._base import Target
+
+ALL = "all"
+ENTRY_POINT_GROUP = "mobilevit_tools.targets"
+
+
+def _described() -> Iterator[Target]:
+    yield from (onnx.TARGET, coreml.TARGET, executorch.TARGET)
+    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
+        yield entry.load()
+
+
+TARGETS: Mapping[str, Target] = MappingProxyType({target.name: target for target in _described()})
+DEPLOYMENTS = tuple(deployment for target in TARGETS.values() for deployment in target.deployments)
+"""Every target, with each of its backends where it has several."""
+SUFFIXES: Mapping[str, Target] = MappingProxyType(
+    {suffix: target for target in TARGETS.values() for suffix in target.suffixes}
+)
+"""The target of each suffix that an artifact can have."""
+
+
+def find_target(name: str) -> Target:
+    """Return the target of that name.
+
+    Raises:
+        UsageError: No such target; the hint names the nearest ones.
+    """
+    target = TARGETS.get(name)
+    if target is None:
+        nearest = get_close_matches(name, TARGETS, n=2, cutoff=0.4)
+        raise UsageError(
+            f"There is no target named {name!r}.",
+            hint=f"Did you mean {' or '.join(nearest)}?" if nearest else f"Targets: {', '.join(TARGETS)}, all.",
+            code="unknown_target",
+        )
+    return target
+
+
+def named_targets(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the targets that are asked for, each once; those of every target where one is ``all``.
+
+    Raises:
+        UsageError: There is no such target, also beside ``all``.
+    """
+    for name in names:
+        if name != ALL:
+            find_target(name)
+    return tuple(TARGETS) if ALL in names else tuple(dict.fromkeys(names))
+
+
+def target_of(artifact: Path) -> Target:
+    """Return the target of an artifact, judged by its suffix.
+
+    Raises:
+        BadInputError: There is nothing at ``artifact``, or it is no artifact that mvt knows.
+    """
+    suffix = artifact.suffix.lower()
+    target = SUFFIXES.get(suffix)
+    if target is None:
+        raise BadInputError(
+            f"{artifact} is not an artifact: its name ends in none of {', '.join(SUFFIXES)}.",
+            hint="Give the file that `mvt export` wrote.",
+            code="not_an_artifact",
+        )
+    if not artifact.exists():
+        raise BadInputError(f"There is no artifact at {artifact}.", code="no_such_artifact")
+    is_folder = suffix in target.folders
+    if not (artifact.is_dir() if is_folder else artifact.is_file()):  # a pipe would be waited for
+        expected = "a folder" if is_folder else "a file"
+        raise BadInputError(
+            f"{artifact} is not {expected}, as {artifact.suffix} artifacts are.", code="not_an_artifact"
+        )
+    return target
+
+
+def host_targets() -> tuple[str, ...]:
+    """Return the targets whose own runtime is on this machine, so that a latency here is one."""
+    return tuple(name for name, target in TARGETS.items() if target.runs_here)
+
+
+def targets_on(device: str) -> tuple[str, ...]:
+    """Return the targets whose artifacts a kind of device runs."""
+    return tuple(
+        name for name, target in TARGETS.items() if device in target.devices and (device != "host" or target.runs_here)
+    )
