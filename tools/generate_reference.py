@@ -139,29 +139,29 @@ def python_api() -> str:
     return "\n".join(page)
 
 
-def used_rooms() -> dict[str, set[str]]:
-    """Return the rooms of the package, each with the others that it imports from."""
+def used_packages() -> dict[str, set[str]]:
+    """Return the packages of mobilevit_tools, each with the others that it imports from."""
     names = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     uses: dict[str, set[str]] = {}
-    for room in sorted(names):
+    for name in sorted(names):
         imported = {
             node.module.split(".")[1]
-            for path in (PACKAGE / room).rglob("*.py")
+            for path in (PACKAGE / name).rglob("*.py")
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("mobilevit_tools.")
         }
-        uses[room] = imported & names - {room}
+        uses[name] = imported & names - {name}
     return uses
 
 
-def rooms() -> str:
-    """Return the page of rooms, each with what it is for and what it uses."""
+def packages() -> str:
+    """Return the page of packages, each with what it is for and what it uses."""
     rows = []
-    for room, used in used_rooms().items():
-        purpose = (import_module(f"mobilevit_tools.{room}").__doc__ or "").strip().splitlines()[0].replace("``", "`")
-        rows.append(f"| `{room}` | {purpose} | {', '.join(f'`{each}`' for each in sorted(used))} |")
-    heading = ("| room | what it is for | uses |", "|---|---|---|")
-    return "\n".join(["# Rooms of the package", "", ROOMS, "", *heading, *rows, ""])
+    for name, used in used_packages().items():
+        purpose = (import_module(f"mobilevit_tools.{name}").__doc__ or "").strip().splitlines()[0].replace("``", "`")
+        rows.append(f"| `{name}` | {purpose} | {', '.join(f'`{each}`' for each in sorted(used))} |")
+    heading = ("| package | what it is for | uses |", "|---|---|---|")
+    return "\n".join(["# Packages", "", PACKAGES, "", *heading, *rows, ""])
 
 
 def manifest_schema() -> str:
@@ -236,8 +236,9 @@ PYTHON = """\
 Everything that the commands do, as functions of `mobilevit_tools`. Each returns a frozen result, the one that the
 command prints; importing the package imports none of the frameworks."""
 
-ROOMS = """\
-Each folder of `mobilevit_tools` is a room. [The architecture on one page](../explanation/architecture.md) says how they
+PACKAGES = """\
+Each folder of `mobilevit_tools` is a package.
+[The architecture on one page](../explanation/architecture.md) says how they
 work together."""
 
 REWRITES_INTRODUCTION = """\
@@ -273,7 +274,7 @@ PAGES = {
     "python.md": python_api,
     "placement.md": placement_sources,
     "rewrites.md": rewrites,
-    "rooms.md": rooms,
+    "packages.md": packages,
     "couplformer-memory.md": couplformer_memory,
 }
 

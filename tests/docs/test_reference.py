@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.generate_reference import GENERATED, PACKAGE, PAGES, REFERENCE, error_codes, used_rooms
+from tools.generate_reference import GENERATED, PACKAGE, PAGES, REFERENCE, error_codes, used_packages
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -36,11 +36,11 @@ def test_every_code_in_the_sources_is_on_the_page() -> None:
 
 
 def test_arrows_point_one_way() -> None:
-    uses = used_rooms()
-    assert not [room for room, used in uses.items() if room not in {"cli", "api"} and used & {"cli", "api"}]
+    uses = used_packages()
+    assert not [name for name, used in uses.items() if name not in {"cli", "api"} and used & {"cli", "api"}]
     assert "exporters" not in uses["runtimes"]
     left = dict(uses)
-    while free := [room for room, used in left.items() if not used & left.keys()]:
-        for room in free:
-            del left[room]
+    while free := [name for name, used in left.items() if not used & left.keys()]:
+        for name in free:
+            del left[name]
     assert not left, "these use each other in a circle"
