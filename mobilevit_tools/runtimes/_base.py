@@ -65,6 +65,7 @@ class Session(ABC):
         contract: The contract stored inside the artifact; None for artifacts that others made.
         metadata: The free-form metadata of the format, as text.
         notes: Sentences on what people should know of this artifact.
+        unverifiable: Why nothing can be said of the numbers that the artifact gives, though it runs; else None.
         arithmetics: Where the session models its runtime: the arithmetics in which to judge the artifact, the one in
             use first. Empty where it is the runtime itself.
     """
@@ -74,6 +75,7 @@ class Session(ABC):
     contract: Contract | None
     metadata: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    unverifiable: str | None = None
     arithmetics: tuple[str, ...] = ()
 
     @abstractmethod

@@ -16,6 +16,7 @@ from mobilevit_tools.errors import BadInputError, UsageError
 from .features import Feature, ModelDescription, describe
 from .interpreter import ARITHMETICS, Arithmetic, Interpreter, Observer
 from .mil import Constant, Graph, Operation, ValueType, read_graph
+from .ops import RANDOM, State, Value
 from .package import open_package
 from .refusals import refusals
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Result = NDArray[Any] | str | int | dict[str | int, float]
+    Memory = dict[str, NDArray[Any]]
 
 _TRANSPARENT = frozenset({"cast", "identity", "reshape", "squeeze", "expand_dims"})
 
@@ -37,6 +39,7 @@ class Program:
         inputs: Inputs in the model's order.
         outputs: Outputs in the model's order; a classifier's probabilities carry its labels.
         unsupported: Operator types that the runtime lacks; empty when the program can run.
+        random: Operator types that draw random numbers, so that no two runtimes agree on them.
         refused: Why Core ML does not load the program, as far as that is known; empty when nothing speaks against it.
         operators: Operator type to count, constants excluded.
         metadata: ``author``, ``license``, ``version``, ``short_description`` and what the author added.
@@ -48,6 +51,7 @@ class Program:
         self.graph = graph
         self._interpreter = Interpreter(graph)
         self.unsupported = self._interpreter.unsupported
+        self.random = tuple(sorted(RANDOM & set(self._interpreter.counts)))
         self.refused = refusals(graph)
         self.operators = self._interpreter.counts
         self.metadata = description.metadata
@@ -92,6 +96,8 @@ class Program:
         fetch: Collection[str] = (),
         observe: Observer | None = None,
         keep_fp32: Collection[str] = frozenset(),
+        *,
+        memory: Memory | None = None,
     ) -> dict[str, Result]:
         """Run the program once.
 
@@ -107,6 +113,7 @@ class Program:
                 real-valued result.
             keep_fp32: Names of operations that neither round nor read rounded values, as if the converter had been told
                 to keep them in fp32.
+            memory: The states of :meth:`new_memory`, which the run changes; new ones by default.
 
         Returns:
             Output and fetched values by name: float32 or integer arrays; a classifier's label and its probabilities as
@@ -130,12 +137,34 @@ class Program:
                 hint="Change the model there, or export it with `mvt export`, which writes another form where it can.",
                 code="core_ml_refuses",
             )
-        tensors = {entry.name: self._input(entry, inputs) for entry in self.inputs}
-        results = self._interpreter.run(tensors, arithmetic, fetch, observe, keep_fp32)
+        tensors: dict[str, torch.Tensor | State] = {entry.name: self._input(entry, inputs) for entry in self.inputs}
+        kept = self.new_memory() if memory is None else memory
+        states = {name: State(self._carried(name, value)) for name, value in kept.items()}
+        results = self._interpreter.run(tensors | states, arithmetic, fetch, observe, keep_fp32)
+        kept.update((name, np.array(state.value)) for name, state in states.items())
         return {
-            name: np.array(value) if isinstance(value, torch.Tensor) else value
+            name: self._result(name, value)
             for name, value in sorted(results.items(), key=lambda item: self._order(item[0]))
         }
+
+    def new_memory(self) -> Memory:
+        """The states of the program before its first run, all zero; empty where it has none."""
+        declared = {entry.name: self.graph.inputs[entry.name] for entry in self.description.states}
+        return {
+            name: np.zeros([size or 0 for size in kind.shape], kind.element.storage) for name, kind in declared.items()
+        }
+
+    def _carried(self, name: str, value: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(value)).to(self.graph.inputs[name].element.carrier)
+
+    def _result(self, name: str, value: Value) -> Result:
+        if isinstance(value, torch.Tensor):
+            return np.array(value)
+        if isinstance(value, list | State):
+            raise BadInputError(
+                f"{self.path.name} returns {name!r}, which is neither a tensor nor a classifier's answer."
+            )
+        return value
 
     def _order(self, name: str) -> int:
         names = self.graph.outputs
@@ -158,7 +187,7 @@ class Program:
                 array = array[:, ::-1]
         elif array.dtype.kind not in "fiub":
             raise BadInputError(f"The input {entry.name!r} takes numbers, not {array.dtype}.")
-        return torch.from_numpy(np.ascontiguousarray(array)).to(declared.element.carrier)
+        return self._carried(entry.name, array)
 
 
 def _check_shape(entry: Feature, declared: ValueType, array: NDArray[Any]) -> None:

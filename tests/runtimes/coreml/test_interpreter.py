@@ -14,7 +14,7 @@ from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.runtimes._base import UnsupportedOperatorError
 from mobilevit_tools.runtimes.coreml import Program, load_program
 from mobilevit_tools.runtimes.coreml.interpreter import Interpreter
-from mobilevit_tools.runtimes.coreml.mil import Operation
+from mobilevit_tools.runtimes.coreml.mil import Block, Operation
 from tests.runtimes.coreml.building import mb, noise, save
 
 X = noise(1, 4)
@@ -136,27 +136,47 @@ def test_unknown_arithmetic_values_and_inputs_are_refused(chain: Program) -> Non
         chain.run({"x": np.array([["a"] * 4])})
 
 
-@pytest.fixture(scope="module")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    @mb.program(input_specs=[mb.TensorSpec((3,))], opset_version=ct.target.iOS16)
+def test_operators_that_the_runtime_lacks_are_named_and_never_run(chain: Program) -> None:
+    first, second, third = chain.graph.operations
+    block = Block({}, ("inner",), (dataclasses.replace(first, type="conv_quantized"),))
+    branch = dataclasses.replace(third, type="cond", blocks=(block, block))
+    graph = dataclasses.replace(chain.graph, operations=(first, dataclasses.replace(second, type="magic"), branch))
+    interpreter = Interpreter(graph)
+    assert interpreter.unsupported == ("conv_quantized", "magic")
+    with pytest.raises(UnsupportedOperatorError, match="conv_quantized, magic") as caught:
+        interpreter.run({"x": torch.from_numpy(X)}, "fp32")
+    assert caught.value.operators == interpreter.unsupported
+
+
+def test_values_of_loops_and_branches_are_rounded_like_all_others(tmp_path: Path) -> None:
+    @mb.program(input_specs=[mb.TensorSpec((1,))], opset_version=ct.target.iOS16)
     def program(x: Any) -> Any:
         return mb.while_loop(
-            _cond=lambda total: mb.less(x=mb.reduce_sum(x=total), y=100.0),
-            _body=lambda total: mb.mul(x=total, y=2.0),
-            loop_vars=(mb.add(x=x, y=mb.random_uniform(shape=[3])),),
+            _cond=lambda total: mb.less(x=mb.reduce_sum(x=total), y=3.0),
+            _body=lambda total: mb.mul(x=total, y=1.1, name="grown"),
+            loop_vars=(x,),
+            name="loop",
         )
 
-    return load_program(save(program, tmp_path_factory.mktemp("loop") / "loop.mlpackage"))
+    loaded = load_program(save(program, tmp_path / "loop.mlpackage", minimum_deployment_target=ct.target.iOS16))
+    assert loaded.unsupported == ()
+    exact, rounded, kept = (np.float32(0.1), f16(0.1), f16(0.1))
+    while exact < 3:
+        exact *= np.float32(1.1)
+    while rounded < 3:
+        rounded = f16(rounded * f16(1.1))
+    while kept < 3:
+        kept *= np.float32(1.1)
+    x = {"x": np.array([0.1], np.float32)}
+    np.testing.assert_allclose(next(iter(loaded.run(x).values())), [exact], rtol=1e-6)
+    np.testing.assert_array_equal(next(iter(loaded.run(x, "half").values())), [rounded])
+    (value,) = loaded.run(x, "half", keep_fp32={"grown"}).values()
+    assert abs(value[0] - exact) < abs(rounded - exact)
+    with pytest.raises(BadInputError, match="no value named 'grown'"):
+        loaded.run(x, fetch=["grown"])
 
 
-def test_operators_that_the_runtime_lacks_are_named_and_never_run(loop: Program) -> None:
-    assert loop.unsupported == ("random_uniform", "while_loop")
-    with pytest.raises(UnsupportedOperatorError, match="random_uniform, while_loop") as caught:
-        loop.run({"x": np.ones(3, np.float32)})
-    assert caught.value.operators == loop.unsupported
-
-
-def test_a_state_is_not_supported(tmp_path: Path) -> None:
+def test_a_state_lasts_from_one_run_to_the_next(tmp_path: Path) -> None:
     @mb.program(
         input_specs=[mb.TensorSpec((2,), dtype=types.fp16), mb.StateTensorSpec((2,), dtype=types.fp16)],
         opset_version=ct.target.iOS18,
@@ -164,13 +184,18 @@ def test_a_state_is_not_supported(tmp_path: Path) -> None:
     def program(x: Any, memory: Any) -> Any:
         total = mb.add(x=mb.read_state(input=memory), y=x)
         mb.coreml_update_state(state=memory, value=total)
-        return mb.mul(x=total, y=np.float16(2))
+        return mb.mul(x=total, y=np.float16(2), name="doubled")
 
     path = save(program, tmp_path / "state.mlpackage", minimum_deployment_target=ct.target.iOS18)
     loaded = load_program(path)
-    assert "read_state" in loaded.unsupported
     assert [entry.name for entry in loaded.inputs] == ["x"]
     assert [entry.kind for entry in loaded.description.states] == ["state"]
+    memory = loaded.new_memory()
+    x = np.array([1, 2], np.float32)
+    for times in (1, 2, 3):
+        np.testing.assert_array_equal(loaded.run({"x": x}, memory=memory)["doubled"], 2 * times * x)
+    np.testing.assert_array_equal(memory["memory"], 3 * x)
+    np.testing.assert_array_equal(loaded.run({"x": x})["doubled"], 2 * x)  # each run its own, unless it is given one
 
 
 def test_constants_and_decompressed_weights_are_results(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from . import (
     activations,
     classify,
+    control,
     conv,
     create,
+    detection,
     elementwise,
     gather_scatter,
     image,
@@ -12,22 +14,28 @@ from . import (
     norm,
     pool,
     quantize,
+    random,
+    recurrent,
     reduce,
     shape,
     slicing,
 )
+from .random import RANDOM
 from .registry import OPERATORS, Kind, Operator, State, Value, plain
 
 __all__ = [
     "OPERATORS",
+    "RANDOM",
     "Kind",
     "Operator",
     "State",
     "Value",
     "activations",
     "classify",
+    "control",
     "conv",
     "create",
+    "detection",
     "elementwise",
     "gather_scatter",
     "image",
@@ -36,6 +44,8 @@ __all__ = [
     "plain",
     "pool",
     "quantize",
+    "random",
+    "recurrent",
     "reduce",
     "shape",
     "slicing",

@@ -13,11 +13,11 @@ from mobilevit_tools.errors import BadInputError
 from .registry import Ints, bounded, operator
 
 
-def sample_points(source: int, target: int, mode: str) -> Tensor:
+def sample_points(source: float, target: int, mode: str) -> Tensor:
     """Where each of ``target`` samples lies on the grid 0 .. ``source`` - 1, in float64, clamped to it.
 
     Args:
-        source: Size before.
+        source: Size before; that of a box need be neither whole nor, where the box is turned over, positive.
         target: Size after.
         mode: A sampling mode of ``resize_bilinear``.
 
@@ -25,19 +25,20 @@ def sample_points(source: int, target: int, mode: str) -> Tensor:
         BadInputError: The mode is unknown.
     """
     i = torch.arange(target, dtype=torch.float64)
+    last = source - 1
     if mode == "ALIGN_CORNERS" and target == 1:
-        points = i + (source - 1) / 2
+        points = i + last / 2
     elif mode in {"STRICT_ALIGN_CORNERS", "ALIGN_CORNERS"}:
-        points = i * ((source - 1) / max(target - 1, 1))
+        points = i * (last / max(target - 1, 1))
     elif mode == "DEFAULT":
         points = i * (source / target)
     elif mode == "UNALIGN_CORNERS":
         points = (i + 0.5) * (source / target) - 0.5
     elif mode == "OFFSET_CORNERS":
-        points = (i + 0.5) * (max(1, source - 1) / target)
+        points = (i + 0.5) * (last / target)
     else:
         raise BadInputError(f"A resize operator has the unknown sampling mode {mode!r}.")
-    return points.clamp(0, source - 1)
+    return points.clamp(min(last, 0), max(last, 0))
 
 
 def _lerp(x: Tensor, points: Tensor, axis: int) -> Tensor:

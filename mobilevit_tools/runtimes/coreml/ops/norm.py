@@ -59,11 +59,10 @@ def _l2_norm(x: Tensor, epsilon: float = 1e-6) -> Tensor:
 
 @operator("local_response_norm")
 def _local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
-    """Divide by the squares around each channel: as many before it as after, so an even ``size`` counts one less.
+    """Divide by the squares of neighbouring channels, which Core ML looks for in the third axis from the end.
 
-    coremltools' tests of a size of 2 expect a window of the channel alone, whose sum is still divided by 2.
+    So coremltools' tests expect of (1, 3, 2) that no value sees another: it is one channel of three by two.
     """
-    reach = (size - 1) // 2
-    squares = F.pad(x.square().movedim(1, -1), (reach, reach))
-    around = squares.unfold(-1, 2 * reach + 1, 1).sum(-1).movedim(-1, 1)
-    return x / (k + alpha / size * around) ** beta
+    if x.ndim == 3:
+        return F.local_response_norm(x[None], size, alpha, beta, k)[0]
+    return F.local_response_norm(x, size, alpha, beta, k)

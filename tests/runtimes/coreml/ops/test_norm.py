@@ -85,8 +85,11 @@ def test_instance_norm_of_sequences_is_torchs() -> None:
     )
 
 
-def test_a_local_norm_of_even_size_has_as_many_channels_before_as_after() -> None:
+def test_a_local_norm_of_three_dimensions_takes_the_first_for_channels() -> None:
     x = np.array([[[1.0, -7.0], [5.0, -6.0], [-3.0, -5.0]]], np.float32)
     # The values that coremltools' own tests of Core ML expect.
-    expected = [[0.99996257, -6.98716545], [4.99531746, -5.99191284], [-2.99898791, -4.99531746]]
-    np.testing.assert_allclose(computed("local_response_norm", x=x, size=2)[0], expected, rtol=1e-6)
+    expected = [[0.99997497, -6.99143696], [4.99687672, -5.99460602], [-2.99932504, -4.99687672]]
+    np.testing.assert_allclose(computed("local_response_norm", x=x, size=3)[0], expected, rtol=1e-6)
+    pairs = np.concatenate((x, x))
+    whole = computed("local_response_norm", x=pairs[None], size=3)[0]
+    np.testing.assert_array_equal(computed("local_response_norm", x=pairs, size=3), whole)
