@@ -97,12 +97,15 @@ def verify_session(
 ) -> Parity:
     """Run every input through both sides and judge the artifact by ``tolerance``.
 
-    An artifact that the runtime cannot run is not verified; one that gives a non-finite output fails. Where the session
-    models its runtime, the artifact is judged in each of its arithmetics, and the worst verdict counts.
+    An artifact that the runtime cannot run, or whose numbers mean nothing, is not verified; one that gives a non-finite
+    output fails. Where the session models its runtime, the artifact is judged in each of its arithmetics, and the worst
+    verdict counts.
 
     Raises:
         BadInputError: The reference's own output is not finite, or the artifact takes something else than one input.
     """
+    if session.unverifiable is not None:
+        return Parity(status="not_verified", reason=session.unverifiable)
     if not session.arithmetics:
         return _verify_once(session, reference, inputs, tolerance)
     verdicts = []

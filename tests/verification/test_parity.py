@@ -229,6 +229,13 @@ def test_a_missing_operator_is_not_verified_and_named() -> None:
     assert "fancy_op" in (parity.reason or "")
 
 
+def test_numbers_that_mean_nothing_are_not_verified() -> None:
+    session = FunctionSession(model)
+    session.unverifiable = "It draws random numbers."
+    parity = verify_session(session, reference, inputs(), GATES["fp32"])
+    assert (parity.status, parity.reason) == ("not_verified", "It draws random numbers.")
+
+
 def test_a_wrong_shape_fails() -> None:
     parity = verify_session(FunctionSession(lambda x: model(x)[:, :3]), reference, inputs(), GATES["fp32"])
     assert parity.status == "failed"

@@ -62,9 +62,7 @@ class CoreMLSession(Session):
         if len(self.outputs) < len(self.program.description.outputs):
             self.notes = ("Several outputs have the same name, of which Core ML returns one.", *self.notes)
         if self.program.random:
-            self.unverifiable = (
-                f"It draws random numbers ({', '.join(self.program.random)}), and Core ML's generator is not documented."
-            )
+            self.unverifiable = f"It draws random numbers ({', '.join(self.program.random)}), and Core ML's generator is not documented."
             self.notes = (self.unverifiable, *self.notes)
         self._threads = torch.get_num_threads()
         torch.set_num_threads(threads)

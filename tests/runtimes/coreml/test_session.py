@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +91,18 @@ def test_the_arithmetic_can_be_chosen(small_package: Path) -> None:
     assert 0 < np.abs(exact.run(x)[0] - half.run(x)[0]).max() < 0.05
 
 
-def test_a_package_with_unknown_operators_opens_but_does_not_run(tmp_path: Path) -> None:
-    @mb.program(input_specs=[mb.TensorSpec((1, 3))])
-    def program(x: Any) -> Any:
-        return mb.add(x=x, y=mb.random_uniform(shape=[1, 3]))
-
-    session = open_session(save(program, tmp_path / "random.mlpackage"), threads=1)
-    assert "random_uniform" in session.notes[0]
+def test_a_package_with_unknown_operators_opens_but_does_not_run(copied: Callable[[], Path]) -> None:
+    path = copied()
+    file = path / "Data" / "com.apple.CoreML" / "model.mlmodel"
+    model = ct.proto.Model_pb2.Model.FromString(file.read_bytes())
+    (block,) = model.mlProgram.functions["main"].block_specializations.values()
+    next(entry for entry in block.operations if entry.type == "relu").type = "custom_layer"
+    file.write_bytes(model.SerializeToString())
+    session = open_session(path, threads=1)
+    assert "custom_layer" in session.notes[0]
     with pytest.raises(UnsupportedOperatorError) as caught:
-        session.run(noise(1, 3))
-    assert caught.value.operators == ("random_uniform",)
+        session.run(noise(1, 3, 8, 8))
+    assert caught.value.operators == ("custom_layer",)
 
 
 def test_core_ml_itself_is_for_macos_alone(small_package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,3 +147,14 @@ def test_on_macos_core_ml_runs_beside_the_reference(image_classifier: Path, monk
     monkeypatch.setattr(FakeModel, "predict", lambda self, feeds: 1 / 0)
     with pytest.raises(DeviceError, match=r"Core ML failed on classifier\.mlpackage"):
         native.run(PIXELS)
+
+
+def test_random_numbers_are_run_and_not_verified(tmp_path: Path) -> None:
+    @mb.program(input_specs=[mb.TensorSpec((1, 2))])
+    def program(x: Any) -> Any:
+        return mb.add(x=x, y=mb.random_uniform(shape=[1, 2], low=5.0, high=6.0), name="y")
+
+    with open_session(save(program, tmp_path / "random.mlpackage"), threads=1) as session:
+        (out,) = session.run(np.zeros((1, 2), np.float32))
+        assert ((out >= 5) & (out < 6)).all()
+        assert "random_uniform" in str(session.unverifiable)
