@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from typing import ClassVar
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
 class ExitCode(IntEnum):
@@ -78,6 +81,9 @@ class DeviceError(MvtError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error of others says, or its kind where it says nothing."""
-    said = str(error).strip()
+    """Return the first line of what an error of others says, or its kind where it says nothing.
+
+    Colours for a terminal are left out: the sentence may go anywhere.
+    """
+    said = _ANSI.sub("", str(error)).strip()
     return said.splitlines()[0] if said else type(error).__name__

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from mobilevit_tools.api.artifact import ExportedArtifact, make_artifact
 from mobilevit_tools.api.description import describe_model
 from mobilevit_tools.api.trade import accuracy_bound
-from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.errors import GateError, MvtError
 from mobilevit_tools.exporters._base import check_packages
 from mobilevit_tools.exporters.specs import make_specs
 from mobilevit_tools.exporters.staging import check_destination
-from mobilevit_tools.models.factory import load_model
+from mobilevit_tools.models.factory import load_model, with_labels
 from mobilevit_tools.models.options import OptionValue
 from mobilevit_tools.models.own import folder_name
 from mobilevit_tools.progress import Progress, silent
@@ -33,12 +32,14 @@ class ExportResult:
         random_weights: Whether the weights are random.
         ema: Whether the checkpoint's moving average was taken; None where it holds a single set.
         artifacts: The artifacts.
+        left_out: Keys of the checkpoint that are of no part of the model.
     """
 
     model: str
     random_weights: bool
     ema: bool | None
     artifacts: tuple[ExportedArtifact, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def export(
@@ -148,10 +149,12 @@ def export(
             input_size=input_size,
             options=options,
         )
-    if labels is not None:
-        loaded = replace(loaded, labels=tuple(labels))
-    if loaded.labels is not None:
-        check_label_count(loaded.labels, loaded.num_classes)
+    loaded = with_labels(loaded, labels)
+    if any(spec.batch > 1 or spec.dynamic_batch for spec in specs):
+        from mobilevit_tools.models.trial import check_batches
+
+        with progress("Trying out a batch"):
+            check_batches(loaded.name, loaded.module, loaded.preprocessing.input_size)
     photos = None
     if calibration is not None:
         count = DEFAULT_SIZE if calibration_size is None else calibration_size
@@ -163,7 +166,8 @@ def export(
     artifacts: list[ExportedArtifact] = []
 
     def finished() -> ExportResult:
-        return ExportResult(model, loaded.weights.random, loaded.weights.ema, tuple(artifacts))
+        weights = loaded.weights
+        return ExportResult(model, weights.random, weights.ema, tuple(artifacts), weights.left_out)
 
     for spec, plan, final in zip(specs, plans, finals, strict=True):
         try:

@@ -188,6 +188,9 @@ def _render(console: Console, result: ExportResult, *, times: bool) -> None:
     if result.ema is not None:
         which = "moving average (EMA)" if result.ema else "raw (not the moving average)"
         console.print(f"weights: the checkpoint's {which}", highlight=False)
+    if result.left_out:
+        shown = ", ".join(result.left_out[:5]) + (", ..." if len(result.left_out) > 5 else "")
+        console.print(f"weights: left out of the checkpoint, for the model has no such part: {escape(shown)}")
     table = Table(box=None, header_style="bold")
     table.add_column("artifact", no_wrap=True)
     for heading in ("size", "max-abs", "SNR dB", "outside", "time"):

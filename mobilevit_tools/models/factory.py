@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.models.cards import ModelCard, WeightsCard
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.models.options import OptionValue
-from mobilevit_tools.models.own import OwnModel, build_own_model, find_own_model
+from mobilevit_tools.models.own import OwnModel, find_own_model
 from mobilevit_tools.models.registry import FAMILIES
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from mobilevit_tools.models.checkpoint import Checkpoint
+    from mobilevit_tools.models.loading import Adapt, Fit
 
 RANDOM_SEED = 0
 """Random weights are always the same ones, so that an artifact made of them can be verified later."""
@@ -36,11 +39,13 @@ class Weights:
         source: A bundled tag, a path, a URL, or None for random weights.
         sha256: Digest of the checkpoint file, or None for random weights.
         ema: Whether the exponential moving average was taken; None where the file tells of none.
+        left_out: Keys of the checkpoint that are of no part of the model, such as a loss's.
     """
 
     source: str | None
     sha256: str | None
     ema: bool | None
+    left_out: tuple[str, ...] = ()
 
     @property
     def random(self) -> bool:
@@ -50,7 +55,20 @@ class Weights:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready for export: the module in evaluation mode and everything that is known of it."""
+    """A model ready for export: the module in evaluation mode and everything that is known of it.
+
+    Attributes:
+        name: Its name, without a path.
+        card: Its card.
+        module: The module, with its weights, in evaluation mode.
+        num_classes: Its class count; 0 where a custom model returns no logits.
+        labels: Class names in index order, where they are known.
+        preprocessing: Its input.
+        weights: Where its weights came from.
+        features_only: Whether it returns a list of tensors in place of logits.
+        license: Under what its weights, or the architecture alone, may be used.
+        outputs: How many tensors it returns.
+    """
 
     name: str
     card: ModelCard
@@ -61,6 +79,7 @@ class LoadedModel:
     weights: Weights
     features_only: bool
     license: str
+    outputs: int = 1
 
 
 def check_input_size(card: ModelCard, size: tuple[int, int], patch_size: object = None) -> None:
@@ -146,11 +165,12 @@ def load_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
         module = _build(card, classes, preprocessing.input_size, options)
+    fit = None
     if loaded is not None:
-        from mobilevit_tools.models.checkpoint import load_strictly
+        from mobilevit_tools.models.loading import load_strictly
 
-        loaded = _adapt(card, module, loaded)
-        load_strictly(module, loaded, surplus=_head_keys(card, module, classes, preprocessing.input_size, options))
+        surplus = _head_keys(card, module, classes, preprocessing.input_size, options)
+        fit = load_strictly(module, loaded, surplus=surplus, adapt=_adapter(card, module))
     _freeze(module, name)
     return LoadedModel(
         name=name,
@@ -159,9 +179,10 @@ def load_model(
         num_classes=classes,
         labels=bundled.labels if bundled else None,
         preprocessing=preprocessing,
-        weights=_provenance(loaded),
+        weights=_provenance(loaded, fit),
         features_only=bool(options.get("features_only")),
         license=bundled.license if bundled else card.license,
+        outputs=len(getattr(module, "feature_channels", ())) if options.get("features_only") else 1,
     )
 
 
@@ -177,31 +198,58 @@ def _load_own(
 ) -> LoadedModel:
     import torch
 
-    from mobilevit_tools.models.checkpoint import load_strictly, read_checkpoint
+    from mobilevit_tools.models.checkpoint import read_checkpoint
+    from mobilevit_tools.models.loading import load_strictly
+    from mobilevit_tools.models.own_build import build_own_model
 
     if checkpoint is not None and random_weights:
         raise UsageError("Give one source of weights: a checkpoint, or random weights.")
     if checkpoint is None and not random_weights:
         raise _no_weights(own.name, [])
     loaded = None if checkpoint is None else read_checkpoint(str(checkpoint), ema=ema)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_SEED)
-        built = build_own_model(own, num_classes=num_classes, input_size=input_size, options=options)
-    if loaded is not None:
-        load_strictly(built.module, loaded)
-    _freeze(built.module, own.name)
-    size = input_size or built.card.preprocessing.input_size
-    return LoadedModel(
-        name=own.name,
-        card=built.card,
-        module=built.module,
-        num_classes=built.num_classes,
-        labels=built.labels,
-        preprocessing=replace(built.card.preprocessing, input_size=size),
-        weights=_provenance(loaded),
-        features_only=built.features_only,
-        license=built.card.license,
+    built = build_own_model(
+        own,
+        num_classes=num_classes,
+        input_size=input_size,
+        options=options,
+        seed=RANDOM_SEED,
+        load=None if loaded is None else partial(load_strictly, checkpoint=loaded),
     )
+    _freeze(built.module, own.name)
+    return with_labels(
+        LoadedModel(
+            name=own.name,
+            card=built.card,
+            module=built.module,
+            num_classes=built.num_classes,
+            labels=None,
+            preprocessing=built.preprocessing,
+            weights=_provenance(loaded, built.fit),
+            features_only=not built.num_classes,
+            license=built.card.license,
+            outputs=built.outputs,
+        ),
+        built.labels,
+    )
+
+
+def with_labels(loaded: LoadedModel, labels: Sequence[str] | None) -> LoadedModel:
+    """Return the model with class names; None leaves those that it has.
+
+    Raises:
+        BadInputError: It has no classes, or another number of them.
+    """
+    if labels is None:
+        return loaded
+    if loaded.features_only:
+        several = f"{loaded.outputs} outputs" if loaded.outputs > 1 else "an output that is a list"
+        raise BadInputError(
+            f"{loaded.name} has {several}, not one of logits, so there are no classes for {len(labels)} labels to name.",
+            hint="Leave the labels out, or let the model return the logits (batch, classes) alone.",
+            code="label_count",
+        )
+    check_label_count(labels, loaded.num_classes)
+    return replace(loaded, labels=tuple(labels))
 
 
 def _no_weights(name: str, tagged: Sequence[str]) -> UsageError:
@@ -229,8 +277,10 @@ def _freeze(module: nn.Module, name: str) -> None:
         raise BadInputError(f"The weights of {name} contain NaN or infinity.", code="non_finite_weights")
 
 
-def _provenance(loaded: Checkpoint | None) -> Weights:
-    return Weights(loaded.source, loaded.sha256, loaded.ema) if loaded else Weights(None, None, None)
+def _provenance(loaded: Checkpoint | None, fit: Fit | None) -> Weights:
+    if loaded is None or fit is None:
+        return Weights(None, None, None)
+    return Weights(loaded.source, loaded.sha256, loaded.ema if fit.ema is None else fit.ema, fit.strangers)
 
 
 def create_model(
@@ -285,21 +335,24 @@ def _read_weights(
     return None if checkpoint is None else read_checkpoint(str(checkpoint), ema=ema)
 
 
-def _adapt(card: ModelCard, module: nn.Module, loaded: Checkpoint) -> Checkpoint:
-    """Fit a checkpoint's tables to the model's input size, where the family has such tables.
+def _adapter(card: ModelCard, module: nn.Module) -> Adapt | None:
+    """Return what fits a checkpoint's tables to the model's input size; None where the family has no such tables.
 
-    Tables of an impossible shape stay as they are, for :func:`load_strictly` to list.
+    Tables of an impossible shape stay as they are, for :func:`~mobilevit_tools.models.loading.load_strictly` to list.
     """
     family = FAMILIES[card.family]
     if family.adapter is None:
-        return loaded
-    from mobilevit_tools.models.checkpoint import unwrapped
-
+        return None
     adapter = getattr(import_module(family.module), family.adapter)
-    try:
-        return replace(loaded, state_dict=adapter(module, unwrapped(loaded.state_dict, module)))
-    except (IndexError, RuntimeError, ValueError):
-        return loaded
+
+    def adapt(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        try:
+            adapted: Mapping[str, Tensor] = adapter(module, dict(tensors))
+        except (IndexError, RuntimeError, ValueError):
+            return tensors
+        return adapted
+
+    return adapt
 
 
 def _head_keys(

@@ -15,7 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from mobilevit_tools.errors import BadInputError, ExitCode
 from mobilevit_tools.models import checkpoint as module_under_test
-from mobilevit_tools.models.checkpoint import Checkpoint, load_strictly, read_checkpoint
+from mobilevit_tools.models.checkpoint import Checkpoint, read_checkpoint
+from mobilevit_tools.models.loading import load_strictly
 
 
 class Tiny(nn.Module):

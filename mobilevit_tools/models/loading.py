@@ -1,0 +1,252 @@
+"""Fit a checkpoint to a model: find its names under what training wrapped around them, and load them strictly."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.models import folding
+
+if TYPE_CHECKING:
+    from mobilevit_tools.models.checkpoint import Checkpoint
+
+Adapt = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+
+LISTED_KEYS = 10
+_INSERTED = frozenset({"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"})
+"""What compilation, data parallelism, sharding and activation checkpointing insert where they wrap a submodule."""
+_COUNTERS = ("num_batches_tracked", "n_averaged", "steps", "total_ops", "total_params")
+"""What trainers, averages and profilers count; no layer computes with it in evaluation mode."""
+_OF_TRAINING = re.compile(r"(.*[._])?(criterion|loss|losses|metrics?|accuracy)([._].*)?", re.IGNORECASE)
+"""Keys of what a trainer keeps inside of the module that it trains."""
+_AVERAGED = ("ema", "averaged", "swa")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A checkpoint's tensors under the names of a model.
+
+    Attributes:
+        tensors: The tensors that lie where the model's do.
+        strangers: Keys beside the model, such as a loss's; they are not loaded.
+        ema: Whether they are a moving average that was kept beside the raw weights in one state dict; None where there
+            was no such choice.
+    """
+
+    tensors: Mapping[str, Tensor]
+    strangers: tuple[str, ...] = ()
+    ema: bool | None = None
+
+
+def fit(state_dict: Mapping[str, Tensor], module: nn.Module, *, ema: bool | None = None, source: str = "") -> Fit:
+    """Find the prefix, and what is inserted inside of keys, without which most keys are the model's own.
+
+    Args:
+        state_dict: Tensors under a file's own keys.
+        module: The model.
+        ema: Of two copies of which one is a moving average take that one (True or None), or the other.
+        source: What the checkpoint is called in errors.
+
+    Raises:
+        BadInputError: It holds several copies of the model with different values, and nothing tells which to take.
+    """
+    own = module.state_dict()
+    shared = _common_prefixes(own)
+    best: tuple[int, dict[str, Tensor], str, list[str]] = (-1, {}, "", [])
+    for keys in _forms(state_dict):
+        for outer in shared:  # a wrapper around the model that the checkpoint's did not have
+            score, prefixes = _best_prefixes(keys, {key.removeprefix(outer): own[key].shape for key in own})
+            if score > best[0]:
+                best = score, keys, outer, prefixes
+    _, keys, outer, prefixes = best
+    prefix, took_ema = _choose(keys, prefixes, ema, source)
+    inside = {outer + key.removeprefix(prefix): tensor for key, tensor in keys.items() if key.startswith(prefix)}
+    tensors = {key: tensor for key, tensor in inside.items() if key in own or not is_of_training(key)}
+    loaded = {prefix + key.removeprefix(outer) for key in tensors}
+    return Fit(_folded(tensors, module), tuple(key for key in keys if key not in loaded and not _counts(key)), took_ema)
+
+
+def load_strictly(
+    module: nn.Module, checkpoint: Checkpoint, *, surplus: Collection[str] = (), adapt: Adapt | None = None
+) -> Fit:
+    """Copy a checkpoint into ``module``, in the module's own types; every key, shape and kind of number must fit.
+
+    Only what :func:`fit` finds beside the model is left out, and counters may be absent, as torch says.
+
+    Args:
+        module: The model to fill.
+        checkpoint: What :func:`~mobilevit_tools.models.checkpoint.read_checkpoint` returned.
+        surplus: Keys that the checkpoint may have although the module lacks them.
+        adapt: Changes tensors to the module's shapes, where a family can do that.
+
+    Returns:
+        What was loaded.
+
+    Raises:
+        BadInputError: Keys are missing, unexpected or do not fit; the first ten are listed.
+    """
+    own = module.state_dict()
+    found = fit(checkpoint.state_dict, module, ema=checkpoint.asked_ema, source=checkpoint.source)
+    adapted = found.tensors if adapt is None else adapt(found.tensors)
+    given = {key: tensor for key, tensor in adapted.items() if key in own or not (key in surplus or _counts(key))}
+    for key in own.keys() - given.keys():
+        if key.endswith("num_batches_tracked"):
+            given[key] = own[key]
+    problems = list(_misfits(own, given))
+    if problems:
+        rest = len(problems) - LISTED_KEYS
+        listing = "; ".join(problems[:LISTED_KEYS]) + (f"; and {rest} more" if rest > 0 else "")
+        raise BadInputError(
+            f"{checkpoint.source} does not fit {type(module).__name__}: {listing}.",
+            hint="Name the architecture, with the options, that the checkpoint was trained with.",
+            code="checkpoint_mismatch",
+        )
+    module.load_state_dict(given, strict=True)
+    return found
+
+
+def _misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterator[str]:
+    yield from (f"{key} is missing" for key in own if key not in given)
+    yield from (f"{key} is unexpected" for key in given if key not in own)
+    for key in (key for key in own if key in given):
+        tensor, expected = given[key], own[key]
+        if tensor.shape != expected.shape:
+            yield f"{key} has shape {_shape(tensor)} instead of {_shape(expected)}"
+        elif tensor.is_floating_point() != expected.is_floating_point():
+            yield f"{key} has type {_dtype(tensor)} instead of {_dtype(expected)}"
+
+
+def class_rows(state_dict: Mapping[str, Tensor], classifier: str) -> int | None:
+    """Return the rows of the linear layer ``classifier`` under whatever prefix; None where there is no such layer."""
+    rows: Counter[tuple[int, int]] = Counter()
+    for keys in _forms(state_dict):
+        for name in (f"{classifier}.weight", f"{classifier}.bias"):
+            for key, tensor in keys.items():
+                if (key == name or key.endswith(f".{name}")) and tensor.ndim:
+                    prefix = key.removesuffix(name)
+                    around = sum(other.startswith(prefix) for other in keys)
+                    rows[tensor.shape[0], -len(prefix)] = around
+    return max(rows, key=lambda each: (rows[each], each[1]))[0] if rows else None
+
+
+def is_of_training(key: str) -> bool:
+    """Tell whether a key names what a trainer keeps beside a model: a loss, or a metric."""
+    return _OF_TRAINING.fullmatch(key) is not None
+
+
+def holds_average(keys: Iterable[str]) -> bool:
+    """Tell whether some of a state dict's keys are under a prefix that names a moving average."""
+    return any(_is_average(key.rpartition(".")[0]) for key in keys)
+
+
+def _forms(state_dict: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Yield the tensors under their own keys, and then without what wrappers insert inside of keys."""
+    yield dict(state_dict)
+    cleaned = {".".join(part for part in key.split(".") if part not in _INSERTED): key for key in state_dict}
+    if len(cleaned) == len(state_dict) and cleaned.keys() != state_dict.keys():
+        yield {key: state_dict[old] for key, old in cleaned.items()}
+
+
+def _common_prefixes(keys: Collection[str]) -> list[str]:
+    """Return the dotted prefixes that all keys have, the empty one first."""
+    first = next(iter(keys), "").split(".")[:-1]
+    prefixes = ["".join(f"{part}." for part in first[:depth]) for depth in range(len(first) + 1)]
+    return [prefix for prefix in prefixes if all(key.startswith(prefix) for key in keys)]
+
+
+def _best_prefixes(keys: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> tuple[int, list[str]]:
+    """Return how well keys fit behind the best prefix, and all prefixes as good, the shortest first.
+
+    A wanted name counts, and counts double with the wanted shape.
+    """
+    scores: Counter[str] = Counter({"": 0})
+    for key, tensor in keys.items():
+        parts = key.split(".")
+        for depth in range(len(parts)):
+            rest = ".".join(parts[depth:])
+            if rest in wanted or folding.plain_name(rest) in wanted:
+                scores["".join(f"{part}." for part in parts[:depth])] += 2 if wanted.get(rest) == tensor.shape else 1
+    best = max(scores.values())
+    return best, sorted((prefix for prefix, score in scores.items() if score == best), key=len)
+
+
+def _choose(
+    keys: Mapping[str, Tensor], prefixes: list[str], ema: bool | None, source: str
+) -> tuple[str, bool | None]:
+    """Choose among copies of the model in one state dict."""
+    averages = [prefix for prefix in prefixes if _is_average(prefix)]
+    raw = [prefix for prefix in prefixes if prefix not in averages]
+    if len(averages) == 1 and len(raw) == 1:
+        return (raw[0], False) if ema is False else (averages[0], True)
+    first = prefixes[0]
+    if len(prefixes) == 1 and averages:
+        if ema is False:
+            raise BadInputError(
+                f"{source} holds nothing but the moving average of the weights.", hint="Give --ema.", code="no_raw_weights"
+            )
+        return first, True
+    if ema is True and holds_average(keys):
+        raise BadInputError(
+            f"{source} holds no moving average of this model's weights.", hint="Give --no-ema.", code="no_ema"
+        )
+    for other in prefixes[1:]:
+        copies = ((key, other + key.removeprefix(first)) for key in keys if key.startswith(first))
+        if any(there in keys and not _equal(keys[here], keys[there]) for here, there in copies):
+            shown = " and ".join(repr(prefix.rstrip(".")) for prefix in (first, other))
+            raise BadInputError(
+                f"{source} holds the model's weights more than once, with different values: under {shown}.",
+                hint="Save the one that you want alone, such as {k: v for k, v in weights.items() if "
+                f"k.startswith({other!r})}}.",
+                code="several_state_dicts",
+            )
+    return first, None
+
+
+def _is_average(prefix: str) -> bool:
+    return any(word in _AVERAGED for part in prefix.lower().split(".") for word in part.split("_"))
+
+
+def _equal(left: Tensor, right: Tensor) -> bool:
+    return left.shape == right.shape and bool((left == right).all())
+
+
+def _folded(given: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """Fold weights that the file keeps in parts and the model does not."""
+    own = module.state_dict()
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in given.items():
+        plain = folding.plain_name(key)
+        if key not in own and plain in own and plain not in given:
+            parts.setdefault(str(plain), {})[key] = tensor
+    for plain, tensors in parts.items():
+        layer = _layer(module, plain)
+        whole = folding.fold({folding.part_name(key): tensor for key, tensor in tensors.items()}, layer)
+        if whole is not None:
+            given = {key: tensor for key, tensor in given.items() if key not in tensors} | {plain: whole}
+    return given
+
+
+def _layer(module: nn.Module, key: str) -> nn.Module | None:
+    try:
+        return module.get_submodule(key.rpartition(".")[0])
+    except AttributeError:
+        return None
+
+
+def _counts(key: str) -> bool:
+    return key.rpartition(".")[2] in _COUNTERS
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "scalar"
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,186 @@
+"""Build a model of people's own with its weights, and try it out as it will be exported."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from mobilevit_tools.errors import BadInputError, MvtError
+from mobilevit_tools.models import trial
+from mobilevit_tools.models.loading import Fit
+from mobilevit_tools.models.own import OwnModel, beside, call_builder
+from mobilevit_tools.models.own_card import OwnCard, read_card
+from mobilevit_tools.models.unwrapping import is_lazy, plain_module
+
+if TYPE_CHECKING:
+    from mobilevit_tools.data.preprocessing import Preprocessing
+    from mobilevit_tools.models.cards import ModelCard
+    from mobilevit_tools.models.options import OptionValue
+
+Load = Callable[[nn.Module], Fit]
+"""Fills a module with a checkpoint's weights, or raises what is wrong with them."""
+
+
+@dataclass(frozen=True)
+class BuiltModel:
+    """What a function built, filled and tried out.
+
+    Attributes:
+        module: The model, in evaluation mode, with its weights.
+        card: Its card.
+        preprocessing: Its input.
+        labels: Its class names, where it says them.
+        num_classes: Its class count; 0 where it returns maps.
+        outputs: How many tensors it returns.
+        fit: What of the checkpoint it got; None with random weights.
+    """
+
+    module: nn.Module
+    card: ModelCard
+    preprocessing: Preprocessing
+    labels: tuple[str, ...] | None
+    num_classes: int
+    outputs: int
+    fit: Fit | None
+
+
+def build_own_model(
+    own: OwnModel,
+    *,
+    num_classes: int | None,
+    input_size: tuple[int, int] | None,
+    options: Mapping[str, OptionValue],
+    seed: int,
+    load: Load | None,
+) -> BuiltModel:
+    """Build the model, fill it, and only then run it: what it keeps from its first call is then of its own weights.
+
+    Args:
+        own: The function.
+        num_classes: The class count that was asked for.
+        input_size: Height and width that were asked for.
+        options: Options of the function.
+        seed: The seed of random weights.
+        load: Fills the model with its weights; None leaves the random ones.
+
+    Raises:
+        BadInputError: The function fails, or what it builds is no model, does not take the input or the weights, or
+            is not determined by its weights.
+        UsageError: The function does not take an option, or nobody says the input size.
+    """
+    build = partial(call_builder, own, num_classes=num_classes, input_size=input_size, options=options)
+    with _seeded(seed):
+        module, card = _drafted(own.name, build())
+    preprocessing = card.preprocessing(own.name, input_size)
+    size, surroundings = preprocessing.input_size, partial(beside, own.folder)
+    fit = _prepare(own.name, module, size, load)
+    tried = trial.try_out(own.name, module, size, surroundings)
+    if load is not None:
+        with _seeded(seed + 1), _filled_when_called(load):
+            fresh, _ = _drafted(own.name, build())
+        _prepare(own.name, fresh, size, load)
+        with surroundings(), torch.no_grad():
+            _check_determined(own.name, module, fresh, size)
+    if num_classes is not None and tried.classes != num_classes:
+        raise BadInputError(f"{own.name} has {tried.classes} classes, not {num_classes}.", code="class_count")
+    described = card.describe(own.name, module, preprocessing, tried.classes)
+    return BuiltModel(module, described, preprocessing, card.labels, tried.classes, tried.outputs, fit)
+
+
+def _drafted(name: str, built: object) -> tuple[nn.Module, OwnCard]:
+    module, stated = built if isinstance(built, tuple) and len(built) == 2 else (built, {})
+    if not isinstance(module, nn.Module):
+        raise BadInputError(f"{name} returns a {type(module).__name__}, not a torch.nn.Module.", code="own_model")
+    return plain_module(name, module), read_card(name, stated)
+
+
+def _prepare(name: str, module: nn.Module, size: tuple[int, int], load: Load | None) -> Fit | None:
+    """Fill a module in training mode and leave it in evaluation mode.
+
+    Modules that cache or merge weights for evaluation drop what they have when they are put into training mode.
+    """
+    if is_lazy(module):
+        with torch.no_grad():
+            trial.run_on(name, module.eval(), trial.sample(1, size))
+    with _said_of(name):
+        module.train()
+        fit = None if load is None else load(module)
+        module.eval()
+    return fit
+
+
+@contextmanager
+def _said_of(name: str) -> Iterator[None]:
+    """Tell of a module that has no modes to change between."""
+    try:
+        yield
+    except NotImplementedError as error:
+        raise BadInputError(
+            f"{name} cannot be put into evaluation mode: {str(error).partition(chr(10))[0]}",
+            hint="Return the torch.nn.Module itself, not what torch.export made of it.",
+            code="own_model",
+        ) from error
+
+
+def _check_determined(name: str, module: nn.Module, fresh: nn.Module, size: tuple[int, int]) -> None:
+    """Refuse a model that answers otherwise than one which never had other weights than the checkpoint's."""
+    image = trial.sample(1, size)
+    mine, its = trial.run_on(name, module, image.clone()), trial.run_on(name, fresh, image.clone())
+    apart = trial.difference(its, mine)
+    if apart > trial.SAME:
+        raise BadInputError(
+            f"{name} is not determined by its checkpoint: built and filled a second time it answers differently, "
+            f"by {apart:.1%} of the largest output.",
+            hint="It keeps something of its random weights outside of its state dict: a value cached by a call while "
+            "it is built, or a random tensor that is no buffer. Compute it in the forward pass, or register it as a "
+            "persistent buffer.",
+            code="not_determined",
+        )
+
+
+@contextmanager
+def _filled_when_called(load: Load) -> Iterator[None]:
+    """Give every model that a function runs while it builds the checkpoint's weights first, where they fit."""
+    depth = 0
+
+    def enter(module: nn.Module, _inputs: Any) -> None:
+        nonlocal depth
+        depth += 1
+        if depth == 1:
+            with suppress(MvtError, RuntimeError):
+                load(module)
+
+    def leave(_module: nn.Module, _inputs: Any, _outputs: Tensor) -> None:
+        nonlocal depth
+        depth -= 1
+
+    hooks = (register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed what functions draw weights from, and leave the generators as they were."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # what people's code uses
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002

@@ -1,0 +1,227 @@
+"""Try people's models out: what they return, and whether that is determined by weights and input alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mobilevit_tools.blame import line_now
+from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.models.guard import guarded
+
+REPEATS = 3
+"""How often a model whose forward pass draws random numbers is run: dropout of little may drop the same twice."""
+SAME = 1e-5
+"""Largest difference of two runs of one model, relative to the largest output; on a CPU there is hardly any."""
+ALIKE = 5e-2
+"""Largest difference of an image alone and in a batch, which other kernels compute: some models amplify rounding."""
+_WRAP = "Wrap the model in a module that returns one of them."
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a model returned.
+
+    Attributes:
+        classes: Its class count; 0 where it returns anything else than logits.
+        outputs: How many tensors it returns.
+    """
+
+    classes: int
+    outputs: int
+
+
+def try_out(
+    name: str,
+    module: nn.Module,
+    size: tuple[int, int],
+    surroundings: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Trial:
+    """Run a model on one image, and again, and see that both are the same.
+
+    A model that changes its input in place is given a copy of it from then on.
+
+    Args:
+        name: The model's name, for errors.
+        module: The model in evaluation mode, with its weights.
+        size: Height and width.
+        surroundings: What its forward pass needs around it.
+
+    Raises:
+        BadInputError: It fails, returns what cannot be exported, or something else each time.
+    """
+    image = sample(1, size)
+    with surroundings(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        given = image.clone()
+        with _Randomness() as randomness:
+            outputs = run_on(name, module, given)
+        trial = _judge(name, outputs)
+        changed = bool(given._version) or not torch.equal(given, image)
+        if changed:
+            module.register_forward_pre_hook(_copying_input)
+        for _ in range(REPEATS if randomness.line else 1):
+            again = run_on(name, module, image.clone())
+            if difference(outputs, again) > SAME:
+                raise _random(name, randomness.line)
+    return trial
+
+
+def check_batches(
+    name: str,
+    module: nn.Module,
+    size: tuple[int, int],
+    surroundings: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
+    """Refuse a model that takes one image only, or whose answer for an image depends on the others beside it.
+
+    The arguments are those of :func:`try_out`.
+
+    Raises:
+        BadInputError: It is such a model.
+    """
+    images = sample(2, size)
+    with surroundings(), torch.no_grad():
+        alone = [as_tensors(run_on(name, module, images[index : index + 1].clone())) for index in range(2)]
+        hint = "Take the batch from x.shape[0] and flatten with x.flatten(1), or export with a batch of 1."
+        together = guarded(f"{name} takes one image at a time: a batch of two", lambda: module(images), hint=hint)
+    expected = [torch.cat(pair) for pair in zip(*alone, strict=True)]
+    given = as_tensors(together)
+    if [each.shape for each in given] != [each.shape for each in expected]:
+        shown = ", ".join("x".join(map(str, each.shape)) for each in given)
+        raise BadInputError(
+            f"{name} takes one image at a time: of a batch of two it makes {shown}.", hint=hint, code="fixed_batch"
+        )
+    if difference(expected, given) > ALIKE:
+        raise BadInputError(
+            f"{name} answers differently for an image when another is beside it in the batch.",
+            hint="Let it compute nothing over the batch (such as a mean over dim 0), or export with a batch of 1.",
+            code="depends_on_batch",
+        )
+
+
+def run_on(name: str, module: nn.Module, images: Tensor) -> object:
+    """Run people's model; what it raises becomes one sentence."""
+    size = "x".join(map(str, images.shape))
+    hint = "The model is run in float32 on the CPU; let it make its tensors of its input's type and device."
+    return guarded(f"{name} on a {size} input", lambda: module(images), hint=hint)
+
+
+def sample(count: int, size: tuple[int, int]) -> Tensor:
+    """Return seeded noise (count, 3, H, W) as images."""
+    return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+def as_tensors(outputs: object) -> list[Tensor]:
+    """Return the tensors that a model returned as a list."""
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs)  # type: ignore[call-overload]
+
+
+def difference(expected: object, actual: object) -> float:
+    """Return the largest difference of what two runs returned, relative to the largest value of its tensor."""
+    worst = 0.0
+    for left, right in zip(as_tensors(expected), as_tensors(actual), strict=True):
+        if left.shape != right.shape:
+            return float("inf")
+        left, right = left.double(), right.double()  # noqa: PLW2901
+        apart = torch.where(left == right, 0.0, left - right).nan_to_num(nan=0.0).abs().max()
+        largest = left.where(left.isfinite(), 0.0).abs().max().clamp_min(torch.finfo(left.dtype).tiny)
+        worst = max(worst, float(apart / largest))
+    return worst
+
+
+def _copying_input(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (inputs[0].clone(), *inputs[1:])
+
+
+def _random(name: str, line: str | None) -> BadInputError:
+    if line is None:
+        return BadInputError(
+            f"{name} gives another output when it is run again on the same input.",
+            hint="Let the forward pass depend on weights and input alone: no state that it changes, no random numbers "
+            "of NumPy or Python.",
+            code="random_forward",
+        )
+    return BadInputError(
+        f"{name} gives another output each time: it draws random numbers ({line}).",
+        hint="Draw them in training only: F.dropout(x, p, self.training) in place of F.dropout(x, p), and register "
+        "what is drawn once as a buffer.",
+        code="random_forward",
+    )
+
+
+class _Randomness(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves this class unannotated
+    """Notes the line that first draws random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.line: str | None = None
+
+    def __torch_dispatch__(
+        self,
+        func: torch._ops.OpOverload,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
+        del types
+        # Attention could drop out; where it does, dropout's own operator runs inside of it.
+        draws = torch.Tag.nondeterministic_seeded in func.tags and "attention" not in func._schema.name
+        if draws and self.line is None:
+            self.line = line_now() or "in a library"
+        return func(*args, **(kwargs or {}))
+
+
+def _judge(name: str, outputs: object) -> Trial:
+    """Say what a model returned, or refuse it."""
+    if isinstance(outputs, Tensor):
+        _check_output(f"The output of {name}", outputs)
+        if outputs.ndim == 2 and outputs.is_floating_point():
+            return Trial(outputs.shape[1], 1)
+    elif isinstance(outputs, list | tuple) and outputs:
+        for index, each in enumerate(outputs, 1):
+            _check_output(f"Output {index} of {name}", each)
+        return Trial(0, len(outputs))
+    raise BadInputError(
+        f"{name} returns {_described(outputs)}, neither logits (batch, classes) nor a list of tensors.",
+        hint=_WRAP,
+        code="own_model",
+    )
+
+
+def _check_output(what: str, value: object) -> None:
+    problem, hint = None, _WRAP
+    if not isinstance(value, Tensor):
+        problem = f"is {_described(value)}, not a tensor"
+    elif not value.numel():
+        problem, hint = f"is empty ({_shape(value)})", "Leave it out of what the model returns."
+    elif value.dtype == torch.bool or value.is_complex():
+        kind = str(value.dtype).removeprefix("torch.")
+        problem = f"is of type {kind}"
+        hint = "Return it as numbers: y.float(), or real and imaginary parts apart with torch.view_as_real(y)."
+    elif not value.ndim or value.shape[0] != 1:
+        problem = f"has the shape {_shape(value)} for one image, and its first dimension should be the batch"
+        hint = "Let it keep the batch first: flatten with x.flatten(1), and do not squeeze."
+    if problem:
+        raise BadInputError(f"{what} {problem}.", hint=hint, code="own_model")
+
+
+def _described(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of {_shape(value)}, {str(value.dtype).removeprefix('torch.')}"
+    if value is None:
+        return "None"
+    if isinstance(value, list | tuple | dict) and not value:
+        return f"an empty {type(value).__name__}"
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} with the keys {', '.join(map(str, value))}"
+    return f"a {type(value).__name__}"
+
+
+def _shape(value: Tensor) -> str:
+    return "x".join(map(str, value.shape)) or "a scalar"
