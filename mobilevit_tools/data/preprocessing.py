@@ -47,11 +47,20 @@ class Preprocessing:
         if not all(1 <= side <= MAX_SIDE for side in self.input_size):
             raise _refusal(f"sides of {' x '.join(map(str, self.input_size))} pixels", f"between 1 and {MAX_SIDE}")
         if self.crop_fraction is not None and not 0 < self.crop_fraction <= 1:
-            raise _refusal(f"a crop fraction of {self.crop_fraction}", "above 0 and at most 1")
+            raise _refusal(
+                f"a crop fraction of {self.crop_fraction}", "above 0 and at most 1, such as 0.875 for 224 of 256 pixels"
+            )
         if not all(map(math.isfinite, self.mean)):
             raise _refusal(f"a mean of {', '.join(map(str, self.mean))}", "finite")
         if not all(0 < value < math.inf for value in self.std):
             raise _refusal(f"a standard deviation of {', '.join(map(str, self.std))}", "finite and above 0")
+        if max(map(abs, self.mean)) > 1 or max(self.std) > 1:
+            raise BadInputError(
+                f"A mean of {', '.join(map(str, self.mean))} with a standard deviation of "
+                f"{', '.join(map(str, self.std))} is not on the scale of pixels from 0 to 1.",
+                hint="Divide both by 255 where they are on the scale from 0 to 255.",
+                code="bad_preprocessing",
+            )
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """Resize and crop an RGB image to an array (3, H, W) of uint8."""
