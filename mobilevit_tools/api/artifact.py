@@ -11,8 +11,9 @@ from mobilevit_tools.api.clock import StepClock
 from mobilevit_tools.api.decisions import count_flips
 from mobilevit_tools.api.description import contract_of
 from mobilevit_tools.api.trade import AccuracyBound, keep_within
-from mobilevit_tools.exporters._base import Delegation, ExportSpec, load_exporter, naming_refusals
+from mobilevit_tools.exporters._base import Delegation, ExportSpec, load_exporter
 from mobilevit_tools.exporters.manifest import Manifest, ModelRecord, describe_artifact, tool_versions
+from mobilevit_tools.exporters.refusals import naming_refusals
 from mobilevit_tools.exporters.staging import staged_folder
 from mobilevit_tools.models.factory import LoadedModel
 from mobilevit_tools.precision.record import Preflight
@@ -146,7 +147,7 @@ def make_artifact(
             )
     with staged_folder(final, overwrite=overwrite) as stage:
         path = stage.folder / spec.file_name
-        with clock.step("convert", f"Converting to {spec.variant}"), naming_refusals(contract.model, spec):
+        with clock.step("convert", f"Converting to {spec.variant}"), naming_refusals(contract, spec, rewritten.module):
             lowering = exporter.lower(rewritten.module, spec, contract, path, quantization, preflight=preflight)
         with clock.step("verify", f"Verifying {spec.variant}"), open_session(path) as session:
             parity = verify_session(session, reference, inputs, GATES[spec.precision])

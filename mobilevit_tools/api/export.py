@@ -150,7 +150,7 @@ def export(
             options=options,
         )
     loaded = with_labels(loaded, labels)
-    if any(spec.batch > 1 or spec.dynamic_batch for spec in specs):
+    if any(spec.batch > 1 or spec.options.free_batch for spec in specs):
         from mobilevit_tools.models.trial import check_batches
 
         with progress("Trying out a batch"):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from mobilevit_tools.api.evaluate import evaluate_session
 from mobilevit_tools.errors import GateError, UsageError
-from mobilevit_tools.exporters._base import Exporter, ExportSpec, Preflight, naming_refusals
+from mobilevit_tools.exporters._base import Exporter, ExportSpec, Preflight
 from mobilevit_tools.exporters.manifest import describe_artifact
+from mobilevit_tools.exporters.refusals import naming_refusals
 from mobilevit_tools.profiling.host import compare_on_host, profile_on_host
 from mobilevit_tools.progress import Progress, uncounted
 from mobilevit_tools.quantization._base import Quantization, TradeStep
@@ -112,7 +113,7 @@ def keep_within(
             keep = tuple(each.weight for each in ranking[:count])
             path = Path(folder, f"{count}{suffix}")
             with progress(f"Trying {spec.variant} with {count} of {len(ranking)} operators in floating point"):
-                with naming_refusals(contract.model, spec):
+                with naming_refusals(contract, spec, module):
                     exporter.lower(module, spec, contract, path, replace(quantization, keep=keep), preflight=preflight)
                 first = Path(folder, f"0{suffix}")  # what a search tries first
                 tried[count] = _judge(path, contract, photos, expected, data=bound.data, kept=count, first=first)

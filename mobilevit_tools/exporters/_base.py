@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
-from mobilevit_tools.errors import BadInputError, MissingDependencyError, MvtError, UsageError
+from mobilevit_tools.errors import MissingDependencyError, UsageError
 from mobilevit_tools.targets.precisions import FLOATING
 from mobilevit_tools.targets._base import TargetOptions
 from mobilevit_tools.targets.registry import find_target

@@ -18,6 +18,7 @@ from mobilevit_tools.data.contract import METHOD_NAME, Contract
 from mobilevit_tools.errors import MissingDependencyError
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.exporters.delegation import measure
+from mobilevit_tools.exporters.executorch_kernels import check_kernels
 from mobilevit_tools.exporters.half import in_half
 from mobilevit_tools.exporters.io_names import example_input
 
@@ -57,6 +58,7 @@ def lower(
     """Write ``module`` as an ExecuTorch program whose constant method ``mobilevit_tools_contract`` is the contract.
 
     Raises:
+        BadInputError: The program has operators that ExecuTorch has no kernel for.
         MissingDependencyError: The backend cannot be loaded on this machine.
     """
     example = example_input(contract, spec.batch)
@@ -76,7 +78,9 @@ def lower(
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
     delegation = measure(edge)
-    path.write_bytes(edge.to_executorch().buffer)
+    program = edge.to_executorch()
+    check_kernels(contract.model, edge, program)
+    path.write_bytes(program.buffer)
     return Lowering(delegation=delegation)
 
 

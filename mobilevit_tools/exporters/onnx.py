@@ -13,6 +13,7 @@ from mobilevit_tools.errors import MvtError
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.exporters.half import in_half
 from mobilevit_tools.exporters.io_names import INPUT_NAME, example_input, output_names
+from mobilevit_tools.exporters.refusals import fixed_batch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,7 @@ def lower(
     """Write ``module`` as an ONNX model of the operator set that ``spec`` asks for.
 
     Raises:
-        MvtError: The exporter specialised a batch that should be free.
+        BadInputError: The model fixes a batch that should be free.
     """
     # A free dimension is specialised to a constant without a word when the example's size is 1.
     example = example_input(contract, max(spec.batch, 2) if spec.options.free_batch else spec.batch)
@@ -55,7 +56,7 @@ def lower(
     model = program.model_proto
     first_dimension = model.graph.input[0].type.tensor_type.shape.dim[0]
     if spec.options.free_batch and not first_dimension.dim_param:
-        raise MvtError(f"The exporter fixed the batch at {first_dimension.dim_value} although it was to stay free.")
+        raise fixed_batch(contract.model)
     if quantization is not None:
         from mobilevit_tools.quantization.onnx import quantize
 

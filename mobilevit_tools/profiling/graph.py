@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from mobilevit_tools.errors import BadInputError, first_line
+from mobilevit_tools.blame import line_of, reason_and_remedy
+from mobilevit_tools.errors import BadInputError
 
 
 @contextmanager
@@ -45,9 +46,12 @@ def exported_program(module: nn.Module, input_shape: tuple[int, ...]) -> Exporte
             return torch.export.export(module, (example_input(module, input_shape),), strict=False)
         except Exception as error:  # torch.export raises many unrelated types for what users' modules do
             size = "x".join(str(side) for side in input_shape)
+            reason, remedy = reason_and_remedy(error)
+            line = line_of(error)
             raise BadInputError(
-                f"{type(module).__name__} cannot be traced for an input of {size}: {first_line(error)}",
-                hint="torch.export must be able to trace the model: no control flow that depends on the data.",
+                f"{type(module).__name__} cannot be traced for an input of {size}: {reason}"
+                + (f" ({line})" if line else ""),
+                hint=remedy or "torch.export must be able to trace the model: -vv shows where it gave up.",
                 code="not_traceable",
             ) from error
 

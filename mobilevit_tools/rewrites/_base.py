@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from mobilevit_tools.blame import line_of
 from mobilevit_tools.errors import BadInputError, GateError, first_line
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.rewrites.dataflow import observe
@@ -78,8 +79,10 @@ def apply(
             with InDouble():
                 flow = observe(rewritten, example)
         except RuntimeError as error:
+            line = line_of(error)
             raise BadInputError(
-                f"The model does not run in float64, in which rewrites are proved: {first_line(error)}",
+                f"The model does not run in float64, in which rewrites are proved: {first_line(error)}"
+                + (f" ({line})" if line else ""),
                 hint="Export with --no-rewrites, or let the model make its tensors of its input's type.",
                 code="no_float64",
             ) from error

@@ -1,0 +1,89 @@
+"""Errors of converters as sentences: the operator or line of people's source that is to blame, and what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from mobilevit_tools.blame import line_in, line_of, reason_and_remedy
+from mobilevit_tools.errors import BadInputError, MvtError
+from mobilevit_tools.exporters.io_names import example_input
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mobilevit_tools.data.contract import Contract
+    from mobilevit_tools.exporters._base import ExportSpec
+
+_OPERATOR = re.compile(
+    r"\b(?:aten|torchvision|prims)(?:\.|::)(?P<aten>\w+)"  # torch's own way
+    r"|\bfx node (?P<node>\w+)|\bnode (?P<other>\w+) \("  # as coremltools names them
+    r"|[`'](?P<quoted>\w+)[`'] op\b|\bop [`'](?P<op>\w+)[`']"
+)
+_DATA_DEPENDENT = frozenset({"item", "local_scalar_dense", "nonzero", "unique2", "masked_select"})
+"""Operators whose results make a graph depend on the data, as :func:`_base` names them."""
+_SPECIALISED = ("Constraints violated", "inconsistencies were found", "specialized")
+_HINT = "Write what it names in another way, or take another target or precision; -vv shows where the converter gave up."
+
+
+@contextmanager
+def naming_refusals(contract: Contract, spec: ExportSpec, module: nn.Module) -> Iterator[None]:
+    """Run a converter; whatever it raises becomes one sentence that names the model, the target and people's line.
+
+    Args:
+        contract: The artifact's contract.
+        spec: What is exported.
+        module: What is converted; it is traced again where the error names an operator and no line.
+
+    Raises:
+        BadInputError: The converter does not take the model.
+    """
+    try:
+        yield
+    except (MvtError, OSError, MemoryError):
+        raise
+    except Exception as error:  # converters raise many unrelated types for what users' models do
+        reason, remedy = reason_and_remedy(error)
+        if spec.options.free_batch and any(each in reason for each in _SPECIALISED):
+            raise fixed_batch(contract.model) from error
+        line = line_of(error) or _line_of_operator(reason, contract, spec, module)
+        raise BadInputError(
+            f"{contract.model} cannot be converted to {spec.variant}: {reason}" + (f" ({line})" if line else ""),
+            hint=remedy or _HINT,
+            code="not_convertible",
+        ) from error
+
+
+def fixed_batch(model: str) -> BadInputError:
+    """Return what people are told of a model that is traced for one batch only."""
+    return BadInputError(
+        f"{model} fixes the size of its batch while it is traced, and it was to stay free.",
+        hint="Take it from the tensor and leave it symbolic: y.flatten(1) or y.reshape(x.shape[0], -1), without int() "
+        "and without a loop over the images; or leave --dynamic-batch out and give --batch N.",
+        code="fixed_batch",
+    )
+
+
+def _line_of_operator(reason: str, contract: Contract, spec: ExportSpec, module: nn.Module) -> str | None:
+    """Return the line that an operator comes from which an error names."""
+    import torch
+
+    named = {_base(word) for match in _OPERATOR.finditer(reason) for word in match.groups() if word}
+    if "data-dependent" in reason:
+        named |= _DATA_DEPENDENT
+    if not named:
+        return None
+    with suppress(Exception):  # there is an error to tell of already
+        program = torch.export.export(module, (example_input(contract, spec.batch),), strict=False)
+        for traced in (program, program.run_decompositions()):
+            for node in traced.graph.nodes:
+                if node.op == "call_function" and _base(node.name) in named:
+                    return line_in(node.meta.get("stack_trace") or "")
+    return None
+
+
+def _base(name: str) -> str:
+    """Return an operator's name without the number that tells its nodes apart, and what torch puts around it."""
+    return re.sub(r"(_default)?(_\d+)?$", "", name).strip("_").removesuffix("_ex")
