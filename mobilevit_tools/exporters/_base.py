@@ -168,31 +168,3 @@ def load_exporter(name: str) -> Exporter:
     """
     check_packages(name)
     return cast("Exporter", import_module(find_target(name).exporter))
-
-
-@contextmanager
-def naming_refusals(model: str, spec: ExportSpec) -> Iterator[None]:
-    """Run a converter; whatever it raises becomes one sentence that names the model and the target.
-
-    Raises:
-        BadInputError: The converter does not take the model.
-    """
-    try:
-        yield
-    except (MvtError, OSError, MemoryError):
-        raise
-    except Exception as error:  # converters raise many unrelated types for what users' models do
-        root: BaseException = error
-        while root.__cause__ is not None:
-            root = root.__cause__
-        reason = _first_line(error) if root is error else f"{_first_line(error)} ({_first_line(root)})"
-        raise BadInputError(
-            f"{model} cannot be converted to {spec.variant}: {reason}",
-            hint="Write what it names in another way, or take another target or precision; -vv shows where the "
-            "converter gave up.",
-            code="not_convertible",
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"

@@ -13,7 +13,8 @@ import torch
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models import neighbours
 from mobilevit_tools.models.factory import create_model
-from mobilevit_tools.models.own import build_own_model, find_own_model
+from mobilevit_tools.models.own import find_own_model
+from mobilevit_tools.models.own_build import build_own_model
 
 NET = """
 import torch.nn as nn
@@ -106,7 +107,8 @@ def test_neighbours_of_one_name_in_two_folders_are_two_modules(tmp_path: Path) -
 
 def test_a_file_found_before_another_is_built_with_its_own_neighbours(tmp_path: Path) -> None:
     found = [find_own_model(folder_of(tmp_path, name, width)) for name, width in (("ownA", 4), ("ownB", 9))]
-    built = [build_own_model(own, num_classes=None, input_size=None, options={}) for own in found if own is not None]
+    given = {"num_classes": None, "input_size": None, "options": {}, "seed": 0, "load": None}
+    built = [build_own_model(own, **given) for own in found if own is not None]
     assert [model.num_classes for model in built] == [4, 9]
 
 
