@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +17,13 @@ from torch.fx.traceback import NodeSource
 
 from mobilevit_tools.data.contract import METHOD_NAME, Contract
 from mobilevit_tools.errors import MissingDependencyError
+from mobilevit_tools.exporters import executorch_forms
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.exporters.delegation import measure
 from mobilevit_tools.exporters.executorch_kernels import check_kernels
 from mobilevit_tools.exporters.half import in_half
 from mobilevit_tools.exporters.io_names import example_input
+from mobilevit_tools.forms._base import Forms, write_forms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +70,8 @@ def lower(
         from mobilevit_tools.quantization.executorch import quantize
 
         prepared = quantize(prepared, example, quantization)
-    exported = torch.export.export(prepared, (example,), strict=False)
+    exported = torch.export.export(_contiguous(prepared), (example,), strict=False)
+    write_forms(exported, _forms(spec.backend), (example,))
     if spec.backend == "xnnpack":
         _separate_packed(exported)
     with _shared_provenance():
@@ -108,7 +112,7 @@ def _separate_packed(program: ExportedProgram) -> None:
                 ways[operator, index].append((reader, index))
         for number, readers in enumerate(list(ways.values())[0 if whole else 1 :], 1):
             with program.graph.inserting_before(node):
-                copy = create_constant_placeholder(
+                twin = create_constant_placeholder(
                     program,
                     program.graph,
                     f"{node.name}_packed_{number}",
@@ -117,8 +121,28 @@ def _separate_packed(program: ExportedProgram) -> None:
                     constant.persistent,
                 )
             for reader, index in readers:
-                reader.update_arg(index, copy)
+                reader.update_arg(index, twin)
     program.graph_module.recompile()
+
+
+def _contiguous(module: nn.Module) -> nn.Module:
+    """Return ``module`` with its weights in the usual order in memory; lowering takes no other."""
+    tensors = [*module.parameters(), *module.buffers()]
+    if all(each.is_contiguous() for each in tensors):
+        return module
+    copied = copy.deepcopy(module)
+    for each in (*copied.parameters(), *copied.buffers()):
+        each.data = each.data.contiguous()
+    return copied
+
+
+def _forms(backend: str | None) -> Forms:
+    if backend not in {"xnnpack", "portable"}:
+        return executorch_forms.FORMS
+    from mobilevit_tools.exporters import xnnpack_forms
+
+    forms = {**executorch_forms.FORMS, **executorch_forms.NORMS}
+    return {**forms, **xnnpack_forms.FORMS} if backend == "xnnpack" else forms
 
 
 def _partitioners(backend: str) -> list[Any]:

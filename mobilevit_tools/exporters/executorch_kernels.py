@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _OWN = "executorch_prim::"
 """Python's arithmetic on sizes, which every runtime has."""
+_CONVOLUTION = "aten::convolution"
+_MOST_AXES = 4
+"""Axes of a weight that the portable convolution takes; of more it says so only when it runs."""
 
 
 def check_kernels(model: str, edge: EdgeProgramManager, program: ExecutorchProgramManager) -> None:
@@ -31,9 +34,12 @@ def check_kernels(model: str, edge: EdgeProgramManager, program: ExecutorchProgr
     plans = program.executorch_program.execution_plan
     wanted = {(each.name, each.overload) for plan in plans for each in plan.operators}
     missing = sorted(
-        name
-        for name, overload in wanted
-        if not name.startswith(_OWN) and (f"{name}.{overload}" if overload else name) not in known
+        {
+            name
+            for name, overload in wanted
+            if not name.startswith(_OWN) and (f"{name}.{overload}" if overload else name) not in known
+        }
+        | _unfit(edge)
     )
     if not missing:
         return
@@ -44,6 +50,18 @@ def check_kernels(model: str, edge: EdgeProgramManager, program: ExecutorchProgr
         hint="Write them in other operators, or take another target.",
         code="no_kernel",
     )
+
+
+def _unfit(edge: EdgeProgramManager) -> set[str]:
+    """Return the operators that have a kernel, and not for what they are given: no convolution is over three axes."""
+    return {
+        node.target._schema.name
+        for method in edge.methods
+        for node in edge.exported_program(method).graph.nodes
+        if node.op == "call_function"
+        and getattr(getattr(node.target, "_schema", None), "name", "") == _CONVOLUTION
+        and node.args[1].meta["val"].dim() > _MOST_AXES
+    }
 
 
 def _lines(edge: EdgeProgramManager) -> dict[str, str | None]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir.backend.canonical_partitioners.config_partitioner import format_target_name
@@ -16,11 +16,14 @@ from mobilevit_tools.profiling.macs import macs_of
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
+    from torch._ops import OpOverload
     from torch.fx import Graph, Node
 
 SMALLEST = 2**16
 """Elements that a group must compute where its operators are elementwise: a call costs what the portable kernels need
 for some ten thousand."""
+MOST_AXES = 6
+"""Axes of a tensor that XNNPACK can have."""
 
 
 class Partitioner(XnnpackPartitioner):  # type: ignore[misc]  # executorch leaves it untyped
@@ -31,9 +34,15 @@ class Partitioner(XnnpackPartitioner):  # type: ignore[misc]  # executorch leave
     clusters. Groups of a few elementwise operators between operators on indices stay outside.
     """
 
+    def ops_to_not_decompose(self, ep: ExportedProgram) -> tuple[list[OpOverload], Callable[[Node], bool] | None]:
+        """Return the operators that are kept whole for XNNPACK, and the test whether one of them is."""
+        operators, takes = super().ops_to_not_decompose(ep)
+        return operators, lambda node: takes(node) and not misread(node)
+
     def generate_partitions(self, ep: ExportedProgram) -> list[Partition]:
         """Return the groups of nodes that are taken over."""
-        units: list[list[Node]] = self.get_matched_nodes_from_configs(ep)
+        matched: list[list[Node]] = self.get_matched_nodes_from_configs(ep)
+        units = [unit for unit in matched if not any(map(misread, unit))]
         unit_of = _unit_of(units)
         units = [
             unit
@@ -59,6 +68,24 @@ class Partitioner(XnnpackPartitioner):  # type: ignore[misc]  # executorch leave
             return True
         elements = sum(tensor.numel() for node in computing for tensor in tensors_of(node))
         return elements >= SMALLEST or macs_of(computing) > 0
+
+
+def misread(node: Node) -> bool:
+    """Tell whether XNNPACK would take over an operator and compute something else, or fail to load it.
+
+    Its resize maps pixels by the ratio of the sizes, and not by a factor that only comes near it.
+    """
+    if any(tensor.dim() > MOST_AXES for each in (node, *node.all_input_nodes) for tensor in tensors_of(each)):
+        return True
+    if format_target_name(getattr(node.target, "__name__", "")) != "upsample_bilinear2d.vec":
+        return False
+    _, _, align_corners, factors = cast("tuple[Node, Any, bool, Sequence[float] | None]", (*node.args, None)[:4])
+    if align_corners or not factors:
+        return False
+    (before,), (after,) = tensors_of(node.all_input_nodes[0]), tensors_of(node)
+    return any(
+        size != side * factor for side, size, factor in zip(before.shape[2:], after.shape[2:], factors, strict=True)
+    )
 
 
 def levels(graph: Graph, units: Sequence[Sequence[Node]]) -> list[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from mobilevit_tools.errors import MvtError
-from mobilevit_tools.rewrites.double import InDouble
+from mobilevit_tools.forms.double import InDouble
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -31,6 +31,9 @@ Forms: TypeAlias = Mapping[Any, Form]
 
 PROOF_TOLERANCE = 1e-9
 """Largest difference that float64 may show, relative to the largest output; rounding alone leaves some 1e-14."""
+
+
+_ORIGIN: tuple[Any, ...] = ("stack_trace", "nn_module_stack")
 
 
 def write_forms(program: ExportedProgram, forms: Forms, inputs: Sequence[Tensor]) -> Counter[str]:
@@ -77,9 +80,11 @@ def _trace(node: Node, form: Form) -> GraphModule | None:
 
     def call(*values: Tensor) -> Any:
         known = dict(zip(tensors, values, strict=True))
-        args, kwargs = (
-            map_arg(part, lambda each: known[each] if each in known else _value(each))
-            for part in (node.args, node.kwargs)
+        args: Any
+        kwargs: Any
+        args, kwargs = map_arg(
+            (node.args, node.kwargs),
+            lambda each: known[each] if each in known else _value(each),
         )
         return form(*args, **kwargs)
 
@@ -91,9 +96,14 @@ def _trace(node: Node, form: Form) -> GraphModule | None:
         result = call(*fakes)
         if result is NotImplemented:
             return None
-        if isinstance(result, tuple) and any(result[user.args[1]] is None for user in node.users if user.users):
+        if isinstance(result, tuple) and any(result[index] is None for user, index in _outputs(node) if user.users):
             return None
         return make_fx(call, pre_dispatch=True)(*fakes)
+
+
+def _outputs(node: Node) -> list[tuple[Node, int]]:
+    """Return what picks the outputs of an operator that has several, and which."""
+    return [(user, cast("int", user.args[1])) for user in node.users]
 
 
 def _splice(program: ExportedProgram, node: Node, traced: GraphModule) -> None:
@@ -110,11 +120,10 @@ def _splice(program: ExportedProgram, node: Node, traced: GraphModule) -> None:
                 result = map_arg(each.args[0], copies.__getitem__)
             else:
                 copies[each] = graph.node_copy(each, copies.__getitem__)
-                origin = {key: node.meta[key] for key in ("stack_trace", "nn_module_stack") if key in node.meta}
-                copies[each].meta = {**each.meta, **origin}
-    readers = {node: result}
+                copies[each].meta = each.meta | {key: node.meta[key] for key in _ORIGIN if key in node.meta}
+    readers: dict[Node, Any] = {node: result}
     if isinstance(result, list | tuple):
-        readers = {user: result[user.args[1]] for user in node.users}
+        readers = {user: result[index] for user, index in _outputs(node)}
     for old, new in readers.items():
         if new is not None:  # an output that nobody reads need not be made
             program.graph_signature.replace_all_uses(old.name, new.name)
@@ -128,7 +137,7 @@ class _Proof(Interpreter):
     """Runs a program and, in float64, each form beside the operator that it stands for."""
 
     def __init__(self, module: torch.nn.Module, written: Mapping[str, GraphModule]) -> None:
-        super().__init__(module)  # type: ignore[arg-type]
+        super().__init__(module)
         self.written = written
 
     def run_node(self, n: Node) -> Any:
@@ -137,7 +146,8 @@ class _Proof(Interpreter):
             args, kwargs = self.fetch_args_kwargs_from_env(n)
             tensors = [_widened(self.env[each]) for each in n.all_input_nodes if isinstance(self.env[each], Tensor)]
             with InDouble():
-                expected = n.target(*pytree.tree_map(_widened, args), **pytree.tree_map(_widened, kwargs))  # type: ignore[operator]
+                target: Any = n.target
+                expected = target(*pytree.tree_map(_widened, args), **pytree.tree_map(_widened, kwargs))
                 got = form(*tensors)
             _check(str(n.target), expected, got)
         return result

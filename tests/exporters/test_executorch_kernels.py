@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,11 +17,12 @@ from tests.quantization.tiny import CONTRACT
 
 
 class Sorts(nn.Module):
-    """Has one operator with a kernel and two without."""
+    """Has one operator with a kernel, two without, and one whose kernel takes fewer axes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.adaptive_max_pool2d(x, 1)
-        return y.flatten(1).cumsum(1).sort(1)[0]
+        y = F.local_response_norm(x, 3)
+        volume = F.conv3d(y[:, None], torch.ones(1, 1, 3, 3, 3), padding=1)
+        return volume.flatten(1).cumsum(1).sort(1)[0]
 
 
 @pytest.mark.parametrize("backend", ["xnnpack", "portable"])
@@ -29,7 +31,8 @@ def test_operators_without_a_kernel_are_named_with_their_lines(tmp_path: Path, b
         lower(Sorts(), ExportSpec("executorch", backend=backend), CONTRACT, tmp_path / "model.pte")
     message = refusal.value.message
     assert refusal.value.error_code == "no_kernel"
-    assert re.search(r"aten::adaptive_max_pool2d \(test_executorch_kernels\.py, line \d+: y = F\.adapt", message)
-    assert re.search(r"aten::sort \(test_executorch_kernels\.py, line \d+: return y\.flatten", message)
+    assert re.search(r"aten::avg_pool3d \(test_executorch_kernels\.py, line \d+: y = F\.local", message)
+    assert re.search(r"aten::sort \(test_executorch_kernels\.py, line \d+: return volume\.flatten", message)
+    assert re.search(r"aten::convolution \(test_executorch_kernels\.py, line \d+: volume = F\.conv3d", message)
     assert "cumsum.out" not in message
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mobilevit_tools.forms.activations import prelu, tanh_gelu
+from tests.forms.same import example, operators
+
+_aten = torch.ops.aten
+
+
+def test_tanh_gelu_is_written_out_and_the_exact_one_stays() -> None:
+    forms = {_aten.gelu.default: tanh_gelu}
+    assert "aten.gelu.default" not in operators(forms, lambda x: F.gelu(x, approximate="tanh"), 4 * example(2, 50))
+    assert operators(forms, F.gelu, example(2, 50)) == ["aten.gelu.default"]
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 4), (2, 4, 5), (2, 4, 5, 3), (1, 4, 2, 3, 2)])
+@pytest.mark.parametrize("each", [False, True])
+def test_prelu_has_one_slope_or_one_for_each_channel(shape: tuple[int, ...], each: bool) -> None:
+    weight = example(4 if each and len(shape) > 1 else 1)
+    found = operators({_aten.prelu.default: prelu}, lambda x: F.prelu(x, weight), example(*shape))
+    assert "aten.prelu.default" not in found
