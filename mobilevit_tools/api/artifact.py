@@ -14,6 +14,7 @@ from mobilevit_tools.api.trade import AccuracyBound, keep_within
 from mobilevit_tools.exporters._base import Delegation, ExportSpec, load_exporter
 from mobilevit_tools.exporters.manifest import Manifest, ModelRecord, describe_artifact, tool_versions
 from mobilevit_tools.exporters.refusals import naming_refusals
+from mobilevit_tools.exporters.request import ExportRequest
 from mobilevit_tools.exporters.staging import staged_folder
 from mobilevit_tools.models.factory import LoadedModel
 from mobilevit_tools.precision.record import Preflight
@@ -77,7 +78,7 @@ class ExportedArtifact:
 def make_artifact(
     loaded: LoadedModel,
     record: ModelRecord,
-    spec: ExportSpec,
+    request: ExportRequest,
     quantization: Quantization | None,
     final: Path,
     *,
@@ -86,7 +87,6 @@ def make_artifact(
     overwrite: bool,
     keep_failed: bool,
     bundle: bool,
-    command: str | None,
     progress: Progress,
 ) -> ExportedArtifact:
     """Make one artifact of ``loaded`` in ``final``; a failed one is only there where ``keep_failed`` says so.
@@ -94,7 +94,7 @@ def make_artifact(
     Args:
         loaded: The model.
         record: What the manifest says of the model.
-        spec: The target, and how to export to it.
+        request: What is asked for.
         quantization: How to quantize it; None in floating point.
         final: The folder that it gets.
         bound: How much accuracy quantization may cost; None where it may cost what it does.
@@ -102,7 +102,6 @@ def make_artifact(
         overwrite: Replace what is in ``final``.
         keep_failed: Keep an artifact that failed its gate, marked so.
         bundle: Add a golden bundle.
-        command: Recorded in the manifest.
         progress: Told of every step.
 
     Raises:
@@ -114,6 +113,7 @@ def make_artifact(
     from mobilevit_tools.verification.inputs import build_inputs
 
     clock = StepClock(progress)
+    spec = request.spec
     contract = contract_of(loaded, spec)
     with clock.step("import", f"Loading the {spec.target} converter"):
         exporter = load_exporter(spec.target)
@@ -166,7 +166,7 @@ def make_artifact(
             fp16_keep=preflights[-1].keep if preflights else (),
             delegation=lowering.delegation,
             tools=tool_versions(),
-            command=command,
+            request=request,
         )
         manifest_path = manifest.write(stage.folder)
         if bundle:

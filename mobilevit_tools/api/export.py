@@ -8,18 +8,19 @@ from pathlib import Path
 
 from mobilevit_tools.api.artifact import ExportedArtifact, make_artifact
 from mobilevit_tools.api.description import describe_model
-from mobilevit_tools.api.trade import accuracy_bound
+from mobilevit_tools.api.trade import AccuracyBound
+from mobilevit_tools.data.labels import read_labels
 from mobilevit_tools.errors import GateError, MvtError
 from mobilevit_tools.exporters._base import check_packages
-from mobilevit_tools.exporters.specs import make_specs
+from mobilevit_tools.exporters.request import ExportRequest, requests_for
 from mobilevit_tools.exporters.staging import check_destination
-from mobilevit_tools.models.factory import load_model, with_labels
-from mobilevit_tools.models.options import OptionValue
+from mobilevit_tools.input_size import parse_size
+from mobilevit_tools.models.factory import LoadedModel, load_model, with_labels
+from mobilevit_tools.models.options import OptionValue, option_texts, parse_options
 from mobilevit_tools.models.own import folder_name
 from mobilevit_tools.progress import Progress, silent
-from mobilevit_tools.quantization._base import check_calibrated, plan_quantization
+from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, load_calibration
-from mobilevit_tools.rewrites.registry import select_rewrites
 from mobilevit_tools.targets.registry import find_target, named_targets
 
 
@@ -51,7 +52,7 @@ def export(
     ema: bool | None = None,
     random_weights: bool = False,
     num_classes: int | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | str | Path | None = None,
     input_size: tuple[int, int] | None = None,
     backend: str | None = None,
     precision: str = "fp32",
@@ -68,7 +69,6 @@ def export(
     overwrite: bool = False,
     keep_failed: bool = False,
     bundle: bool = False,
-    command: str | None = None,
     progress: Progress = silent,
     **target_options: bool | int | str | None,
 ) -> ExportResult:
@@ -82,7 +82,7 @@ def export(
         ema: Take the checkpoint's moving average (True), its raw weights (False), or the average if there (None).
         random_weights: Allow random weights; the manifest says so.
         num_classes: The class count; by default the checkpoint's.
-        labels: Class names in index order.
+        labels: Class names in index order, or the file that holds them.
         input_size: Height and width in pixels; by default the model's own.
         backend: The ExecuTorch backend.
         precision: A precision of the target; see :mod:`mobilevit_tools.targets.precisions`.
@@ -100,7 +100,6 @@ def export(
         overwrite: Replace artifacts that are there.
         keep_failed: Keep an artifact that failed its gate, marked as failed in its manifest.
         bundle: Write a golden bundle beside each artifact: an input, its expected output, and an app's code for both.
-        command: Recorded in the manifest.
         progress: Told of every step.
         target_options: Options of some targets' own, such as ``opset=18``: the fields of their ``options`` classes in
             :mod:`mobilevit_tools.targets`.
@@ -113,25 +112,29 @@ def export(
 
     What was finished before an error stays, and the error's ``result`` is the :class:`ExportResult` of it.
     """
-    if rewrites is not None:
-        select_rewrites(rewrites)
-    names = named_targets([targets] if isinstance(targets, str) else targets)
-    specs = make_specs(
-        names,
-        backend=backend,
+    requests = requests_for(
+        named_targets([targets] if isinstance(targets, str) else targets),
+        model=model,
         precision=precision,
+        backend=backend,
+        checkpoint=_text(checkpoint),
+        ema=ema,
+        random_weights=random_weights,
+        num_classes=num_classes,
+        labels=_text(labels) if isinstance(labels, str | Path) else None,
+        input_size=None if input_size is None else f"{input_size[0]}x{input_size[1]}",
+        options=option_texts(options or {}),
         batch=batch,
-        options=target_options,
+        target_options=target_options,
         rewrites=None if rewrites is None else tuple(rewrites),
         fp16_keep=None if fp16_keep is None else tuple(fp16_keep),
-    )
-    check_calibrated(
-        [precision],
-        calibration=calibration,
+        calibration=_text(calibration),
         calibration_size=calibration_size,
         calibration_method=calibration_method,
+        max_drop=max_drop,
+        eval_data=_text(eval_data),
     )
-    bound = accuracy_bound(max_drop, eval_data, precision)
+    specs = [request.spec for request in requests]
     finals = [Path(output) / folder_name(model) / spec.variant for spec in specs]
     for final in finals:
         check_destination(final, overwrite=overwrite)
@@ -140,16 +143,9 @@ def export(
         if calibration is None:
             plan_quantization(spec.target, spec.precision, None)
     with progress(f"Loading {model}"):
-        loaded = load_model(
-            model,
-            num_classes=num_classes,
-            checkpoint=checkpoint,
-            ema=ema,
-            random_weights=random_weights,
-            input_size=input_size,
-            options=options,
-        )
-    loaded = with_labels(loaded, labels)
+        loaded = load_requested(requests[0])
+    if labels is not None and not isinstance(labels, str | Path):
+        loaded = with_labels(loaded, labels)
     if any(spec.batch > 1 or spec.options.free_batch for spec in specs):
         from mobilevit_tools.models.trial import check_batches
 
@@ -161,6 +157,7 @@ def export(
         with progress("Preparing the calibration's photos"):
             photos = load_calibration(Path(calibration), loaded.preprocessing, count)
     plans = [plan_quantization(spec.target, spec.precision, photos, calibration_method) for spec in specs]
+    bound = None if max_drop is None or eval_data is None else AccuracyBound(max_drop, Path(eval_data))
     with progress("Counting MACs"):
         record = describe_model(loaded, options or {})
     artifacts: list[ExportedArtifact] = []
@@ -169,12 +166,12 @@ def export(
         weights = loaded.weights
         return ExportResult(model, weights.random, weights.ema, tuple(artifacts), weights.left_out)
 
-    for spec, plan, final in zip(specs, plans, finals, strict=True):
+    for request, plan, final in zip(requests, plans, finals, strict=True):
         try:
             made = make_artifact(
                 loaded,
                 record,
-                spec,
+                request,
                 plan,
                 final,
                 bound=bound,
@@ -182,7 +179,6 @@ def export(
                 overwrite=overwrite,
                 keep_failed=keep_failed,
                 bundle=bundle,
-                command=command,
                 progress=progress,
             )
         except MvtError as error:
@@ -198,3 +194,26 @@ def export(
             result=finished(),
         )
     return finished()
+
+
+def load_requested(request: ExportRequest) -> LoadedModel:
+    """Load the model that a request is for, with the weights and labels that it names.
+
+    Raises:
+        UsageError: The model does not take one of its options.
+        BadInputError: The model, its weights or its labels cannot be used.
+    """
+    loaded = load_model(
+        request.model,
+        num_classes=request.num_classes,
+        checkpoint=request.checkpoint,
+        ema=request.ema,
+        random_weights=request.random_weights,
+        input_size=parse_size(request.input_size),
+        options=parse_options(request.options),
+    )
+    return with_labels(loaded, None if request.labels is None else read_labels(Path(request.labels)))
+
+
+def _text(path: str | Path | None) -> str | None:
+    return None if path is None else str(path)

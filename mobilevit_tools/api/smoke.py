@@ -27,7 +27,6 @@ from mobilevit_tools.matrix.summary import markdown_summary
 from mobilevit_tools.models.names import list_models
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.quantization._base import check_calibrated
-from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.targets.registry import ALL, TARGETS, named_targets
 
 TIMEOUT_S = 600.0
@@ -97,7 +96,15 @@ def smoke(
         raise UsageError(f"A cell needs a time limit above 0, not {timeout_s:g} s.")
     _check_apart({"--output": output, "--junit": junit, "--baseline": baseline})
     chosen = _models(models, checkpoint, random_weights=random_weights)
-    axes = Axes(tuple(chosen), _targets(targets), tuple(precisions), tuple(backends), tuple(devices))
+    axes = Axes(
+        tuple(chosen),
+        _targets(targets),
+        tuple(precisions),
+        tuple(backends),
+        tuple(devices),
+        calibration=None if calibration is None else str(calibration),
+        calibration_size=calibration_size,
+    )
     template = Cell(
         model=chosen[0],
         target=next(iter(TARGETS)),
@@ -105,8 +112,6 @@ def smoke(
         random_weights=random_weights,
         input_size=input_size,
         options=tuple(options),
-        calibration=None if calibration is None else str(calibration),
-        calibration_size=DEFAULT_SIZE if calibration_size is None else calibration_size,
     )
     plan = plan_cells(axes, template)
     check_calibrated(precisions, calibration=calibration, calibration_size=calibration_size)

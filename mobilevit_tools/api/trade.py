@@ -20,7 +20,6 @@ from mobilevit_tools.progress import Progress, uncounted
 from mobilevit_tools.quantization._base import Quantization, TradeStep
 from mobilevit_tools.quantization.search import smallest_prefix
 from mobilevit_tools.runtimes.registry import open_session
-from mobilevit_tools.targets.precisions import FLOATING
 from mobilevit_tools.targets.registry import find_target
 from mobilevit_tools.verification.parity import Reference
 
@@ -48,20 +47,6 @@ class AccuracyBound:
 
     max_drop: float
     data: Path
-
-
-def accuracy_bound(max_drop: float | None, data: str | Path | None, precision: str) -> AccuracyBound | None:
-    """Return the bound that was asked for; None where none was.
-
-    Raises:
-        UsageError: A part of it is missing, or the precision loses nothing.
-    """
-    if (max_drop is None) != (data is None) or (max_drop is not None and precision in FLOATING):
-        raise UsageError(
-            "A bound on the loss of accuracy needs photos to measure it on, and a precision that loses some.",
-            hint="Give --max-drop POINTS, --eval DIR and a quantized --precision together.",
-        )
-    return None if max_drop is None or data is None else AccuracyBound(max_drop, Path(data))
 
 
 def keep_within(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -119,7 +118,6 @@ def export(
         if no_rewrites and rewrites is not None:
             raise UsageError("--no-rewrites and --rewrites contradict each other.", hint="Give one of them.")
         from mobilevit_tools.api.export import export as make
-        from mobilevit_tools.data.labels import read_labels
         from mobilevit_tools.models.options import parse_options
 
         with _telling_what_was_finished(out, output, model):
@@ -131,7 +129,7 @@ def export(
                 ema=ema,
                 random_weights=random_weights,
                 num_classes=num_classes,
-                labels=read_labels(labels) if labels else None,
+                labels=labels,
                 input_size=size,
                 backend=backend,
                 precision=precision,
@@ -148,7 +146,6 @@ def export(
                 overwrite=overwrite,
                 keep_failed=keep_failed,
                 bundle=bundle,
-                command=shlex.join(["mvt", *sys.argv[1:]]),
                 progress=out.progress,
                 **target_options,
             )

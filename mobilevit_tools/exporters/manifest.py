@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.errors import BadInputError, MvtError
 from mobilevit_tools.exporters._base import Delegation, ExportSpec
+from mobilevit_tools.exporters.request import ExportRequest
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.models.factory import Weights
 from mobilevit_tools.precision.record import KeptOperator
@@ -81,7 +82,7 @@ class Manifest:
     Attributes:
         artifact: The file or folder and its digest.
         model: What it was made from.
-        spec: What was asked for.
+        spec: What was made of it.
         contract: What an app must know to use it.
         parity: How right it is.
         rewrites: The deployment rewrites that were applied, in order.
@@ -90,7 +91,7 @@ class Manifest:
         fp16_keep: The operators that stay in float32 in an artifact of half precision.
         delegation: How much its backend took over; None where that does not apply.
         tools: Versions by package.
-        command: The command that made it; None from Python.
+        request: What was asked for; ``mvt export`` with its arguments makes the same again.
         schema: The version of this layout.
     """
 
@@ -104,8 +105,8 @@ class Manifest:
     quantization: QuantizationRecord | None
     fp16_keep: tuple[KeptOperator, ...]
     delegation: Delegation | None
+    request: ExportRequest
     tools: Mapping[str, str] = field(default_factory=dict)
-    command: str | None = None
     schema: int = MANIFEST_SCHEMA
 
     def write(self, folder: Path) -> Path:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mobilevit_tools.data.labelled import MAX_CSV_BYTES
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.manifest import tool_versions
+from mobilevit_tools.exporters.request import ExportRequest
 from mobilevit_tools.models.own import folder_name, is_file_reference
-from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
-from mobilevit_tools.targets.precisions import PRECISIONS
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -26,53 +24,27 @@ Status = Literal["passed", "not_verified", "failed", "error"]
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One artifact to export and verify and, where that is asked for, to measure and evaluate.
+class Cell(ExportRequest):
+    """One artifact to export and verify and, where that is asked for, to measure and evaluate on ``eval_data``.
 
     Attributes:
-        model: A model, as ``mvt export`` takes it.
-        target: The export target.
-        precision: The precision.
-        backend: The target's backend; None takes its default.
         device: Where the artifact runs after the export, as ``mvt devices`` lists them; None exports and verifies only.
-        checkpoint: The model's weights; None takes the bundled ones.
-        random_weights: Whether the weights may be random.
-        input_size: ``224`` or ``192x256``; None takes the model's own.
-        options: Options of the model's builder, each ``name=value``.
-        calibration: A folder of photos for precisions that are calibrated.
-        calibration_size: How many of them to use.
-        eval_data: Labelled photos on which the artifact is evaluated.
         threads: Threads of one inference.
         rigor: The latency protocol's preset.
 
     Raises:
-        UsageError: A value would be taken for an option of ``mvt``, or a number is below 1.
+        UsageError: The export cannot be asked for, or the number of threads is below 1.
     """
 
-    model: str
-    target: str
-    precision: str = "fp32"
-    backend: str | None = None
     device: str | None = None
-    checkpoint: str | None = None
-    random_weights: bool = False
-    input_size: str | None = None
-    options: tuple[str, ...] = ()
-    calibration: str | None = None
-    calibration_size: int = DEFAULT_SIZE
-    eval_data: str | None = None
     threads: int = 1
     rigor: str = "quick"
 
     def __post_init__(self) -> None:
-        """Refuse what ``mvt`` would read as something else."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            for text in value if isinstance(value, tuple) else (value,):
-                if isinstance(text, str) and (not text or text.startswith("-") or "\0" in text):
-                    raise UsageError(f"{text!r} is no {field.name.replace('_', ' ')}.", code="bad_cell")
-        if min(self.threads, self.calibration_size) < 1:
-            raise UsageError("A cell has at least one thread and one photo for its calibration.", code="bad_cell")
+        """Refuse what cannot be asked for."""
+        super().__post_init__()
+        if self.threads < 1:
+            raise UsageError("A cell has at least one thread.", code="bad_cell")
 
     @property
     def name(self) -> str:
@@ -86,35 +58,16 @@ class Cell:
         Args:
             folder: What ``mvt export`` is given as ``--output``.
 
-        Raises:
-            UsageError: The target does not exist, or has no such backend or precision.
         """
-        spec = ExportSpec(target=self.target, backend=self.backend, precision=self.precision)
-        artifact = str(folder / folder_name(self.model) / spec.variant / spec.file_name)
+        artifact = str(folder / folder_name(self.model) / self.spec.variant / self.spec.file_name)
         threads = ("--threads", str(self.threads))
-        commands = [("export", self.model, *self._export_options(), "--output", str(folder))]
+        commands = [("export", *self.arguments(), "--output", str(folder))]
         if self.device is not None:
             commands.append(("profile", artifact, "--device", self.device, *threads, "--rigor", self.rigor))
         if self.eval_data is not None:
             own = ("--model", self.model) if is_file_reference(self.model) else ()
             commands.append(("eval", artifact, self.eval_data, *own, *threads))
         return tuple(commands)
-
-    def _export_options(self) -> Iterator[str]:
-        yield from ("--target", self.target, "--precision", self.precision)
-        for option, value in (
-            ("--backend", self.backend),
-            ("--checkpoint", self.checkpoint),
-            ("--input-size", self.input_size),
-        ):
-            if value is not None:
-                yield from (option, value)
-        if self.random_weights:
-            yield "--random-weights"
-        for choice in self.options:
-            yield from ("--option", choice)
-        if self.calibration is not None and PRECISIONS[self.precision].calibrated:
-            yield from ("--calibration", self.calibration, "--calibration-size", str(self.calibration_size))
 
     def digest(self) -> str:
         """Return a SHA-256 that changes with whatever the result depends on.

@@ -8,7 +8,6 @@ from difflib import get_close_matches
 
 from mobilevit_tools.devices.registry import find_kind, targets_of
 from mobilevit_tools.errors import UsageError
-from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.models.names import is_registered
 from mobilevit_tools.targets.precisions import PRECISIONS
@@ -25,6 +24,8 @@ class Axes:
         precisions: Precisions.
         backends: ExecuTorch backends; empty takes the default one.
         devices: Where to run the artifacts after the export; empty exports and verifies only.
+        calibration: A folder of photos for the precisions that are calibrated.
+        calibration_size: How many of them to use; None takes the default.
     """
 
     models: tuple[str, ...]
@@ -32,6 +33,8 @@ class Axes:
     precisions: tuple[str, ...] = ("fp32",)
     backends: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    calibration: str | None = None
+    calibration_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,9 @@ def plan_cells(axes: Axes, template: Cell) -> Plan:
         for target in targets:
             for precision in dict.fromkeys(axes.precisions):
                 for backend in _backends(target, axes.backends):
-                    made = replace(base, target=target, precision=precision, backend=backend)
-                    cells += _on_devices(made, axes, left_out)
+                    made = _made(base, axes, left_out, target=target, precision=precision, backend=backend)
+                    if made is not None:
+                        cells += _on_devices(made, axes, left_out)
     if not cells:
         raise UsageError("Nothing of this matrix is possible.", hint=" ".join(dict.fromkeys(left_out)))
     return Plan(tuple(cells), tuple(dict.fromkeys(left_out)))
@@ -95,15 +99,30 @@ def _backends(target: str, wanted: Sequence[str]) -> tuple[str | None, ...]:
     return tuple(name for name in dict.fromkeys(wanted) if find_target(target).backend(name)) or (None,)
 
 
-def _on_devices(cell: Cell, axes: Axes, left_out: list[str]) -> Iterator[Cell]:
-    """Yield a cell for each device that runs the artifact; without a device where none does."""
+def _made(
+    base: Cell, axes: Axes, left_out: list[str], *, target: str, precision: str, backend: str | None
+) -> Cell | None:
+    """Return the cell of a target in a precision; None where it is not possible and nobody asked for it by name."""
+    photos = axes.calibration, axes.calibration_size
+    calibration, size = photos if PRECISIONS[precision].calibrated else (None, None)
     try:
-        ExportSpec(target=cell.target, backend=cell.backend, precision=cell.precision)
+        return replace(
+            base,
+            target=target,
+            precision=precision,
+            backend=backend,
+            calibration=calibration,
+            calibration_size=size,
+        )
     except UsageError as error:
-        if axes.targets is not None or cell.backend is not None:
+        if axes.targets is not None or backend is not None:
             raise
         left_out.append(error.message)
-        return
+        return None
+
+
+def _on_devices(cell: Cell, axes: Axes, left_out: list[str]) -> Iterator[Cell]:
+    """Yield a cell for each device that runs the artifact; without a device where none does."""
     running: list[str | None] = []
     for device in dict.fromkeys(axes.devices):
         if cell.target in targets_of(device):

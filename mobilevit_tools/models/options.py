@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mobilevit_tools.errors import UsageError
 
@@ -35,3 +35,16 @@ def _value(text: str) -> OptionValue:
         except ValueError:
             continue
     return text
+
+
+def option_texts(options: Mapping[str, OptionValue]) -> tuple[str, ...]:
+    """Return options as people type them: the inverse of :func:`parse_options`.
+
+    Raises:
+        UsageError: A name or value cannot be typed, such as a text that would be read as a number.
+    """
+    texts = tuple(f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items())
+    for text, (name, value) in zip(texts, options.items(), strict=True):
+        if parse_options([text]) != {name: value}:
+            raise UsageError(f"The model option {name} cannot be {value!r}.", code="model_option")
+    return texts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from mobilevit_tools.documents import parse, parse_lines, read_text, typed
@@ -12,6 +12,7 @@ from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.exporters.manifest import MANIFEST_NAME, Manifest, is_manifest
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
+from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.reporting.checks import check_evaluation, check_profile, check_size
 from mobilevit_tools.reporting.collection import Collection
 from mobilevit_tools.reporting.evidence import Evaluation, Evidence, ExportedEntry, ExportedModel, Failure, Verification
@@ -26,10 +27,6 @@ _HINT = (
     f"Give a folder that `mvt export` wrote, what one of mvt {', '.join(SHOWN)} printed with --json, or a sweep's "
     f"{RESULTS_NAME}."
 )
-
-
-_NOT_EXPORTED = ("device", "eval_data", "threads", "rigor")
-"""The fields of a cell that say how its artifact is measured, and nothing of the artifact."""
 
 
 @dataclass(frozen=True)
@@ -178,11 +175,11 @@ def _add_cell(result: CellResult, source: str, run: str, collection: Collection)
 
 
 def _detail(cell: Cell) -> str:
-    photos = f"{cell.calibration_size} photos" if cell.calibration else None
+    photos = f"{cell.calibration_size or DEFAULT_SIZE} photos" if cell.calibration else None
     parts = (cell.input_size, *cell.options, cell.checkpoint, cell.calibration, photos)
     return ", ".join(part for part in parts if part)
 
 
 def _origin(cell: Cell) -> str:
     """Return all of a cell that its artifact depends on: cells that differ in nothing else share it."""
-    return str({name: value for name, value in asdict(cell).items() if name not in _NOT_EXPORTED})
+    return cell.command

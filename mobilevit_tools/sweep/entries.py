@@ -11,7 +11,7 @@ from mobilevit_tools.errors import BadInputError, MvtError, UsageError
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.models.names import is_registered, resolve
-from mobilevit_tools.models.options import parse_options
+from mobilevit_tools.models.options import option_texts
 from mobilevit_tools.models.own import ENTRY_POINT_GROUP, is_file_reference
 from mobilevit_tools.sweep.plan import ModelEntry
 from mobilevit_tools.targets.registry import TARGETS
@@ -30,9 +30,8 @@ def template_of(entry: ModelEntry, key: str, base: Path) -> Cell:
     Raises:
         BadInputError: There is no such model, option, input size or file, or not exactly one source of weights.
     """
-    options = tuple(f"{name}={_typed(value)}" for name, value in entry.options.items())
     with keyed(f"{key}.options"):
-        parse_options(options)
+        options = option_texts(entry.options)
     with keyed(f"{key}.name"):
         model, tagged = _resolved(entry.name, base)
     if sum((tagged, entry.checkpoint is not None, entry.random_weights)) != 1:
@@ -95,7 +94,3 @@ def _resolved(name: str, base: Path) -> tuple[str, bool]:
     if not is_registered(name) and entry_points(group=ENTRY_POINT_GROUP, name=name):
         return name, False
     return name, resolve(name)[1] is not None
-
-
-def _typed(value: str | float | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -65,7 +65,9 @@ def expand(plan: Plan, base: Path) -> tuple[Cell, ...]:
             unused -= rules
             if rules:
                 continue
-            refused |= _refusal(spot, plan)
+            if refusal := _refusal(spot, plan):
+                refused |= refusal
+                continue
             cell = _cell(template, spot, plan, calibration)
             if cell in cells:
                 raise BadInputError(f"models[{index}] gives {cell.name} once more.", code="bad_plan")

@@ -14,7 +14,7 @@ from mobilevit_tools.exporters._base import ExportSpec, load_exporter
 from mobilevit_tools.targets.coreml import CoremlOptions
 from mobilevit_tools.targets.onnx import OnnxOptions
 from mobilevit_tools.targets.registry import SUFFIXES, TARGETS, find_target, named_targets
-from mobilevit_tools.exporters.specs import make_specs
+from mobilevit_tools.exporters.request import ExportRequest, requests_for
 from mobilevit_tools.jsonable import jsonable
 
 
@@ -54,9 +54,10 @@ def test_every_target_has_an_exporter_and_a_runtime(name: str) -> None:
 
 def test_each_target_gets_what_it_takes() -> None:
     given = {"dynamic_batch": True, "opset": 18, "tensor_io": True, "deployment_target": "iOS18"}
-    onnx, coreml, executorch = make_specs(
-        ("onnx", "coreml", "executorch"), precision="fp16", backend="portable", options=given
+    requests = requests_for(
+        ("onnx", "coreml", "executorch"), model="care_s0", precision="fp16", backend="portable", target_options=given
     )
+    onnx, coreml, executorch = [request.spec for request in requests]
     assert onnx == ExportSpec("onnx", precision="fp16", options=OnnxOptions(dynamic_batch=True, opset=18))
     assert coreml.options == CoremlOptions(tensor_io=True, deployment_target="iOS18")
     assert executorch == ExportSpec("executorch", precision="fp16", backend="portable")
@@ -64,11 +65,14 @@ def test_each_target_gets_what_it_takes() -> None:
 
 def test_an_option_that_no_target_takes_is_refused() -> None:
     with pytest.raises(UsageError, match="--dynamic-batch is not for coreml or executorch") as caught:
-        make_specs(("coreml", "executorch"), options={"dynamic_batch": True})
+        requests_for(("coreml", "executorch"), model="m", backend=None, target_options={"dynamic_batch": True})
     assert "onnx" in (caught.value.hint or "")
     with pytest.raises(UsageError, match="None of onnx, executorch has a backend named 'qnn'"):
-        make_specs(("onnx", "executorch"), backend="qnn")
-    assert make_specs(("executorch",), options={"dynamic_batch": False, "opset": None}) == [ExportSpec("executorch")]
+        requests_for(("onnx", "executorch"), model="m", backend="qnn", target_options={})
+    (request,) = requests_for(
+        ("executorch",), model="m", backend=None, target_options={"dynamic_batch": False, "opset": None}
+    )
+    assert request == ExportRequest("m", "executorch")
 
 
 def test_the_deployment_target_is_the_least_that_the_precision_needs() -> None:

@@ -40,7 +40,7 @@ def test_a_cell_is_three_commands_that_people_can_type() -> None:
 
 
 def test_what_is_not_asked_for_is_in_no_command() -> None:
-    (export,) = Cell("care_s0.imagenette", "coreml", calibration="photos").commands(FOLDER)
+    (export,) = Cell("care_s0.imagenette", "coreml").commands(FOLDER)
     assert " ".join(export) == "export care_s0.imagenette --target coreml --precision fp32 --output out"
     (random,) = Cell("care_s0", "onnx", random_weights=True).commands(FOLDER)
     assert "--random-weights" in random
@@ -67,7 +67,7 @@ def test_a_value_never_becomes_an_option(field: str, value: str) -> None:
 
 def test_an_unsupported_pair_is_refused_with_what_there_is() -> None:
     with pytest.raises(UsageError) as refused:
-        Cell("care_s0", "onnx", "palette4").commands(FOLDER)
+        Cell("care_s0", "onnx", "palette4")
     assert "int8-weight" in (refused.value.hint or "")
 
 
@@ -76,7 +76,7 @@ def test_the_digest_follows_every_field_and_what_the_files_hold(tmp_path: Path) 
     net.write_text("a")
     weights.write_text("a")
     photos.mkdir()
-    cell = Cell(f"{net}:tiny", "onnx", checkpoint=str(weights), calibration=str(photos), eval_data=str(photos))
+    cell = Cell(f"{net}:tiny", "onnx", "int8", checkpoint=str(weights), calibration=str(photos), eval_data=str(photos))
     seen = {cell.digest()}
     assert cell.digest() in seen
     for change in (
@@ -89,7 +89,7 @@ def test_the_digest_follows_every_field_and_what_the_files_hold(tmp_path: Path) 
         change()
         assert cell.digest() not in seen
         seen.add(cell.digest())
-    for field, value in (("precision", "fp16"), ("threads", 2), ("options", ("a=1",)), ("device", "count")):
+    for field, value in (("calibration_size", 9), ("threads", 2), ("options", ("a=1",)), ("device", "count")):
         assert replace(cell, **{field: value}).digest() not in seen
 
 

@@ -79,8 +79,3 @@ def test_a_hang_is_ended_and_leaves_nothing(net: str, tmp_path: Path, monkeypatc
     assert not pid.exists() or not is_running(int(pid.read_text()))
     assert list(scratch.iterdir()) == []
     assert not list(tmp_path.glob("out/**/*"))
-
-
-def test_what_no_target_can_do_needs_no_process(tmp_path: Path) -> None:
-    result = run_cell(Cell("care_s0", "onnx", "palette4"), tmp_path / "out", timeout_s=0.0)
-    assert (result.status, result.exit_code, result.code) == ("error", 2, "unsupported_precision")

@@ -15,6 +15,7 @@ from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.devices import OperatorTime
 from mobilevit_tools.exporters._base import Delegation, ExportSpec
 from mobilevit_tools.exporters.manifest import ArtifactFile, Manifest, ModelRecord
+from mobilevit_tools.exporters.request import ExportRequest
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.models.factory import Weights
 from mobilevit_tools.profiling.environment import HostInfo
@@ -60,7 +61,7 @@ def manifest(
         fp16_keep=(),
         delegation=Delegation(2, outside or {}) if target == "executorch" else None,
         tools={"torch": "2.13.0"},
-        command="mvt export",
+        request=ExportRequest(model, target, precision),
     )
 
 

@@ -113,7 +113,7 @@ def test_cells_whose_artifacts_were_thrown_away_are_kept_apart(desk: Desk) -> No
 
 def test_thrown_away_artifacts_of_cells_that_differ_in_anything_of_the_export_are_two(desk: Desk) -> None:
     thrown = {**ENTRY, "kept": False}
-    base = Cell("care_s0", "onnx", device="count", calibration="photos", calibration_size=64)
+    base = Cell("care_s0", "onnx", "int8", device="count", calibration="photos", calibration_size=64)
     for change in (
         {"calibration_size": 128},
         {"calibration": "others"},

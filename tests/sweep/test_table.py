@@ -13,7 +13,7 @@ from mobilevit_tools.sweep.job import Job
 from mobilevit_tools.sweep.labels import Label
 from mobilevit_tools.sweep.table import Row, row_of, write_parquet
 
-CELL = Cell("care_s0.imagenette", "executorch", "int8", "xnnpack", "adb", threads=2)
+CELL = Cell("care_s0.imagenette", "executorch", "int8", "xnnpack", device="adb", threads=2)
 MEASURED = CellResult(
     cell=CELL,
     digest="d" * 64,

@@ -1,0 +1,194 @@
+"""What one export is asked for, as one object: from the command line, Python, a smoke test, a sweep and a manifest."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from mobilevit_tools.errors import UsageError
+from mobilevit_tools.exporters._base import ExportSpec
+from mobilevit_tools.input_size import parse_size
+from mobilevit_tools.quantization._base import check_calibrated
+from mobilevit_tools.rewrites.registry import select_rewrites
+from mobilevit_tools.targets._base import TargetOptions
+from mobilevit_tools.targets.precisions import FLOATING
+from mobilevit_tools.targets.registry import TARGETS, find_target
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to make one artifact of, and how. All of it is checked when the object is made.
+
+    Attributes:
+        model: A model, as ``mvt export`` takes it.
+        target: The export target.
+        precision: The precision.
+        backend: The target's backend; None takes its default.
+        checkpoint: The model's weights; None takes the bundled ones.
+        ema: Take the checkpoint's moving average (True), its raw weights (False), or the average if there (None).
+        random_weights: Whether the weights may be random.
+        num_classes: The class count; None takes the checkpoint's.
+        labels: A file of class names; None takes the checkpoint's.
+        input_size: ``224`` or ``192x256``; None takes the model's own.
+        options: Options of the model's builder, each ``name=value``.
+        batch: Images per inference.
+        target_options: The target's own options; by default none is asked for.
+        rewrites: Names of the deployment rewrites to apply; None takes those of the target, empty none.
+        fp16_keep: Half precision: what to keep in float32; None takes what the preflight finds.
+        calibration: A folder of photos for precisions that are calibrated.
+        calibration_size: How many of them to use; None takes the default.
+        calibration_method: How measured values become ranges; None takes the target's default.
+        max_drop: Points of top-1 that a quantized artifact may lose.
+        eval_data: Labelled photos on which they are measured.
+
+    Raises:
+        UsageError: The target cannot do this, the arguments contradict each other, or a text would be taken for an
+            option of ``mvt``.
+    """
+
+    model: str
+    target: str
+    precision: str = "fp32"
+    backend: str | None = None
+    checkpoint: str | None = None
+    ema: bool | None = None
+    random_weights: bool = False
+    num_classes: int | None = None
+    labels: str | None = None
+    input_size: str | None = None
+    options: tuple[str, ...] = ()
+    batch: int = 1
+    target_options: TargetOptions = TargetOptions()
+    rewrites: tuple[str, ...] | None = None
+    fp16_keep: tuple[str, ...] | None = None
+    calibration: str | None = None
+    calibration_size: int | None = None
+    calibration_method: str | None = None
+    max_drop: float | None = None
+    eval_data: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be asked for."""
+        self._check_texts()
+        own = self.own_options
+        nothing_asked = own == type(own)()  # then the target can be replaced
+        object.__setattr__(self, "target_options", TargetOptions() if nothing_asked else own)
+        if self.rewrites is not None:
+            object.__setattr__(self, "rewrites", select_rewrites(self.rewrites))
+        _ = self.spec
+        parse_size(self.input_size)
+        check_calibrated(
+            [self.precision],
+            calibration=self.calibration,
+            calibration_size=self.calibration_size,
+            calibration_method=self.calibration_method,
+        )
+        if self.calibration_size is not None and self.calibration_size < 1:
+            raise UsageError("A calibration takes at least one photo.")
+        if self.max_drop is not None and (self.eval_data is None or self.precision in FLOATING):
+            raise UsageError(
+                "A bound on the loss of accuracy needs photos to measure it on, and a precision that loses some.",
+                hint="Give --max-drop POINTS, --eval DIR and a quantized --precision together.",
+            )
+
+    def _check_texts(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            for text in value if isinstance(value, tuple) else (value,):
+                if isinstance(text, str) and (not text or text.startswith("-") or "\0" in text):
+                    raise UsageError(f"{text!r} is no {field.name.replace('_', ' ')}.", code="bad_request")
+
+    @property
+    def own_options(self) -> TargetOptions:
+        """The target's own options, in its own class."""
+        return find_target(self.target).options.of(self.target_options)
+
+    @property
+    def spec(self) -> ExportSpec:
+        """What to make of the model, whichever it is."""
+        return ExportSpec(
+            self.target,
+            backend=self.backend,
+            precision=self.precision,
+            batch=self.batch,
+            rewrites=self.rewrites,
+            fp16_keep=self.fp16_keep,
+            options=self.own_options,
+        )
+
+    def arguments(self) -> tuple[str, ...]:
+        """Return the arguments of ``mvt export`` that ask for the same."""
+        return (self.model, *self._flags())
+
+    @property
+    def command(self) -> str:
+        """The command that asks for the same, as a shell reads it."""
+        return shlex.join(["mvt", "export", *self.arguments()])
+
+    def _flags(self) -> Iterator[str]:
+        yield from ("--target", self.target, "--precision", self.precision)
+        for name in ("backend", "checkpoint", "num_classes", "labels", "input_size"):
+            yield from _flag(name, getattr(self, name))
+        yield from ("--ema",) if self.ema else ("--no-ema",) if self.ema is False else ()
+        yield from _flag("random_weights", self.random_weights)
+        for choice in self.options:
+            yield from ("--option", choice)
+        yield from _flag("batch", None if self.batch == 1 else self.batch)
+        for field in fields(self.own_options):
+            value = getattr(self.own_options, field.name)
+            yield from _flag(field.name, None if value == field.default else value)
+        yield from ("--no-rewrites",) if self.rewrites == () else _flag("rewrites", self.rewrites)
+        yield from _flag("fp16_keep", self.fp16_keep)
+        for name in ("calibration", "calibration_size", "calibration_method", "max_drop"):
+            yield from _flag(name, getattr(self, name))
+        yield from _flag("eval", None if self.max_drop is None else self.eval_data)
+
+
+def _flag(name: str, value: object) -> tuple[str, ...]:
+    option = f"--{name.replace('_', '-')}"
+    if value is None or value is False:
+        return ()
+    if value is True:
+        return (option,)
+    return (option, ",".join(value) if isinstance(value, tuple) else str(value))
+
+
+def requests_for(
+    targets: Sequence[str], *, backend: str | None, target_options: Mapping[str, Any], **common: Any
+) -> tuple[ExportRequest, ...]:
+    """Return a request for each target: what all of them take goes to all, what only some take to those.
+
+    Args:
+        targets: Names of targets.
+        backend: A backend; targets without one of that name take their default.
+        target_options: Options of some targets' own, by name; one that is None or False was not asked for.
+        common: The other fields of :class:`ExportRequest`.
+
+    Raises:
+        UsageError: None of the targets takes an option that was asked for, or one of them cannot do what was.
+    """
+    asked = {name: value for name, value in target_options.items() if value is not None and value is not False}
+    chosen = [find_target(name) for name in targets]
+    if backend is not None and not any(target.backend(backend) for target in chosen):
+        raise UsageError(f"None of {', '.join(targets)} has a backend named {backend!r}.")
+    taken = {target.name: {each.name for each in fields(target.options)} for target in TARGETS.values()}
+    for name in asked:
+        takers = [target for target, known in taken.items() if name in known]
+        if not takers:
+            raise UsageError(f"No target has an option named {name!r}.")
+        if not set(takers) & set(targets):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is not for {' or '.join(targets)}.",
+                hint=f"Leave it out; it is for {' and '.join(takers)}.",
+            )
+    return tuple(
+        ExportRequest(
+            target=target.name,
+            backend=backend if target.backend(backend) else None,
+            target_options=target.options.read({name: asked[name] for name in asked if name in taken[target.name]}),
+            **common,
+        )
+        for target in chosen
+    )

@@ -1,0 +1,126 @@
+"""One object says what an export is asked for; the command line, Python and JSON say it in the same words."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+import mobilevit_tools.api.export as api
+from mobilevit_tools.cli import main
+from mobilevit_tools.errors import UsageError
+from mobilevit_tools.exporters.request import ExportRequest
+from mobilevit_tools.jsonable import jsonable
+from mobilevit_tools.rewrites.registry import REWRITES
+from mobilevit_tools.targets.coreml import DEPLOYMENT_TARGETS, CoremlOptions
+from mobilevit_tools.targets.onnx import OPSETS, OnnxOptions
+from mobilevit_tools.targets.precisions import FLOATING, PRECISIONS
+from mobilevit_tools.targets.registry import TARGETS
+
+words = st.text("abc/_. -=é", min_size=1).filter(lambda text: not text.startswith("-") and text.strip() == text)
+paths = words.map(lambda text: str(Path(text)))  # as the parser hands them on
+own_options = {
+    "onnx": st.builds(OnnxOptions, st.booleans(), st.sampled_from(OPSETS)),
+    "coreml": st.builds(CoremlOptions, st.booleans(), st.sampled_from((None, DEPLOYMENT_TARGETS[-1]))),
+}
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> ExportRequest:
+    target = TARGETS[draw(st.sampled_from(("onnx", "coreml", "executorch")))]
+    backend = draw(st.sampled_from((None, *(each.name for each in target.backends))))
+    chosen = backend or (target.backends[0].name if target.backends else None)
+    precision = draw(st.sampled_from(target.precisions_of(chosen)))
+    options = draw(own_options.get(target.name, st.none()))
+    calibrated, floating = PRECISIONS[precision].calibrated, precision in FLOATING
+    bound = None if floating else draw(st.none() | st.floats(0, 5))
+    request = ExportRequest(
+        draw(words),
+        target.name,
+        precision,
+        backend,
+        checkpoint=draw(st.none() | words),
+        ema=draw(st.sampled_from((None, True, False))),
+        random_weights=draw(st.booleans()),
+        num_classes=draw(st.none() | st.integers(1, 1000)),
+        labels=draw(st.none() | paths),
+        input_size=draw(st.sampled_from((None, "224x224", "64x32"))),
+        options=draw(st.sampled_from(((), ("depth=2", "wide=true", "name=x y")))),
+        rewrites=draw(st.none() | st.lists(st.sampled_from(sorted(REWRITES)), max_size=3).map(tuple)),
+        calibration=draw(paths) if calibrated else None,
+        calibration_size=draw(st.none() | st.integers(1, 500)) if calibrated else None,
+        max_drop=bound,
+        eval_data=None if bound is None else draw(paths),
+        **({} if options is None else {"target_options": options}),
+    )
+    takes_several = target.name != "coreml" or (options is not None and options.tensor_io)
+    return replace(
+        request,
+        batch=draw(st.integers(1, 4)) if takes_several else 1,
+        fp16_keep=draw(st.sampled_from((None, (), ("blocks.1",)))) if request.spec.arithmetic == "fp16" else None,
+    )
+
+
+def asked_of(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> ExportRequest:
+    """Return what the command line asks the library for."""
+    made: list[ExportRequest] = []
+    real = api.requests_for
+
+    def stop(*args: Any, **kwargs: Any) -> None:
+        made.extend(real(*args, **kwargs))
+        raise UsageError("it was made")
+
+    monkeypatch.setattr(api, "requests_for", stop)
+    assert main(["export", *arguments]) == 2
+    (request,) = made
+    return request
+
+
+@settings(max_examples=60, deadline=None)
+@given(request_=requests())
+def test_arguments_ask_for_the_same(request_: ExportRequest) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert asked_of(request_.arguments(), monkeypatch) == request_
+
+
+@settings(max_examples=60, deadline=None)
+@given(request_=requests())
+def test_json_states_the_same(request_: ExportRequest) -> None:
+    assert TypeAdapter(ExportRequest).validate_json(json.dumps(jsonable(request_))) == request_
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"target": "onxx"}, "no target named 'onxx'"),
+        ({"precision": "palette4"}, "no precision named 'palette4'"),
+        ({"calibration": "photos"}, "takes --calibration"),
+        ({"precision": "int8", "calibration": "photos", "calibration_size": 0}, "at least one photo"),
+        ({"max_drop": 1.0}, "A bound on the loss of accuracy"),
+        ({"precision": "int8", "max_drop": 1.0}, "A bound on the loss of accuracy"),
+        ({"input_size": "big"}, "not an input size"),
+        ({"rewrites": ("merged_hats",)}, "no rewrite named 'merged_hats'"),
+        ({"target_options": CoremlOptions()}, "are another target's"),
+        ({"checkpoint": "--overwrite"}, "is no checkpoint"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_at_once(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        ExportRequest(**{"model": "care_s0", "target": "onnx", **fields})
+
+
+def test_another_target_can_take_its_place() -> None:
+    assert replace(ExportRequest("care_s0", "onnx"), target="coreml").spec.options == CoremlOptions(False, "iOS17")
+
+
+def test_the_command_is_what_a_shell_reads() -> None:
+    request = ExportRequest("nets/my net.py:build", "onnx", checkpoint="it's.pth")
+    assert request.command == (
+        "mvt export 'nets/my net.py:build' --target onnx --precision fp32 --checkpoint 'it'\"'\"'s.pth'"
+    )
