@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mobilevit_tools.errors import first_line
+from mobilevit_tools.targets.registry import TARGETS
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _LIBRARIES = frozenset(
@@ -21,13 +22,9 @@ _LIBRARIES = frozenset(
         "sympy",
         "mpmath",
         "numpy",
-        "executorch",
-        "coremltools",
-        "onnx",
         "onnx_ir",
-        "onnxscript",
-        "onnxruntime",
         "mobilevit_tools",
+        *(package for target in TARGETS.values() for package in (*target.exporting, target.running)),
     }
 )
 """Packages between people's source and an error; a line of theirs tells nobody what to change."""

@@ -105,7 +105,7 @@ def test_a_matrix_with_a_crash_then_a_baseline(
         (["--baseline", "nowhere.json", "--max-instruction-growth", "2"], 2, "usage"),
         (["--baseline", "nowhere.json", "--max-snr-loss", "nan"], 2, "usage"),
         (["--baseline", "nowhere.json", "--max-snr-loss", "inf"], 2, "usage"),
-        (["--", "--overwrite"], 2, "bad_cell"),
+        (["--", "--overwrite"], 2, "bad_request"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_runs(mvt: Mvt, arguments: list[str], code: int, name: str) -> None:
