@@ -21,10 +21,6 @@ def small_size(card: ModelCard) -> tuple[int, int]:
     return side, side
 
 
-OUTSIDE = {"clustr": "sorts tokens and looks them up, which no delegate does"}
-"""Families of which XNNPACK does not take over every operator in one call, and why."""
-
-
 def check(card: ModelCard, size: tuple[int, int] | None, folder: Path) -> None:
     result = mobilevit_tools.export(card.name, random_weights=True, input_size=size, output=folder)
     assert [artifact.target for artifact in result.artifacts] == list(TARGETS)
@@ -36,7 +32,7 @@ def check(card: ModelCard, size: tuple[int, int] | None, folder: Path) -> None:
     assert delegation.macs_share is not None
     assert delegation.macs_share >= 0.99
     assert [name for name in delegation.outside if reason(name, "xnnpack") == UNKNOWN] == []
-    if card.family not in OUTSIDE:
+    if card.outside is None:
         assert (delegation.calls, delegation.outside) == (1, {})
 
 

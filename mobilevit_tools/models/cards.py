@@ -34,6 +34,19 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """What was counted by hand, or is stated for exactly this architecture; the measured figures must agree with it.
+
+    Attributes:
+        params_m: Parameters in millions.
+        gmacs: Multiply-accumulates in billions, attention's products included; None where nobody counted them.
+    """
+
+    params_m: float
+    gmacs: float | None = None
+
+
+@dataclass(frozen=True)
 class WeightsCard:
     """One set of trained weights that comes with the package.
 
@@ -85,6 +98,8 @@ class ModelCard:
         num_classes: The class count without a checkpoint that says otherwise.
         preprocessing: The default input.
         published: What the paper reports.
+        counted: What the parameters and MACs must agree with; None for a model of people's own.
+        outside: Why a delegate cannot take over every operator; None where it can.
         weights: Bundled weights by tag.
     """
 
@@ -103,6 +118,8 @@ class ModelCard:
     preprocessing: Preprocessing
     published: Published
     weights: Mapping[str, WeightsCard]
+    counted: Counted | None = None
+    outside: str | None = None
 
 
 @cache
@@ -138,6 +155,8 @@ def family_cards(family: str) -> Mapping[str, ModelCard]:
             ),
             published=Published(source=entry["published_source"], **entry.get("published", {})),
             weights=MappingProxyType(weights),
+            counted=Counted(**entry["counted"]),
+            outside=entry.get("outside"),
             **{
                 key: entry[key]
                 for key in ("title", "paper", "license", "classifier", "size_multiple", "params", "macs")

@@ -10,50 +10,16 @@ from mobilevit_tools.errors import UsageError
 from mobilevit_tools.models.cards import ModelCard
 from mobilevit_tools.models.factory import create_model
 from mobilevit_tools.models.names import all_cards
+from mobilevit_tools.models.registry import FAMILIES
+from tests.rewrites.families import FAMILIES as SMALL_MODELS
 
 CARDS = list(all_cards())
+KINDS = {(card.family, card.preprocessing.input_size) for card in CARDS}
 SMALLEST = [
-    card
-    for card in CARDS
-    if card.name
-    in {
-        "care_s0",
-        "couplformer_kct2",
-        "couplformer_kct14",
-        "couplformer_pyramid_t",
-        "clustr_t",
-        "lavit_t",
-        "deit_t",
-        "armour_deit_t",
-    }
+    min((card for card in CARDS if (card.family, card.preprocessing.input_size) == kind), key=lambda card: card.params)
+    for kind in sorted(KINDS)
 ]
-
-# Parameters in millions and GMACs as the project's facts state them; Armour's are of one projection fewer.
-TABLE = {
-    "care_s0": (7.34, 0.7178),
-    "care_s1": (9.602, 1.0286),
-    "care_s2": (19.481, 1.9231),
-    "couplformer_kct2": (0.2145, 0.0135),
-    "couplformer_kct4": (0.4129, 0.0266),
-    "couplformer_kct6": (3.1903, 0.205),
-    "couplformer_kct7": (3.7166, 0.239),
-    "couplformer_kct8": (4.2430, 0.2735),
-    "couplformer_kct14": (21.45, 4.16),
-    "couplformer_kct16": (24.41, 4.75),
-    "couplformer_pyramid_t": (28.57, 4.546),
-    "clustr_t": (11.68, None),
-    "clustr_s": (22.69, None),
-    "clustr_b": (40.25, None),
-    "lavit_t": (10.90, 1.63),
-    "lavit_s": (22.29, 3.34),
-    "lavit_b": (39.55, 6.11),
-    "deit_t": (5.717, None),
-    "deit_s": (22.051, None),
-    "deit_b": (86.568, None),
-    "armour_deit_t": (5.273, None),
-    "armour_deit_s": (20.277, None),
-    "armour_deit_b": (79.481, None),
-}
+"""The smallest architecture of each family, and of each of its input sizes."""
 
 
 def small_input(card: ModelCard) -> Tensor:
@@ -64,12 +30,16 @@ def small_input(card: ModelCard) -> Tensor:
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
-def test_parameters_and_macs_are_those_of_the_table(card: ModelCard) -> None:
-    params, gmacs = TABLE[card.name]
-    # A table with two decimals may have been cut off or rounded.
+def test_parameters_and_macs_are_those_that_were_counted_by_hand(card: ModelCard) -> None:
+    params, gmacs = card.counted.params_m, card.counted.gmacs
+    # A figure with two decimals may have been cut off or rounded.
     assert card.params / 1e6 == pytest.approx(params, abs=0.006 if params > 10 else 0.0006)
     if gmacs is not None:
         assert card.macs == pytest.approx(gmacs * 1e9, rel=0.01)
+
+
+def test_every_family_has_a_smallest_and_a_small_model_for_rewrites() -> None:
+    assert {card.family for card in SMALLEST} == set(FAMILIES) == set(SMALL_MODELS)
 
 
 @pytest.mark.parametrize("card", SMALLEST, ids=lambda card: card.name)
