@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mobilevit_tools.cli.streams import Streams, private_streams
-from mobilevit_tools.errors import BadInputError, ExitCode, MvtError, UsageError
+from mobilevit_tools.errors import BadInputError, ExitCode, MvtError, UsageError, first_line
 from mobilevit_tools.jsonable import JsonValue, envelope
 
 Result = TypeVar("Result")
@@ -134,7 +134,8 @@ def command_output(
             if unreachable is not None:
                 output.fail(unreachable, on_failure)
                 raise typer.Exit(unreachable.exit_code) from error
-            message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            kind = type(error).__name__
+            message = f"{kind}: {first_line(error)}" if str(error).strip() else kind
             output.fail(
                 MvtError(message, hint="This is a fault of mvt. Run it again with -v to see where."), on_failure
             )

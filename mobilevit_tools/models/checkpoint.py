@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.models import folders, hub
+from mobilevit_tools.models import distributed, folders, hub
 from mobilevit_tools.models.containers import select
 from mobilevit_tools.models.decoding import decode
 from mobilevit_tools.models.loading import class_rows
@@ -54,7 +54,8 @@ class Checkpoint:
 def read_checkpoint(source: str, *, ema: bool | None = None) -> Checkpoint:
     """Read a state dict from a ``.pth``, ``.pt``, ``.pth.tar`` or ``.safetensors`` file, judged by its content.
 
-    An index of sharded weights, or a folder as Hugging Face's libraries save it, is read as the one checkpoint it is.
+    An index of sharded weights, a folder as Hugging Face's libraries save it, or a distributed checkpoint is read as the
+    one checkpoint that it is.
 
     Args:
         source: A path, ``hf://owner/repo/file`` or ``hf://owner/repo@revision/file``.
@@ -67,10 +68,10 @@ def read_checkpoint(source: str, *, ema: bool | None = None) -> Checkpoint:
         MissingDependencyError: ``hf://`` without ``huggingface_hub``.
     """
     path = hub.download(source) if source.startswith(hub.SCHEME) else Path(source)
+    if path.suffix == ".distcp" or (path / distributed.INDEX).is_file():
+        return _read_distributed(path if path.is_dir() else path.parent, source, ema)
     if path.is_dir():
         path = folders.checkpoint_in(path)
-    if path.suffix == ".distcp":
-        raise folders.distributed(path)
     content = _read(path)
     shards = folders.read_index(content, source)
     if shards is None:
@@ -80,6 +81,22 @@ def read_checkpoint(source: str, *, ema: bool | None = None) -> Checkpoint:
     if ema:
         raise BadInputError(f"{source} holds no moving average of the weights.", hint="Give --no-ema.", code="no_ema")
     return _read_shards(path, source, content, shards, ema)
+
+
+def _read_distributed(folder: Path, source: str, ema: bool | None) -> Checkpoint:
+    total = 0
+
+    def read(path: Path) -> bytes:
+        nonlocal total
+        content = _read(path)
+        total += len(content)
+        if total > MAX_BYTES:
+            raise BadInputError(f"{source} is larger than {MAX_BYTES // 1024**3} GiB.", code="not_a_checkpoint")
+        return content
+
+    content, digest = distributed.read_folder(folder, read)
+    state_dict, took_ema = select(content, source, ema)
+    return Checkpoint(state_dict, source, digest, took_ema, ema)
 
 
 def _read_shards(path: Path, source: str, index: bytes, shards: Mapping[str, str], ema: bool | None) -> Checkpoint:

@@ -35,8 +35,6 @@ def checkpoint_in(folder: Path) -> Path:
         BadInputError: There is none, or one that leads out of the folder.
     """
     names = sorted(entry.name for entry in folder.iterdir())
-    if ".metadata" in names or any(name.endswith(".distcp") for name in names):
-        raise distributed(folder)
     for name in _WHOLE:
         if name in names:
             return inside(folder, name)
@@ -46,17 +44,6 @@ def checkpoint_in(folder: Path) -> Path:
     candidates = [name for name in names if name.endswith(_SUFFIXES)]
     hint = f"Give the file inside it: {', '.join(candidates[:5])}." if candidates else "Give the file inside it."
     raise BadInputError(f"{folder} is a folder, not a checkpoint.", hint=hint, code="not_a_checkpoint")
-
-
-def distributed(path: Path) -> BadInputError:
-    """Return what people are told of a distributed checkpoint."""
-    folder = path if path.is_dir() else path.parent
-    return BadInputError(
-        f"{path} is a distributed checkpoint of torch (.distcp), whose index is a pickle that may run code.",
-        hint="If you trust it, make one file of it: "
-        f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {folder} weights.pth",
-        code="distributed_checkpoint",
-    )
 
 
 def inside(folder: Path, name: str) -> Path:

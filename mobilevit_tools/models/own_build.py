@@ -90,6 +90,13 @@ def build_own_model(
         _prepare(own.name, fresh, size, load)
         with surroundings(), torch.no_grad():
             _check_determined(own.name, module, fresh, size)
+    if num_classes is not None and not tried.classes:
+        outputs = f"{tried.outputs} outputs" if tried.outputs > 1 else "an output that is a list"
+        raise BadInputError(
+            f"{own.name} has {outputs}, not one of logits, so it has no {num_classes} classes.",
+            hint="Leave the class count out, or let the model return the logits (batch, classes) alone.",
+            code="class_count",
+        )
     if num_classes is not None and tried.classes != num_classes:
         raise BadInputError(f"{own.name} has {tried.classes} classes, not {num_classes}.", code="class_count")
     described = card.describe(own.name, module, preprocessing, tried.classes)

@@ -67,6 +67,7 @@ HARMLESS_GLOBALS: Mapping[str, Callable[..., object]] = MappingProxyType(
         "datetime.datetime": Ignored,
         "datetime.timedelta": Ignored,
         "easydict.EasyDict": OrderedDict,
+        "mmengine.logging.history_buffer.HistoryBuffer": Ignored,
         "numpy._core.multiarray._reconstruct": Ignored,
         "numpy._core.multiarray.scalar": Ignored,
         "numpy.core.multiarray._reconstruct": Ignored,

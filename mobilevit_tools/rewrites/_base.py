@@ -78,7 +78,7 @@ def apply(
         try:
             with InDouble():
                 flow = observe(rewritten, example)
-        except RuntimeError as error:
+        except Exception as error:  # what people's code raises for numbers that it did not expect
             line = line_of(error)
             raise BadInputError(
                 f"The model does not run in float64, in which rewrites are proved: {first_line(error)}"

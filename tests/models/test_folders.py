@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.distributed import checkpoint as distributed
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models import checkpoint as module_under_test
@@ -135,16 +134,6 @@ def test_shards_on_the_hub_are_fetched_beside_their_index(sharded: Path, monkeyp
     root = "hf://someone/net@main"
     assert same(read_checkpoint(f"{root}/model.safetensors.index.json").state_dict, FIRST | SECOND)
     assert asked == [f"{root}/model.safetensors.index.json", *(f"{root}/{name}" for name in NAMES)]
-
-
-def test_a_distributed_checkpoint_is_told_how_to_become_one_file(tmp_path: Path) -> None:
-    folder = tmp_path / "step_10"
-    distributed.save({"model": FIRST}, checkpoint_id=folder, no_dist=True)
-    shard = next(folder.glob("*.distcp"))
-    for path in (folder, shard):
-        with pytest.raises(BadInputError, match="is a distributed checkpoint of torch") as refusal:
-            read_checkpoint(str(path))
-        assert f"dcp_to_torch {folder} weights.pth" in (refusal.value.hint or "")
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ import argparse
 import io
 import os
 import pickle
+import sys
 from collections import OrderedDict, defaultdict
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -112,6 +114,29 @@ def test_what_training_scripts_leave_behind_loads() -> None:
         assert isinstance(loaded, dict)
         assert loaded.keys() == leftovers.keys()
         assert torch.equal(loaded["weight"], torch.ones(2))
+
+
+def test_a_training_run_of_mmengine_loads_without_its_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("mmengine.logging.history_buffer")
+    module.HistoryBuffer = type("HistoryBuffer", (), {"__module__": module.__name__})
+    monkeypatch.setitem(sys.modules, "mmengine", ModuleType("mmengine"))
+    monkeypatch.setitem(sys.modules, "mmengine.logging", ModuleType("mmengine.logging"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    losses = module.HistoryBuffer()
+    losses._log_history, losses._count_history, losses.max_length = np.array([0.5, 0.25]), np.ones(2, int), 1_000_000
+    buffer = io.BytesIO()
+    content = {
+        "meta": {"mmengine_version": "0.10.7", "epoch": 3, "seed": np.int64(7)},
+        "state_dict": {"weight": torch.ones(2)},
+        "message_hub": {"log_scalars": OrderedDict({"train/loss": losses}), "runtime_info": OrderedDict(iter=9)},
+    }
+    torch.save(content, buffer)
+    for name in ("mmengine.logging.history_buffer", "mmengine.logging", "mmengine"):
+        monkeypatch.delitem(sys.modules, name)
+    loaded = decode(buffer.getvalue(), "epoch_3.pth")
+    assert isinstance(loaded, dict)
+    assert torch.equal(loaded["state_dict"]["weight"], torch.ones(2))
+    assert not vars(loaded["message_hub"]["log_scalars"]["train/loss"])
 
 
 def _legacy_file(obj: bytes) -> bytes:
