@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.api.clock import StepClock
+from mobilevit_tools.api.conversion import Conversion, check_conversion, with_check, with_drift
 from mobilevit_tools.api.decisions import count_flips
 from mobilevit_tools.api.description import contract_of
 from mobilevit_tools.api.trade import AccuracyBound, keep_within
@@ -23,7 +24,9 @@ from mobilevit_tools.quantization._base import Quantization, QuantizationRecord
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.precisions import PRECISIONS
-from mobilevit_tools.verification.parity import Parity, torch_reference, verify_session
+from mobilevit_tools.verification.parity import Parity
+from mobilevit_tools.verification.reference import torch_reference
+from mobilevit_tools.verification.running import verify_session
 from mobilevit_tools.verification.tolerances import GATES
 
 if TYPE_CHECKING:
@@ -110,7 +113,7 @@ def make_artifact(
     """
     from mobilevit_tools.bundle.golden import BUNDLE_FOLDER, write_bundle
     from mobilevit_tools.data.bundled import verification_photos
-    from mobilevit_tools.verification.inputs import build_inputs
+    from mobilevit_tools.verification.inputs import build_inputs, held_out_inputs
 
     clock = StepClock(progress)
     spec = request.spec
@@ -121,6 +124,11 @@ def make_artifact(
         rewritten = _rewrite(loaded, spec)
     inputs = build_inputs(contract.preprocessing, verification_photos() if images is None else images)
     reference = torch_reference(loaded.module)
+    conversion = Conversion(loaded, record, rewritten, spec, contract, exporter, reference, inputs)
+    check = None
+    if spec.precision != "fp32":
+        with clock.step("float32", f"Checking the conversion to {spec.deployment} in float32"):
+            check = check_conversion(conversion)
     preflights: list[Preflight] = []
 
     def preflight(program: ExportedProgram) -> tuple[str, ...]:
@@ -150,9 +158,16 @@ def make_artifact(
         with clock.step("convert", f"Converting to {spec.variant}"), naming_refusals(contract, spec, rewritten.module):
             lowering = exporter.lower(rewritten.module, spec, contract, path, quantization, preflight=preflight)
         with clock.step("verify", f"Verifying {spec.variant}"), open_session(path) as session:
-            parity = verify_session(session, reference, inputs, GATES[spec.precision])
+            calibration = quantization.calibration if quantization else None
+            held_out = held_out_inputs(contract.preprocessing, calibration.held_out) if calibration else []
+            parity = verify_session(session, reference, [*inputs, *held_out], GATES[spec.precision])
         if parity.status == "failed":
             parity = _with_flips(parity, count_flips(loaded.module, exporter, spec, contract, inputs))
+        if check is not None:
+            parity = with_check(parity, check)
+        elif parity.status == "failed":
+            with clock.step("drift", "Looking for the first operator that drifts"):
+                parity = with_drift(parity, conversion)
         described = describe_artifact(path)
         manifest = Manifest(
             artifact=described,

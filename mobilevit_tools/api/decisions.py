@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.registry import find_target
-from mobilevit_tools.verification.parity import torch_reference
+from mobilevit_tools.verification.reference import torch_reference
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,6 +62,6 @@ def count_flips(
                 if array is None:
                     continue
                 ours = [torch.from_numpy(output) for output in reference(item.tensor)]
-                theirs = [torch.from_numpy(output) for output in session.run(array)]
+                theirs = [torch.from_numpy(output) for output in session.run(array.copy())]
                 flips += decisions.count_flips(ours, theirs)
     return flips

@@ -16,7 +16,7 @@ from mobilevit_tools.progress import Counter, uncounted
 from mobilevit_tools.runtimes._base import only_input
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.verification.accuracy import TOP_K, Confusion, confusions, is_in_top, wilson_interval
-from mobilevit_tools.verification.parity import Reference, torch_reference
+from mobilevit_tools.verification.reference import Reference, torch_reference
 
 if TYPE_CHECKING:
     import numpy as np

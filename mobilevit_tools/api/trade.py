@@ -21,7 +21,7 @@ from mobilevit_tools.quantization._base import Quantization, TradeStep
 from mobilevit_tools.quantization.search import smallest_prefix
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.registry import find_target
-from mobilevit_tools.verification.parity import Reference
+from mobilevit_tools.verification.reference import Reference
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,7 +15,9 @@ from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.verification.metrics import Distance
 from mobilevit_tools.verification.on_device import check_device, verify_on_device
-from mobilevit_tools.verification.parity import Parity, torch_reference, verify_session
+from mobilevit_tools.verification.parity import Parity
+from mobilevit_tools.verification.reference import torch_reference
+from mobilevit_tools.verification.running import verify_session
 from mobilevit_tools.verification.tolerances import GATES, Tolerance
 
 _ASSUMED = f"Without a manifest it is judged as fp32; give --precision if it is another: {', '.join(GATES)}."

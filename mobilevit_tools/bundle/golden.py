@@ -21,14 +21,14 @@ from mobilevit_tools.data.labels import unique_labels
 from mobilevit_tools.exporters.manifest import Manifest
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.verification.metrics import softmax
-from mobilevit_tools.verification.tolerances import GATES, Tolerance
+from mobilevit_tools.verification.tolerances import GATES, Limits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mobilevit_tools.runtimes._base import Session
     from mobilevit_tools.verification.inputs import VerificationInput
-    from mobilevit_tools.verification.parity import Reference
+    from mobilevit_tools.verification.reference import Reference
 
 BUNDLE_FOLDER = "bundle"
 GOLDEN_NAME = "golden.json"
@@ -74,7 +74,7 @@ def write_bundle(
                 values,
                 holds=contract.output,
                 by_label=len(answers) < len(session.outputs),
-                gate=GATES[spec.precision],
+                gate=_limits_on(photo, manifest),
             )
             for index, (info, values) in enumerate(zip(answers, raw, strict=True))
         ),
@@ -90,23 +90,35 @@ def write_bundle(
     return bundle
 
 
-def allowed(raw: NDArray[np.floating], gate: Tolerance, *, probabilities: bool) -> tuple[float, float]:
+def allowed(
+    raw: NDArray[np.floating], gate: Limits, *, holds: Literal["logits", "probabilities", "features"]
+) -> tuple[float, float]:
     """Turn a gate into absolute bounds on one output: of the largest difference, and of the Euclidean norm of all.
 
-    An artifact that meets the gate on these logits or maps meets the bounds. Where an app sees probabilities only, they
-    are the gate's bounds on the logits through the softmax, which at least halves both.
+    An artifact that meets the gate on these logits or maps meets the bounds; as in the gate, the offset that logits
+    share does not count. Where an app sees probabilities only, they are the gate's bounds on the logits through the
+    softmax, which at least halves both.
 
     Args:
         raw: The reference's logits or maps, before any softmax.
         gate: The gate of the artifact's precision.
-        probabilities: Whether the app sees the softmax of ``raw``.
+        holds: What the app sees; probabilities are the softmax of ``raw``.
     """
-    values = raw.astype(np.float64).ravel()
-    gain = _SOFTMAX_GAIN if probabilities else 1.0
+    values = raw.astype(np.float64)
+    if holds != "features" and values.ndim == 2 and values.shape[1] > 1:
+        values -= values.mean(axis=1, keepdims=True)
+    values = values.ravel()
+    gain = _SOFTMAX_GAIN if holds == "probabilities" else 1.0
     l2 = gain * float(np.linalg.norm(values)) * 10 ** (-gate.snr_db / 20)
     if gate.max_abs_rel is None:
         return l2, l2  # no value can differ by more than all together
     return gain * float(np.abs(values).max()) * gate.max_abs_rel, l2
+
+
+def _limits_on(photo: VerificationInput, manifest: Manifest) -> Limits:
+    """Return what the artifact was held against on one input: the gate, where the model is well-conditioned."""
+    relaxed = [each.conditioning for each in manifest.parity.ill_conditioned if each.name == photo.name]
+    return relaxed[0].limits if relaxed and relaxed[0] else GATES[manifest.spec.precision]
 
 
 def _fitness(item: VerificationInput) -> tuple[bool, float]:
@@ -122,11 +134,10 @@ def _write_output(
     *,
     holds: Literal["logits", "probabilities", "features"],
     by_label: bool,
-    gate: Tolerance,
+    gate: Limits,
 ) -> GoldenOutput:
-    probabilities = holds == "probabilities"
-    expected = softmax(raw) if probabilities else raw
-    max_abs, l2 = allowed(raw, gate, probabilities=probabilities)
+    expected = softmax(raw) if holds == "probabilities" else raw
+    max_abs, l2 = allowed(raw, gate, holds=holds)
     return GoldenOutput(
         name=name,
         file=path.name,

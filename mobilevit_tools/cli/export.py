@@ -179,7 +179,9 @@ def _names(text: str) -> list[str]:
 
 def _render(console: Console, result: ExportResult, *, times: bool) -> None:
     from mobilevit_tools.cli.tables import number, size, status
+    from mobilevit_tools.verification.tolerances import GATES
 
+    ratios = {GATES[artifact.precision].ratio for artifact in result.artifacts}
     if result.random_weights:
         console.print("[bold yellow]random weights:[/] these artifacts classify nothing", highlight=False)
     if result.ema is not None:
@@ -190,7 +192,7 @@ def _render(console: Console, result: ExportResult, *, times: bool) -> None:
         console.print(f"weights: left out of the checkpoint, for the model has no such part: {escape(shown)}")
     table = Table(box=None, header_style="bold")
     table.add_column("artifact", no_wrap=True)
-    for heading in ("size", "max-abs", "SNR dB", "outside", "time"):
+    for heading in ("size", "max-abs", f"{'/'.join(sorted(ratios))} dB", "outside", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("parity", no_wrap=True)
     for artifact in result.artifacts:
@@ -230,6 +232,8 @@ def _next_command(kept: Sequence[ExportedArtifact]) -> str:
 
 
 def _render_details(console: Console, artifact: ExportedArtifact, *, times: bool) -> None:
+    from mobilevit_tools.cli.tables import parity_notes
+
     for rewrite in artifact.rewrites:
         saved = f", {rewrite.saved_params:,} parameters fewer" if rewrite.saved_params > 0 else ""
         places = f"{rewrite.places} place{'' if rewrite.places == 1 else 's'}"
@@ -239,6 +243,8 @@ def _render_details(console: Console, artifact: ExportedArtifact, *, times: bool
             f"[dim]{artifact.target}: proved in float64: they move the outputs by {artifact.rewrite_difference:.0e}[/]",
             highlight=False,
         )
+    for note in parity_notes(artifact.parity):
+        console.print(f"{artifact.target}: {escape(note)}", highlight=False, soft_wrap=True)
     if times:
         console.print(f"{artifact.target}: {_shares(artifact.seconds)}", highlight=False)
     if artifact.preflight is not None and artifact.preflight.keep:

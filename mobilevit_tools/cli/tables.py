@@ -9,6 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mobilevit_tools.verification.parity import Parity
     from mobilevit_tools.verification.tolerances import Tolerance
 
@@ -49,12 +51,14 @@ def verdict(word: str) -> str:
 
 
 def parity_table(console: Console, parity: Parity, gate: Tolerance | None = None) -> None:
-    """Print every input's figures, the worst of each, and the gate."""
+    """Print every input's figures, the worst of each, the gate, and what else the verdict rests on."""
     table = Table(box=None, header_style="bold")
     table.add_column("input")
-    for heading in ("max-abs / max", "SNR (dB)", "cosine", "top-1"):
+    for heading in ("max-abs / max", f"{gate.ratio if gate else 'SNR'} (dB)", "cosine", "top-1"):
         table.add_column(heading, justify="right")
     for row in parity.results:
+        if row.kind == "held-out":
+            continue
         same = {None: "-", True: "same", False: "near-tie" if row.name in parity.near_ties else "changed"}
         table.add_row(
             escape(row.name),
@@ -82,3 +86,23 @@ def parity_table(console: Console, parity: Parity, gate: Tolerance | None = None
             style="dim",
         )
     console.print(table)
+    for note in parity_notes(parity):
+        console.print(escape(note), highlight=False, soft_wrap=True)
+
+
+def parity_notes(parity: Parity) -> Iterator[str]:
+    """Yield sentences on what a verdict rests on beside the gate's figures."""
+    if parity.held_out:
+        same = sum(result.same_top1 is True for result in parity.results if result.kind == "held-out")
+        yield f"top-1 the same on {same} of {parity.held_out} photos held out of calibration"
+    own = [(each, each.conditioning.float32.snr_db) for each in parity.ill_conditioned if each.conditioning]
+    for each, ratio in own:
+        yield (
+            f"the model is ill-conditioned on {each.name}: PyTorch float32 is at {number(ratio, '.1f')} dB from its "
+            f"own float64 there, and the artifact at {number(each.distance.snr_db, '.1f')} dB"
+        )
+    if parity.float32 is not None:
+        yield (
+            f"the same conversion in float32: {parity.float32.status.replace('_', ' ')}, "
+            f"{number(parity.float32.snr_db, '.1f')} dB"
+        )

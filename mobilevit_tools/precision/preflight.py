@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,7 +23,9 @@ from mobilevit_tools.precision.operators import computing, kept_operator, operat
 from mobilevit_tools.precision.record import Finding, Preflight
 from mobilevit_tools.precision.search import drop_runs, drop_singles
 from mobilevit_tools.precision.simulation import Simulation
-from mobilevit_tools.verification.parity import Parity, Reference, verify_session
+from mobilevit_tools.verification.parity import Parity
+from mobilevit_tools.verification.reference import Reference
+from mobilevit_tools.verification.running import verify_session
 from mobilevit_tools.verification.tolerances import GATES
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 LARGEST_HALF = 65504.0
 VANISHED_SHARE = 0.5
 """A value is reported as vanished where at least this share of its nonzero elements round to zero."""
+_GATE = replace(GATES["fp16"], near_ties=1.0)
+"""Asked input by input, of which each may be the one that is excused."""
 MAX_RUNS = 1000
 """Simulated inferences that a search may take; what has been found until then is taken."""
 
@@ -96,7 +100,7 @@ class _Gate:
 
     def _judge(self, simulation: Simulation, index: int) -> Parity:
         self.runs += 1
-        return verify_session(simulation, lambda _: self._expected[index], [self._inputs[index]], GATES["fp16"])
+        return verify_session(simulation, lambda _: self._expected[index], [self._inputs[index]], _GATE)
 
     def _first_miss(self, keep: Sequence[Node], indices: Sequence[int]) -> int | None:
         simulation = Simulation(self._module, self._contract, keep=[node.name for node in keep])

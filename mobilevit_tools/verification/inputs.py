@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -35,7 +35,7 @@ class VerificationInput:
     """
 
     name: str
-    kind: Literal["photo", "noise", "stress"]
+    kind: Literal["photo", "noise", "stress", "held-out"]
     tensor: NDArray[np.float32]
     pixels: NDArray[np.uint8] | None
 
@@ -77,6 +77,14 @@ def build_inputs(preprocessing: Preprocessing, photos: Sequence[Path]) -> list[V
     large = LARGE_ACTIVATION * rng.standard_normal((1, 3, height, width))
     inputs.append(VerificationInput("large activations", "stress", large.astype(np.float32), None))
     return inputs
+
+
+def held_out_inputs(preprocessing: Preprocessing, photos: Mapping[str, NDArray[np.uint8]]) -> list[VerificationInput]:
+    """Prepare photos (3, H, W) by name that calibration has left out, and that its agreement is judged on."""
+    return [
+        VerificationInput(name, "held-out", preprocessing.normalize(pixels)[None], pixels[None])
+        for name, pixels in photos.items()
+    ]
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -32,8 +32,17 @@ class Distance:
     finite: bool
 
 
-def distance(reference: NDArray[Any], output: NDArray[Any]) -> Distance:
+def distance(reference: NDArray[Any], output: NDArray[Any], *, logits: bool = False) -> Distance:
     """Compare two arrays of one shape in double precision.
+
+    Of logits, the offset that all classes share says nothing, and a large one would dwarf every difference between
+    them: the difference is then held against the reference without its mean, and the angle is that without either's.
+    The difference itself is taken whole, so that an artifact which adds an offset is not right.
+
+    Args:
+        reference: What is right.
+        output: What is compared with it.
+        logits: Whether the values are one image's logits; those of a single class have no common offset.
 
     Raises:
         ValueError: The shapes differ, or the reference itself is not finite.
@@ -47,16 +56,45 @@ def distance(reference: NDArray[Any], output: NDArray[Any]) -> Distance:
     if not np.isfinite(got).all():
         return Distance(max_abs_rel=None, snr_db=None, cosine=None, finite=False)
     error = got - expected
+    if not error.any():
+        return Distance(max_abs_rel=0.0, snr_db=MAX_SNR_DB, cosine=1.0, finite=True)
+    if logits and expected.size > 1:
+        expected, got = expected - expected.mean(), got - got.mean()
     peak, signal, noise = np.abs(expected).max(), expected @ expected, error @ error
     norms = np.sqrt(signal * (got @ got))
-    if noise == 0:
-        return Distance(max_abs_rel=0.0, snr_db=MAX_SNR_DB, cosine=1.0, finite=True)
     return Distance(
         max_abs_rel=float(np.abs(error).max() / peak) if peak else None,
         snr_db=min(MAX_SNR_DB, float(10 * np.log10(signal / noise))) if signal else None,
         cosine=float(expected @ got / norms) if norms else (0.0 if signal else None),
         finite=True,
     )
+
+
+class Spread:
+    """How much an output changes from one input to another, seen one input at a time."""
+
+    def __init__(self) -> None:
+        self._first: NDArray[np.float64] | None = None
+        self._sum: NDArray[np.float64] | float = 0.0
+        self._squares = 0.0
+        self._count = 0
+
+    def see(self, output: NDArray[Any]) -> None:
+        """Take one input's output, of the shape of all others."""
+        values = output.astype(np.float64).ravel()
+        self._count += 1
+        if self._first is None:
+            self._first = values
+        # Relative to the first, so that a small change of large values does not cancel.
+        apart = values - self._first
+        self._sum = self._sum + apart
+        self._squares += float(apart @ apart)
+
+    def rms(self) -> float:
+        """Return the root mean square of the Euclidean distance from the mean output; NaN where one was not finite."""
+        total = np.asarray(self._sum)
+        squares = self._squares - float((total * total).sum()) / self._count
+        return float(np.sqrt(np.maximum(0.0, squares / self._count)))
 
 
 def worst(distances: Sequence[Distance]) -> Distance:

@@ -16,7 +16,9 @@ from mobilevit_tools.runtimes._base import Session, TensorInfo, UnsupportedOpera
 from mobilevit_tools.targets.registry import target_of
 from mobilevit_tools.verification.batches import batches
 from mobilevit_tools.verification.metrics import Distance, distance, worst
-from mobilevit_tools.verification.parity import Parity, Reference, verify_session
+from mobilevit_tools.verification.parity import Parity
+from mobilevit_tools.verification.reference import Reference
+from mobilevit_tools.verification.running import verify_session
 
 if TYPE_CHECKING:
     from pathlib import Path

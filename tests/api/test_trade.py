@@ -18,7 +18,7 @@ from mobilevit_tools.profiling.protocol import LatencySpec
 from mobilevit_tools.progress import silent
 from mobilevit_tools.quantization import sensitivity
 from mobilevit_tools.quantization._base import Quantization, plan_quantization
-from mobilevit_tools.verification.parity import torch_reference
+from mobilevit_tools.verification.reference import torch_reference
 from tests.quantization.tiny import CLASSES, CONTRACT, RECIPE, Tiny, smooth_pixels, tiny
 
 LABELS = tuple(f"class {index}" for index in range(CLASSES))

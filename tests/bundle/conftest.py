@@ -14,7 +14,7 @@ from mobilevit_tools.data.bundled import verification_photos
 from mobilevit_tools.exporters.manifest import read_manifest
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.verification.inputs import build_inputs
-from mobilevit_tools.verification.parity import torch_reference
+from mobilevit_tools.verification.reference import torch_reference
 from tests.conftest import SMALL
 
 FRAMEWORKS = Path(__file__).parent / "frameworks"

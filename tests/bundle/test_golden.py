@@ -137,28 +137,30 @@ def test_the_picture_is_the_input(bundles: Mapping[str, Path], target: str) -> N
         np.testing.assert_array_equal(np.frombuffer(raw, "<f4").reshape(golden["input"]["shape"]), expected)
 
 
-@given(st.sampled_from(sorted(GATES)), st.integers(0, 2**32 - 1), st.floats(0.01, 30))
-def test_what_meets_the_gate_is_allowed(precision: str, seed: int, scale: float) -> None:
+@given(st.sampled_from(sorted(GATES)), st.integers(0, 2**32 - 1), st.floats(0.01, 30), st.floats(-100, 100))
+def test_what_meets_the_gate_is_allowed(precision: str, seed: int, scale: float, offset: float) -> None:
     rng = np.random.default_rng(seed)
     gate = GATES[precision]
     logits = scale * rng.standard_normal((1, 7))
+    apart = logits - logits.mean()
+    logits += offset
     error = rng.standard_normal((1, 7))
-    error *= np.linalg.norm(logits) * 10 ** (-gate.snr_db / 20) / np.linalg.norm(error)
+    error *= np.linalg.norm(apart) * 10 ** (-gate.snr_db / 20) / np.linalg.norm(error)
     if gate.max_abs_rel is not None:
-        error *= min(1.0, gate.max_abs_rel * np.abs(logits).max() / np.abs(error).max())
-    assert (distance(logits, logits + error).snr_db or 0) >= gate.snr_db - 1e-6
-    for probabilities in (False, True):
-        there, here = (softmax(each) if probabilities else each for each in (logits, logits + error))
-        max_abs, l2 = allowed(logits, gate, probabilities=probabilities)
-        assert np.abs(here - there).max() <= max_abs * (1 + 1e-9)
-        assert np.linalg.norm(here - there) <= l2 * (1 + 1e-9)
+        error *= min(1.0, gate.max_abs_rel * np.abs(apart).max() / np.abs(error).max())
+    assert (distance(logits, logits + error, logits=True).snr_db or 0) >= gate.snr_db - 1e-6
+    for holds in ("logits", "probabilities"):
+        there, here = (softmax(each) if holds == "probabilities" else each for each in (logits, logits + error))
+        max_abs, l2 = allowed(logits, gate, holds=holds)
+        assert np.abs(here - there).max() <= max_abs * (1 + 1e-9) + 1e-12  # the offset rounds away so much
+        assert np.linalg.norm(here - there) <= l2 * (1 + 1e-9) + 1e-12
 
 
 def test_the_bound_on_probabilities_is_reached() -> None:
     gate = GATES["fp32"]
-    logits = np.array([[1.0, 1.0]])
-    step = gate.max_abs_rel
-    assert step is not None
-    moved = softmax(logits + np.array([[step, -step]])) - softmax(logits)
-    max_abs, _ = allowed(logits, gate, probabilities=True)
-    assert np.abs(moved).max() == pytest.approx(max_abs, rel=1e-6)
+    logits = np.array([[10.0, 10.0, -20.0]])
+    assert gate.max_abs_rel is not None
+    step = 20 * gate.max_abs_rel
+    moved = softmax(logits + np.array([[step, -step, 0.0]])) - softmax(logits)
+    max_abs, _ = allowed(logits, gate, holds="probabilities")
+    assert np.abs(moved).max() == pytest.approx(max_abs, rel=1e-5)

@@ -19,7 +19,8 @@ from mobilevit_tools.precision.preflight import run_preflight
 from mobilevit_tools.precision.record import Preflight
 from mobilevit_tools.precision.simulation import Simulation
 from mobilevit_tools.verification.inputs import VerificationInput, build_inputs
-from mobilevit_tools.verification.parity import torch_reference, verify_session
+from mobilevit_tools.verification.reference import torch_reference
+from mobilevit_tools.verification.running import verify_session
 from mobilevit_tools.verification.tolerances import GATES
 
 CONTRACT = Contract("tiny", Preprocessing(input_size=(8, 8)))

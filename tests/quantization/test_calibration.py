@@ -9,7 +9,7 @@ from PIL import Image
 from mobilevit_tools.data.images import load_image
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.quantization.calibration import load_calibration
+from mobilevit_tools.quantization.calibration import held_out_of, load_calibration
 
 RECIPE = Preprocessing(input_size=(24, 32), crop_fraction=0.9)
 
@@ -64,3 +64,39 @@ def test_a_folder_without_readable_photos_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(BadInputError, match="None of the 1 photos"):
         load_calibration(tmp_path, RECIPE)
+
+
+@pytest.mark.parametrize(
+    ("readable", "size", "used", "held_out"),
+    [
+        (1000, 200, 200, 100),
+        (300, 200, 200, 100),
+        (270, 200, 200, 70),
+        (200, 200, 150, 50),
+        (100, 200, 50, 50),
+        (60, 200, 30, 30),
+        (60, 8, 8, 52),
+        (20, 200, 10, 10),
+        (19, 200, 19, 0),
+        (19, 8, 8, 0),
+    ],
+)
+def test_how_a_folder_is_split(readable: int, size: int, used: int, held_out: int) -> None:
+    assert held_out_of(readable, size) == held_out
+    assert min(size, readable - held_out) == used
+
+
+@pytest.mark.parametrize(("size", "used", "held_out"), [(8, 8, 22), (200, 15, 15)])
+def test_photos_held_out_are_others_and_always_the_same(tmp_path: Path, size: int, used: int, held_out: int) -> None:
+    rng = np.random.default_rng(0)
+    for index in range(30):
+        Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).save(tmp_path / f"{index:02}.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    found = load_calibration(tmp_path, RECIPE, size)
+    assert (len(found.pixels), len(found.held_out)) == (used, held_out)
+    assert (found.record.images, found.record.held_out) == (used, held_out)
+    measured = {image.tobytes() for image in found.pixels}
+    assert not measured & {image.tobytes() for image in found.held_out.values()}
+    for name, pixels in found.held_out.items():
+        np.testing.assert_array_equal(pixels, RECIPE.pixels(load_image(tmp_path / name)))
+    assert list(load_calibration(tmp_path, RECIPE, size).held_out) == list(found.held_out)

@@ -18,7 +18,7 @@ from mobilevit_tools.runtimes._base import UnsupportedOperatorError
 from mobilevit_tools.runtimes.coreml.session import REFERENCE_NOTE, open_session
 from mobilevit_tools.runtimes.registry import open_session as open_any
 from mobilevit_tools.verification.inputs import VerificationInput
-from mobilevit_tools.verification.parity import verify_session
+from mobilevit_tools.verification.running import verify_session
 from mobilevit_tools.verification.tolerances import GATES
 from tests.runtimes.coreml.building import mb, noise, save
 

@@ -1,0 +1,178 @@
+"""Run an artifact beside the PyTorch float32 model on the same inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.runtimes._base import Session, UnsupportedOperatorError, only_input
+from mobilevit_tools.verification.batches import FREE_BATCH, batches
+from mobilevit_tools.verification.judging import (
+    LEAST_RESPONSE,
+    NEGLIGIBLE_RESPONSE,
+    judge_input,
+    together,
+    verdict,
+)
+from mobilevit_tools.verification.metrics import Spread, softmax
+from mobilevit_tools.verification.parity import InputResult, Parity, Status
+from mobilevit_tools.verification.reference import Exact, Reference, TorchReference
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mobilevit_tools.verification.inputs import VerificationInput
+    from mobilevit_tools.verification.tolerances import Tolerance
+
+SOFTMAX_TOLERANCE = 5e-2
+"""Of a row's largest probability. Logits rounded to half precision move one by less, a wrong axis by far more."""
+
+
+def verify_session(
+    session: Session, reference: Reference, inputs: Sequence[VerificationInput], tolerance: Tolerance
+) -> Parity:
+    """Run every input through both sides and judge the artifact by ``tolerance``.
+
+    An artifact that the runtime cannot run, or whose numbers mean nothing, is not verified; one that gives a non-finite
+    output fails. Where the session models its runtime, the artifact is judged in each of its arithmetics, and the worst
+    verdict counts.
+
+    Raises:
+        BadInputError: The reference's own output is not finite, or the artifact takes something else than one input.
+    """
+    if session.unverifiable is not None:
+        return Parity(status="not_verified", reason=session.unverifiable)
+    if not session.arithmetics:
+        return _verify_once(session, reference, inputs, tolerance)
+    verdicts = []
+    for arithmetic in session.arithmetics:
+        session.use(arithmetic)
+        found = _verify_once(session, reference, inputs, tolerance)
+        reason = found.reason and f"in {arithmetic} arithmetic: {found.reason}"
+        verdicts.append(replace(found, arithmetic=arithmetic, reason=reason))
+    session.use(session.arithmetics[0])
+    return min(verdicts, key=_standing)
+
+
+def _standing(parity: Parity) -> tuple[int, float]:
+    """Order verdicts from worst to best."""
+    order: tuple[Status, ...] = ("failed", "not_verified", "passed")
+    return order.index(parity.status), float("-inf") if parity.snr_db is None else parity.snr_db
+
+
+def _verify_once(
+    session: Session, reference: Reference, inputs: Sequence[VerificationInput], tolerance: Tolerance
+) -> Parity:
+    info = only_input(session)
+    holds = "logits" if session.contract is None else session.contract.output
+    lasting = lru_cache(maxsize=info.shape[0] or FREE_BATCH)  # inputs are in neighbouring batches
+    expect = lasting(lambda index: _expected(reference, inputs[index]))
+    exact = lasting(lambda index: _exact(reference, inputs[index]))
+    found: dict[int, list[InputResult]] = {}
+    response = _Response()
+    for batch in batches(info, inputs):
+        expected = [expect(index) for index in batch.rows]
+        try:
+            outputs = session.run(batch.array)
+        except UnsupportedOperatorError as error:
+            return Parity(status="not_verified", reason=error.message)
+        probabilities = None
+        alone = holds == "probabilities" and len(outputs) == 1  # the runtime cannot reach the logits
+        if alone:
+            expected = [_softmaxed(wanted) for wanted in expected]
+        elif holds == "probabilities":
+            outputs, probabilities = outputs[:1], outputs[1]
+        if wrong := _misfit(expected, outputs):
+            return Parity(status="failed", reason=wrong)
+        if probabilities is not None and np.isfinite(outputs[0]).all() and not _is_softmax(probabilities, outputs[0]):
+            names = ", ".join(dict.fromkeys(inputs[index].name for index in batch.rows))
+            return Parity(status="failed", reason=f"The probabilities on {names} are no softmax of the logits.")
+        for row, (index, wanted) in enumerate(zip(batch.rows, expected, strict=True)):
+            pair = [each[0] for each in wanted], [np.asarray(each[row], np.float64) for each in outputs]
+            if index not in found and inputs[index].kind in (*tolerance.judged, "held-out"):
+                response.see(*pair)
+            result = judge_input(
+                inputs[index],
+                *pair,
+                tolerance,
+                holds="logits" if probabilities is not None else holds,
+                exact=lambda index=index, alone=alone: _as_given(exact(index), softmaxed=alone),  # type: ignore[misc]
+            )
+            found.setdefault(index, []).append(result)
+    results = [together(each) for _, each in sorted(found.items())]
+    return verdict(results, tolerance, unresponsive=response.is_missing())
+
+
+class _Response:
+    """Whether an artifact's outputs change from input to input where the reference's do."""
+
+    def __init__(self) -> None:
+        self._pairs: list[tuple[Spread, Spread]] = []
+        self._peaks: list[float] = []
+
+    def see(self, wanted: Sequence[NDArray[Any]], got: Sequence[NDArray[Any]]) -> None:
+        if not self._pairs:
+            self._pairs = [(Spread(), Spread()) for _ in wanted]
+            self._peaks = [0.0 for _ in wanted]
+        for index, (spreads, each, other) in enumerate(zip(self._pairs, wanted, got, strict=True)):
+            spreads[0].see(each)
+            spreads[1].see(other)
+            self._peaks[index] = max(self._peaks[index], float(np.abs(each).max(initial=0.0)))
+
+    def is_missing(self) -> bool:
+        return any(
+            reference.rms() > NEGLIGIBLE_RESPONSE * peak and artifact.rms() < LEAST_RESPONSE * reference.rms()
+            for (reference, artifact), peak in zip(self._pairs, self._peaks, strict=True)
+        )
+
+
+def _expected(reference: Reference, item: VerificationInput) -> list[NDArray[Any]]:
+    outputs = reference(item.tensor)
+    if not all(np.isfinite(output).all() for output in outputs):
+        raise BadInputError(
+            "The model's own output is not finite: nothing can be compared with it.",
+            hint="Check the checkpoint; give another with --checkpoint.",
+            code="non_finite_reference",
+        )
+    return outputs
+
+
+def _exact(reference: Reference, item: VerificationInput) -> Exact | None:
+    return reference.exact(item.tensor) if isinstance(reference, TorchReference) else None
+
+
+def _as_given(exact: Exact | None, *, softmaxed: bool) -> Exact | None:
+    """Return what float64 and float32 give as an artifact gives it."""
+    if exact is None or not softmaxed:
+        return exact
+    return Exact(_softmaxed(exact.float64), [_softmaxed(each) for each in exact.float32])
+
+
+def _misfit(expected: Sequence[list[NDArray[Any]]], outputs: Sequence[NDArray[Any]]) -> str | None:
+    """Say how outputs for a batch differ in number or shape from what the reference gives for each of its images."""
+    if len(outputs) != len(expected[0]):
+        return f"The artifact has {len(outputs)} outputs, not {len(expected[0])}."
+    for wanted, got in zip(expected[0], outputs, strict=True):
+        if got.shape[1:] != wanted.shape[1:]:
+            return f"An output of the artifact has shape {got.shape[1:]}, not {wanted.shape[1:]}."
+        rows = got.shape[0] if got.ndim else 0
+        if rows != len(expected):
+            return f"An output of the artifact has a batch of {rows}, not {len(expected)}."
+    return None
+
+
+def _softmaxed(outputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    return [softmax(outputs[0])]
+
+
+def _is_softmax(probabilities: NDArray[Any], logits: NDArray[Any]) -> bool:
+    expected = softmax(logits)
+    if expected.shape != probabilities.shape:
+        return False
+    allowed = SOFTMAX_TOLERANCE * expected.max(axis=-1, keepdims=True)
+    return bool((np.abs(expected - probabilities) <= allowed).all())
