@@ -56,7 +56,7 @@ def is_state_dict(value: object) -> TypeGuard[Mapping[str, Tensor]]:
         isinstance(value, Mapping)
         and bool(value)
         and all(isinstance(key, str) for key in value)
-        and all(isinstance(item, Tensor) or key.endswith(_EXTRA) for key, item in value.items())
+        and all(isinstance(item, Tensor) or item is None or key.endswith(_EXTRA) for key, item in value.items())
         and any(isinstance(item, Tensor) for item in value.values())
     )
 
@@ -101,6 +101,9 @@ def _find(content: object, keys: list[str], *, nested: bool = True) -> Mapping[s
 def _only(content: Mapping[object, object], source: str) -> Mapping[str, Tensor] | None:
     """Return the one state dict that is there, whatever it is called; None where there is none."""
     found = dict(_others(content))
+    if not found and any(isinstance(value, Tensor) and "." in str(key) for key, value in content.items()):
+        # Weights at the top, with an epoch or a configuration beside them.
+        return {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if len(found) > 1:
         named = " and ".join(found)
         raise BadInputError(
@@ -115,7 +118,7 @@ def _others(content: Mapping[object, object]) -> Iterator[tuple[str, Mapping[str
     for key, value in content.items():
         if not isinstance(key, str) or any(word in key for word in _NOT_WEIGHTS) or is_of_training(key):
             continue
-        inner = value if is_state_dict(value) else _find(value, RAW_KEYS, nested=False)
+        inner = value if is_state_dict(value) else _find(value, RAW_KEYS)
         if inner is not None and any(isinstance(tensor, Tensor) and tensor.ndim for tensor in inner.values()):
             yield key, inner
 

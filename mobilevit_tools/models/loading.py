@@ -67,10 +67,16 @@ def fit(state_dict: Mapping[str, Tensor], module: nn.Module, *, ema: bool | None
                 best = score, keys, outer, prefixes
     _, keys, outer, prefixes = best
     prefix, took_ema = _choose(keys, prefixes, ema, source)
-    inside = {outer + key.removeprefix(prefix): tensor for key, tensor in keys.items() if key.startswith(prefix)}
-    tensors = {key: tensor for key, tensor in inside.items() if key in own or not is_of_training(key)}
-    loaded = {prefix + key.removeprefix(outer) for key in tensors}
-    return Fit(_folded(tensors, module), tuple(key for key in keys if key not in loaded and not _counts(key)), took_ema)
+    names = {outer + key.removeprefix(prefix): key for key in keys if key.startswith(prefix)}
+    names |= _elsewhere(keys, names, own)
+    placed = set()
+    for name in reversed(list(names)):  # what was found elsewhere goes before what only has its prefix
+        if names[name] in placed or not (name in own or not is_of_training(name)):
+            del names[name]
+        else:
+            placed.add(names[name])
+    tensors = {name: keys[key] for name, key in names.items()}
+    return Fit(_folded(tensors, module), tuple(key for key in keys if key not in placed and not _counts(key)), took_ema)
 
 
 def load_strictly(
@@ -175,6 +181,37 @@ def _best_prefixes(keys: Mapping[str, Tensor], wanted: Mapping[str, torch.Size])
                 scores["".join(f"{part}." for part in parts[:depth])] += 2 if wanted.get(rest) == tensor.shape else 1
     best = max(scores.values())
     return best, sorted((prefix for prefix, score in scores.items() if score == best), key=len)
+
+
+def _elsewhere(
+    keys: Mapping[str, Tensor], names: Mapping[str, str], own: Mapping[str, Tensor]
+) -> dict[str, str]:
+    """Find the rest of a model of which a part was wrapped alone, or saved under another name.
+
+    Args:
+        keys: A file's tensors.
+        names: The file's keys by what they were taken for.
+        own: The model's tensors.
+
+    Returns:
+        The file's keys by the model's, where one prefix has all that is missing and in its shape; nothing otherwise.
+    """
+    rest = keys.keys() - {key for name, key in names.items() if name in own}
+    missing = [name for name in own if name not in names and not _counts(name)]
+    if not missing:
+        return {}
+    first = missing[0]
+    prefixes = [key.removesuffix(first) for key in rest if key == first or key.endswith(f".{first}")]
+    whole = [
+        prefix
+        for prefix in prefixes
+        if not _is_average(prefix)
+        and all(prefix + name in rest and keys[prefix + name].shape == own[name].shape for name in missing)
+    ]
+    if len(whole) != 1:
+        return {}
+    counted = [name for name in own if name not in names and whole[0] + name in rest]
+    return {name: whole[0] + name for name in (*missing, *counted)}
 
 
 def _choose(

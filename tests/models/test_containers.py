@@ -86,3 +86,11 @@ def test_extra_state_of_modules_is_no_reason_to_overlook_their_weights() -> None
 def test_an_average_under_a_prefix_is_left_for_the_model_to_find() -> None:
     content = {"state_dict": {f"ema_net.{key}": each for key, each in EMA.items()}}
     assert select(content, "net.pth", True)[0].keys() == content["state_dict"].keys()
+
+
+def test_weights_beside_an_epoch_are_the_state_dict_and_deep_ones_are_found() -> None:
+    assert chosen(RAW | {"epoch": 3, "config": {"width": 2}}) == (1, None)
+    assert chosen({"checkpoint": {"model": {"state_dict": RAW}}, "epoch": 3}) == (1, None)
+    assert chosen({"model": RAW | {"a.packed": None}}) == (1, None)
+    with pytest.raises(BadInputError, match="no state dict: its keys are loss, epoch"):
+        select({"loss": torch.ones(2), "epoch": 3}, "net.pth", None)

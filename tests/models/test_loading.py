@@ -75,6 +75,16 @@ def test_a_wrapper_around_the_model_is_no_reason_to_refuse_its_weights(prefix: s
     assert (value, fit.strangers) == (1, ())
 
 
+@pytest.mark.parametrize(("encoder", "head"), [("backbone.", ""), ("model.", "classifier."), ("", "net.module.")])
+def test_a_part_that_was_wrapped_alone_is_found(encoder: str, head: str) -> None:
+    given = {(head if key.startswith("head") else encoder) + key: tensor for key, tensor in weights().items()}
+    value, fit = loaded(given | STRANGER)
+    assert (value, fit.strangers) == (1, ("criterion.weight",))
+    del given[f"{head}head.bias"]
+    with pytest.raises(BadInputError, match=r"head\.bias is missing"):
+        loaded(given)
+
+
 def test_losses_and_counters_inside_are_left_out_and_layers_are_not() -> None:
     given = weights() | {"loss_fn.weight": torch.zeros(2), "encoder.total_ops": torch.zeros(1), "n_averaged": torch.ones(())}
     assert loaded(given)[1].strangers == ("loss_fn.weight",)
@@ -110,6 +120,16 @@ def test_two_copies_that_differ_are_not_chosen_among() -> None:
     with pytest.raises(BadInputError, match=r"more than once, with different values: under 'student' and 'teacher'"):
         loaded(under("student.") | under("teacher.", weights(2)))
     assert loaded(under("student.") | under("teacher."))[0] == 1
+
+
+def test_a_missing_part_that_two_places_have_is_not_guessed() -> None:
+    given = {f"backbone.{key}": tensor for key, tensor in weights().items() if key.startswith("encoder")}
+    heads = {f"{place}.{key}": tensor for place in "ab" for key, tensor in weights().items() if key.startswith("head")}
+    with pytest.raises(BadInputError, match=r"head\.weight is missing"):
+        loaded(given | heads)
+    smaller = {"a.head.weight": torch.ones(1, 4), "a.head.bias": torch.ones(1)}
+    with pytest.raises(BadInputError, match=r"head\.weight is missing"):
+        loaded(given | smaller)
 
 
 @pytest.mark.parametrize("whole", [True, False])
