@@ -25,7 +25,9 @@ _OPERATOR = re.compile(
 _DATA_DEPENDENT = frozenset({"item", "local_scalar_dense", "nonzero", "unique2", "masked_select"})
 """Operators whose results make a graph depend on the data, as :func:`_base` names them."""
 _SPECIALISED = ("Constraints violated", "inconsistencies were found", "specialized")
-_HINT = "Write what it names in another way, or take another target or precision; -vv shows where the converter gave up."
+_HINT = (
+    "Write what it names in another way, or take another target or precision; -vv shows where the converter gave up."
+)
 
 
 @contextmanager

@@ -54,8 +54,8 @@ class Checkpoint:
 def read_checkpoint(source: str, *, ema: bool | None = None) -> Checkpoint:
     """Read a state dict from a ``.pth``, ``.pt``, ``.pth.tar`` or ``.safetensors`` file, judged by its content.
 
-    An index of sharded weights, a folder as Hugging Face's libraries save it, or a distributed checkpoint is read as the
-    one checkpoint that it is.
+    An index of sharded weights, a folder as Hugging Face's libraries save it, or a distributed checkpoint is read as
+    the one checkpoint that it is.
 
     Args:
         source: A path, ``hf://owner/repo/file`` or ``hf://owner/repo@revision/file``.
@@ -148,5 +148,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BadInputError(f"{path} cannot be read: {error.strerror}.", code="unreadable_checkpoint") from error
-
-

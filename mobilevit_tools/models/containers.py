@@ -11,12 +11,30 @@ from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models.loading import LISTED_KEYS, holds_average, is_of_training
 
 EMA_KEYS = (
-    "state_dict_ema model_ema ema ema_state_dict params_ema ema_model model_ema_state_dict ema_model_state_dict "
-    "ema_params ema_weights"
-).split()
+    "state_dict_ema",
+    "model_ema",
+    "ema",
+    "ema_state_dict",
+    "params_ema",
+    "ema_model",
+    "model_ema_state_dict",
+    "ema_model_state_dict",
+    "ema_params",
+    "ema_weights",
+)
 RAW_KEYS = (
-    "state_dict model model_state_dict module net params network weights model_state net_state_dict model_weights"
-).split()
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "module",
+    "net",
+    "params",
+    "network",
+    "weights",
+    "model_state",
+    "net_state_dict",
+    "model_weights",
+)
 _NOT_WEIGHTS = ("optimizer", "scheduler", "scaler", "averaging_state", "callbacks", "rng_state", "hyper_parameters")
 _EXTRA = "_extra_state"
 """What torch calls a module's own state, which may be anything; no tensor is lost with it."""
@@ -85,7 +103,7 @@ def _is_of_mmengine(content: Mapping[object, object]) -> bool:
     return "message_hub" in content or (isinstance(meta, Mapping) and "mmengine_version" in meta)
 
 
-def _find(content: object, keys: list[str], *, nested: bool = True) -> Mapping[str, Tensor] | None:
+def _find(content: object, keys: tuple[str, ...], *, nested: bool = True) -> Mapping[str, Tensor] | None:
     """Return the first state dict under one of the keys, or one level below, where wrappers keep theirs."""
     if not isinstance(content, Mapping):
         return None

@@ -42,13 +42,13 @@ def _nothing(*_: object) -> None:
 
 
 _KNOWN: Mapping[str, Callable[..., object]] = {
-    **{
-        f"{_METADATA}.{name}": _Record
-        for name in (
-            "Metadata TensorStorageMetadata BytesStorageMetadata TensorProperties ChunkStorageMetadata MetadataIndex "
-            "StorageMeta"
-        ).split()
-    },
+    f"{_METADATA}.Metadata": _Record,
+    f"{_METADATA}.TensorStorageMetadata": _Record,
+    f"{_METADATA}.BytesStorageMetadata": _Record,
+    f"{_METADATA}.TensorProperties": _Record,
+    f"{_METADATA}.ChunkStorageMetadata": _Record,
+    f"{_METADATA}.MetadataIndex": _Record,
+    f"{_METADATA}.StorageMeta": _Record,
     f"{_METADATA}._MEM_FORMAT_ENCODING": _nothing,
     f"{_FILES}._StorageInfo": _Record,
     "torch.Size": tuple,
@@ -65,7 +65,7 @@ _KNOWN: Mapping[str, Callable[..., object]] = {
 class _Unpickler(pickle._Unpickler):  # the one in Python: the other allocates what a pickle claims to remember
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
-        if full in pickles.TENSOR_GLOBALS and full not in _KNOWN:  # such as a number's type, which parts have themselves
+        if full in pickles.TENSOR_GLOBALS and full not in _KNOWN:  # such as a type, which parts have themselves
             return _nothing
         if full not in _KNOWN:
             raise BadInputError(

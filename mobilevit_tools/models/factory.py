@@ -196,8 +196,6 @@ def _load_own(
     input_size: tuple[int, int] | None,
     options: Mapping[str, OptionValue],
 ) -> LoadedModel:
-    import torch
-
     from mobilevit_tools.models.checkpoint import read_checkpoint
     from mobilevit_tools.models.loading import load_strictly
     from mobilevit_tools.models.own_build import build_own_model
@@ -244,7 +242,7 @@ def with_labels(loaded: LoadedModel, labels: Sequence[str] | None) -> LoadedMode
     if loaded.features_only:
         several = f"{loaded.outputs} outputs" if loaded.outputs > 1 else "an output that is a list"
         raise BadInputError(
-            f"{loaded.name} has {several}, not one of logits, so there are no classes for {len(labels)} labels to name.",
+            f"{loaded.name} has {several}, not one of logits: it has no classes for {len(labels)} labels to name.",
             hint="Leave the labels out, or let the model return the logits (batch, classes) alone.",
             code="label_count",
         )

@@ -1,4 +1,4 @@
-"""Checkpoints of several files: Hugging Face folders and sharded weights; what else is a folder is called what it is."""
+"""Checkpoints of several files: Hugging Face folders and sharded weights; other folders are called what they are."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ def read_index(content: bytes, source: str) -> Mapping[str, str] | None:
     Raises:
         BadInputError: It is one, and damaged or beyond reason.
     """
-    if not content.lstrip()[:1] == b"{" or b'"weight_map"' not in content:
+    if content.lstrip()[:1] != b"{" or b'"weight_map"' not in content:
         return None
     if len(content) > MAX_INDEX_BYTES:
         raise BadInputError(f"{source} is larger than {MAX_INDEX_BYTES} bytes.", code="not_a_checkpoint")
     try:
         shards = json.loads(content)["weight_map"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BadInputError(f"{source} is an index of shards that cannot be read.", code="damaged_checkpoint") from error
+        raise BadInputError(f"{source} is an index of shards that is damaged.", code="damaged_checkpoint") from error
     if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
         raise BadInputError(f"{source} is an index of shards that names none.", code="damaged_checkpoint")
     if len(set(shards.values())) > MAX_SHARDS:

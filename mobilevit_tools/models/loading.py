@@ -183,9 +183,7 @@ def _best_prefixes(keys: Mapping[str, Tensor], wanted: Mapping[str, torch.Size])
     return best, sorted((prefix for prefix, score in scores.items() if score == best), key=len)
 
 
-def _elsewhere(
-    keys: Mapping[str, Tensor], names: Mapping[str, str], own: Mapping[str, Tensor]
-) -> dict[str, str]:
+def _elsewhere(keys: Mapping[str, Tensor], names: Mapping[str, str], own: Mapping[str, Tensor]) -> dict[str, str]:
     """Find the rest of a model of which a part was wrapped alone, or saved under another name.
 
     Args:
@@ -214,9 +212,7 @@ def _elsewhere(
     return {name: whole[0] + name for name in (*missing, *counted)}
 
 
-def _choose(
-    keys: Mapping[str, Tensor], prefixes: list[str], ema: bool | None, source: str
-) -> tuple[str, bool | None]:
+def _choose(keys: Mapping[str, Tensor], prefixes: list[str], ema: bool | None, source: str) -> tuple[str, bool | None]:
     """Choose among copies of the model in one state dict."""
     averages = [prefix for prefix in prefixes if _is_average(prefix)]
     raw = [prefix for prefix in prefixes if prefix not in averages]
@@ -226,7 +222,9 @@ def _choose(
     if len(prefixes) == 1 and averages:
         if ema is False:
             raise BadInputError(
-                f"{source} holds nothing but the moving average of the weights.", hint="Give --ema.", code="no_raw_weights"
+                f"{source} holds nothing but the moving average of the weights.",
+                hint="Give --ema.",
+                code="no_raw_weights",
             )
         return first, True
     if ema is True and holds_average(keys):

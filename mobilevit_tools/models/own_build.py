@@ -181,13 +181,13 @@ def _filled_when_called(load: Load) -> Iterator[None]:
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Seed what functions draw weights from, and leave the generators as they were."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # what people's code uses
+    python, numpy = random.getstate(), np.random.get_state()  # what people's code uses
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             random.seed(seed)
-            np.random.seed(seed)  # noqa: NPY002
+            np.random.seed(seed)
             yield
     finally:
         random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
+        np.random.set_state(numpy)

@@ -14,6 +14,7 @@ from mobilevit_tools.models.cards import ModelCard, Published
 if TYPE_CHECKING:
     from torch import nn
 
+
 @dataclass(frozen=True)
 class OwnCard:
     """What a function may say of the model that it builds; all of it may be left out.
@@ -39,7 +40,6 @@ class OwnCard:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     labels: tuple[str, ...] | None = None
-
 
     def preprocessing(self, name: str, input_size: tuple[int, int] | None) -> Preprocessing:
         """Return the model's input.
@@ -112,7 +112,9 @@ def read_card(name: str, stated: object) -> OwnCard:
     for field, length, what in (("mean", 3, "numbers"), ("std", 3, "numbers"), ("input_size", 2, "sides")):
         value = stated.get(field)
         if isinstance(value, Sequence) and not isinstance(value, str) and len(value) != length:
-            raise BadInputError(f"The card of {name} has {len(value)} {what} in {field}, not {length}.", code="own_card")
+            raise BadInputError(
+                f"The card of {name} has {len(value)} {what} in {field}, not {length}.", code="own_card"
+            )
     try:
         return TypeAdapter(OwnCard).validate_python(dict(stated))
     except ValidationError as error:

@@ -29,7 +29,7 @@ CONTRACT = Contract("net.py:build", Preprocessing((8, 8)))
 def convert(module: nn.Module, error: Exception) -> None:
     """Fail in the package itself, as a converter does: no line of this file leads to the error."""
     space = {"naming_refusals": naming_refusals, "CONTRACT": CONTRACT, "ExportSpec": ExportSpec}
-    exec(compile(FAILING_CONVERTER, refusals.__file__, "exec"), space)  # noqa: S102
+    exec(compile(FAILING_CONVERTER, refusals.__file__, "exec"), space)
     space["convert"](module, error)
 
 
@@ -63,7 +63,9 @@ class Net(nn.Module):
     ],
 )
 def test_what_torch_cannot_trace_is_told_by_its_line(how: str, line: str, hint: str) -> None:
-    with pytest.raises(BadInputError, match=rf"Net cannot be traced .*\(test_refusals\.py, line \d+: {line}") as refusal:
+    with pytest.raises(
+        BadInputError, match=rf"Net cannot be traced .*\(test_refusals\.py, line \d+: {line}"
+    ) as refusal:
         exported_program(Net(how), (1, 3, 8, 8))
     assert hint in (refusal.value.hint or "")
     assert refusal.value.error_code == "not_traceable"

@@ -41,7 +41,9 @@ def edited(folder: Path, edit: Callable[[Metadata], object]) -> Path:
 
 
 def same(found: object, wanted: dict[str, Tensor]) -> bool:
-    return isinstance(found, dict) and found.keys() == wanted.keys() and all(torch.equal(found[k], wanted[k]) for k in wanted)
+    if not isinstance(found, dict) or found.keys() != wanted.keys():
+        return False
+    return all(torch.equal(found[key], wanted[key]) for key in wanted)
 
 
 @pytest.mark.parametrize("by_file", [False, True])

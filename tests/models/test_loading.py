@@ -1,4 +1,4 @@
-"""A checkpoint's names are found under whatever wrapped them; what is beside is named, and nothing is left to chance."""
+"""A checkpoint's names are found under whatever wrapped them; what is beside is named, and nothing is guessed."""
 
 from __future__ import annotations
 
@@ -43,8 +43,12 @@ def loaded(given: dict[str, Tensor], module: nn.Module | None = None, *, ema: bo
     """Load into a model and return the value that all its weights got, with what was loaded."""
     module = Net() if module is None else module
     fit = load_strictly(module, Checkpoint(given, "net.ckpt", "0", None, ema))
-    (value,) = {float(each) for key, tensor in module.state_dict().items() for each in tensor.flatten()
-                if not key.endswith("num_batches_tracked")}
+    (value,) = {
+        float(each)
+        for key, tensor in module.state_dict().items()
+        for each in tensor.flatten()
+        if not key.endswith("num_batches_tracked")
+    }
     return value, fit
 
 
@@ -86,7 +90,8 @@ def test_a_part_that_was_wrapped_alone_is_found(encoder: str, head: str) -> None
 
 
 def test_losses_and_counters_inside_are_left_out_and_layers_are_not() -> None:
-    given = weights() | {"loss_fn.weight": torch.zeros(2), "encoder.total_ops": torch.zeros(1), "n_averaged": torch.ones(())}
+    given = weights() | {"loss_fn.weight": torch.zeros(2), "encoder.total_ops": torch.zeros(1)}
+    given["n_averaged"] = torch.ones(())
     assert loaded(given)[1].strangers == ("loss_fn.weight",)
     for layer in ("encoder.2.weight", "aux_head.weight", "glossary.weight"):
         with pytest.raises(BadInputError, match=f"{layer} is unexpected"):
@@ -168,9 +173,11 @@ def pruned(layer: nn.Module) -> nn.Module:
         old_spectral_norm,
         parametrizations.spectral_norm,
         pruned,
-        lambda layer: prune.random_structured(prune.l1_unstructured(layer, "bias", 1), "weight", 1, dim=0)
-        if layer.bias is not None
-        else pruned(layer),
+        lambda layer: (
+            prune.random_structured(prune.l1_unstructured(layer, "bias", 1), "weight", 1, dim=0)
+            if layer.bias is not None
+            else pruned(layer)
+        ),
     ],
     ids=["old", "old-whole", "old-dim", "new", "new-dim", "spectral", "new-spectral", "pruned", "pruned-twice"],
 )
@@ -199,5 +206,5 @@ def test_normalised_and_pruned_weights_are_folded_for_a_plain_model(change: obje
 def test_parts_of_nothing_known_stay_unexpected() -> None:
     given = weights()
     given["head.parametrizations.weight.original"] = given.pop("head.weight")
-    with pytest.raises(BadInputError, match=r"head\.weight is missing; head\.parametrizations\.weight\.original is unex"):
+    with pytest.raises(BadInputError, match=r"head\.weight is missing; head\.parametrizations\.weight\.original is un"):
         loaded(given)

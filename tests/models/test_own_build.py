@@ -194,12 +194,12 @@ def test_generators_of_others_are_left_alone(net: Path) -> None:
     import numpy as np
 
     random.seed(5)
-    np.random.seed(5)  # noqa: NPY002
-    wanted = random.random(), np.random.rand()  # noqa: NPY002
+    np.random.seed(5)
+    wanted = random.random(), np.random.rand()
     random.seed(5)
-    np.random.seed(5)  # noqa: NPY002
+    np.random.seed(5)
     create_model(f"{net}:late", random_weights=True)
-    assert (random.random(), np.random.rand()) == wanted  # noqa: NPY002
+    assert (random.random(), np.random.rand()) == wanted
 
 
 @pytest.mark.parametrize(("target", "batch"), [("onnx", 1), ("onnx", 2), ("coreml", 1), ("executorch", 2)])

@@ -38,7 +38,7 @@ def test_an_impossible_recipe_is_refused(card: dict[str, object], message: str) 
 
 @pytest.mark.parametrize(
     ("mean", "std"),
-    [((0.0,) * 3, (1.0,) * 3), ((0.0,) * 3, (1 / 255,) * 3), ((0.5,) * 3, (0.5,) * 3), ((0.48, 0.46, 0.41), (0.27,) * 3)],
+    [((0.0,) * 3, (1.0,) * 3), ((0.0,) * 3, (1 / 255,) * 3), ((0.48, 0.46, 0.41), (0.27,) * 3)],
 )
 def test_recipes_that_people_have_are_taken(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     recipe = read_card("net.py:build", {"mean": mean, "std": std}).preprocessing("net.py:build", (4, 6))

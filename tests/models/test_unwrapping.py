@@ -106,7 +106,9 @@ class Sharded(Tensor):
         return Sharded(inner["inner"])
 
     @classmethod
-    def __torch_dispatch__(cls, func: Callable[..., object], types: object, args: tuple[object, ...], kwargs: object) -> object:
+    def __torch_dispatch__(
+        cls, func: Callable[..., object], types: object, args: tuple[object, ...], kwargs: dict[str, object] | None
+    ) -> object:
         return func(*(each.inner if isinstance(each, Sharded) else each for each in args), **(kwargs or {}))
 
 
