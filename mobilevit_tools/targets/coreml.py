@@ -65,8 +65,8 @@ class CoremlOptions(TargetOptions):
 TARGET = Target(
     name="coreml",
     title="Core ML",
-    suffixes=(".mlpackage", ".mlmodel"),
-    folders=(".mlpackage",),
+    suffixes=(".mlpackage", ".mlmodel", ".mlmodelc"),
+    folders=(".mlpackage", ".mlmodelc"),
     precisions=(*FLOATING, "int8", "int8-weight", "int4-weight", "palette8", "palette6", "palette4"),
     packages=(Package("coremltools", "exporting to Core ML, and the reference runtime", ("9.0",)),),
     exporting=("coremltools",),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from mobilevit_tools.errors import BadInputError
 
 from .package import Package, open_package
 
@@ -96,6 +98,7 @@ class ModelDescription:
         states: Values that the model keeps between calls.
         metadata: ``author``, ``license``, ``version``, ``short_description``, then what the author added, by its key.
         function: The function that is described, where the model has several; else an empty string.
+        functions: The names of all its functions, where it has several.
     """
 
     kind: str
@@ -105,6 +108,7 @@ class ModelDescription:
     states: tuple[Feature, ...]
     metadata: dict[str, str]
     function: str = ""
+    functions: tuple[str, ...] = ()
 
 
 def load_description(path: str | Path) -> ModelDescription:
@@ -116,14 +120,21 @@ def load_description(path: str | Path) -> ModelDescription:
     return describe(open_package(path))
 
 
-def describe(package: Package) -> ModelDescription:
-    """The description of an opened model; of its default function where it has several."""
+def describe(package: Package, function: str = "") -> ModelDescription:
+    """The description of an opened model; of its default function where it has several and none is named.
+
+    Raises:
+        BadInputError: It has no such function.
+    """
     spec = package.spec
     description = spec.description
-    source, function = description, ""
-    if description.functions:
-        named = {entry.name: entry for entry in description.functions}
-        function = description.defaultFunctionName or next(iter(named))
+    named = {entry.name: entry for entry in description.functions}
+    if function and function not in named:
+        known = f"its functions are: {', '.join(named)}" if named else "it has a single one without a name"
+        raise BadInputError(f"{package.path.name} has no function {function!r}; {known}.", code="no_such_function")
+    source: Any = description
+    if named:
+        function = function or description.defaultFunctionName or next(iter(named))
         source = named.get(function, description.functions[0])
     return ModelDescription(
         kind=str(spec.WhichOneof("Type")),
@@ -133,6 +144,7 @@ def describe(package: Package) -> ModelDescription:
         states=tuple(_feature(entry) for entry in source.state),
         metadata=_metadata(description.metadata),
         function=function,
+        functions=tuple(named),
     )
 
 
@@ -148,7 +160,7 @@ def _metadata(message: Message) -> dict[str, str]:
 
 def _feature(entry: Message, predicted: str = "") -> Feature:
     form = entry.type.WhichOneof("Type") or ""
-    kind: FeatureKind = "label" if entry.name == predicted else _KINDS.get(form, "scalar")
+    kind: FeatureKind = "label" if entry.name == predicted or form == "stringType" else _KINDS.get(form, "scalar")
     shape: tuple[int, ...] = ()
     dtype, color, sizes = _SCALARS.get(form, "float64"), None, None
     shapes: tuple[Shape, ...] = ()

@@ -60,8 +60,8 @@ def open_package(path: str | Path) -> Package:
         return Package(path, _parse(path, path), None, path.parent)
     if path.suffix == ".mlmodelc" or (path / "coremldata.bin").exists():
         raise BadInputError(
-            f"{path.name} is a compiled Core ML model, which holds no readable program.",
-            hint="Give the .mlpackage that it was compiled from.",
+            f"{path.name} is a compiled Core ML model and no package.",
+            hint="Give the .mlpackage that it was compiled from, or read it as a program.",
         )
     model = _root_model(path)
     return Package(path, _parse(model, path), path.resolve(), model.parent)

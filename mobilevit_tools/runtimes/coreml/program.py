@@ -13,11 +13,13 @@ import torch
 
 from mobilevit_tools.errors import BadInputError, UsageError
 
+from .compiled import is_compiled, read_compiled
 from .features import Feature, ModelDescription, describe
 from .interpreter import ARITHMETICS, Arithmetic, Interpreter, Observer
-from .mil import Constant, Graph, Operation, ValueType, read_graph
+from .mil import Constant, Graph, Operation, ValueType
 from .ops import RANDOM, State, Value
 from .package import open_package
+from .pipeline import RUNNABLE, read_model, with_thresholds
 from .refusals import refusals
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     Result = NDArray[Any] | str | int | dict[str | int, float]
     Memory = dict[str, NDArray[Any]]
 
-_TRANSPARENT = frozenset({"cast", "identity", "reshape", "squeeze", "expand_dims"})
+_TRANSPARENT = frozenset({"cast", "identity", "fit_shape", "reshape", "squeeze", "expand_dims"})
 
 
 class Program:
@@ -176,7 +178,7 @@ class Program:
             if entry.default is None:
                 raise BadInputError(f"{self.path.name} needs the input {entry.name!r}.")
             return torch.full(entry.shape, entry.default, dtype=declared.element.carrier)
-        if entry.kind not in {"tensor", "image"}:
+        if entry.kind not in {"tensor", "image"} and entry.dtype != "float64":
             raise BadInputError(f"The input {entry.name!r} is a {entry.kind}, which cannot be made here.")
         array = np.asarray(inputs[entry.name])
         _check_shape(entry, declared, array)
@@ -209,24 +211,33 @@ def _argument(operation: Operation, name: str) -> str | Constant | None:
     return next(iter(operation.inputs.get(name, ())), None)
 
 
-def load_program(path: str | Path) -> Program:
-    """Load a ``.mlpackage`` that holds an ML Program, whoever made it.
+def load_program(path: str | Path, function: str = "") -> Program:
+    """Load a ``.mlpackage``, ``.mlmodel`` or ``.mlmodelc``, whoever made it.
+
+    It may be an ML Program, compiled or not, a network of the format before it, or a pipeline of these with
+    non-maximum suppression.
+
+    Args:
+        path: The model.
+        function: Which function of a package that has several; its default one where none is named.
 
     Raises:
-        BadInputError: There is nothing at ``path``, or it is damaged, no Core ML model, or not an ML Program.
+        BadInputError: There is nothing at ``path``, or it is damaged, no Core ML model, of another kind, or without
+            such a function.
     """
+    if is_compiled(Path(path)):
+        return Program(Path(path), *read_compiled(Path(path), function))
     package = open_package(path)
-    description = describe(package)
-    if description.kind != "mlProgram":
-        era = ", the format before ML Programs" if description.kind.startswith("neuralNetwork") else ""
-        raise BadInputError(
-            f"{package.path.name} is a {description.kind} model{era} (specification version "
-            f"{description.specification_version}); only ML Programs can be run here.",
-            hint=f"What can still be read of it: {_readable(description)}. "
-            "Export the original model again as an ML Program (.mlpackage), iOS 15 or later.",
-            code="not_an_ml_program",
-        )
-    return Program(package.path, description, read_graph(package, description.function))
+    description = with_thresholds(package.spec, describe(package, function))
+    if description.kind in RUNNABLE:
+        return Program(package.path, description, read_model(package, description))
+    raise BadInputError(
+        f"{package.path.name} is a {description.kind} model (specification version "
+        f"{description.specification_version}); ML Programs, neural networks and pipelines of them can be run here.",
+        hint=f"What can still be read of it: {_readable(description)}. "
+        "Export the original model again as an ML Program (.mlpackage), iOS 15 or later.",
+        code="not_an_ml_program",
+    )
 
 
 def _readable(description: ModelDescription) -> str:

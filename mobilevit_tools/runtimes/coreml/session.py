@@ -62,8 +62,12 @@ class CoreMLSession(Session):
         if len(self.outputs) < len(self.program.description.outputs):
             self.notes = ("Several outputs have the same name, of which Core ML returns one.", *self.notes)
         if self.program.random:
-            self.unverifiable = f"It draws random numbers ({', '.join(self.program.random)}), and Core ML's generator is not documented."
+            kinds = ", ".join(self.program.random)
+            self.unverifiable = f"It draws random numbers ({kinds}), and Core ML's generator is not documented."
             self.notes = (self.unverifiable, *self.notes)
+        if self.program.description.functions:
+            shown, known = self.program.description.function, ", ".join(self.program.description.functions)
+            self.notes = (f"It has several functions ({known}), of which this is {shown}.", *self.notes)
         self._threads = torch.get_num_threads()
         torch.set_num_threads(threads)
 

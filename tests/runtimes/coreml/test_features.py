@@ -12,14 +12,9 @@ from mobilevit_tools.runtimes.coreml import load_description, load_program
 from tests.runtimes.coreml.building import mb, save
 
 
-def test_the_older_format_is_refused_but_described(shared: Path) -> None:
-    path = shared / "data" / "foreign" / "SqueezeNetInt8LUT.mlmodel"
-    with pytest.raises(BadInputError, match="neuralNetworkClassifier model, the format before ML Programs") as caught:
-        load_program(path)
-    assert caught.value.exit_code is ExitCode.BAD_INPUT
-    assert caught.value.error_code == "not_an_ml_program"
-    assert "image (image 1x3x227x227 BGR)" in str(caught.value.hint)
-    description = load_description(path)
+def test_the_older_format_is_described(shared: Path) -> None:
+    description = load_description(shared / "data" / "foreign" / "SqueezeNetInt8LUT.mlmodel")
+    assert description.kind == "neuralNetworkClassifier"
     assert description.inputs[0].shape == (1, 3, 227, 227)
     assert [entry.kind for entry in description.outputs] == ["probabilities", "label"]
     assert "SqueezeNet" in description.metadata["license"]
@@ -34,17 +29,17 @@ def _old_model(path: Path) -> Path:
     output = spec.description.output.add(name="score")
     output.type.doubleType.SetInParent()
     spec.description.metadata.author = "someone"
-    spec.neuralNetwork.layers.add(name="relu", input=["data"], output=["score"]).activation.ReLU.SetInParent()
+    spec.glmRegressor.SetInParent()
     path.write_bytes(spec.SerializeToString())
     return path
 
 
 def test_what_can_be_read_of_an_older_model(tmp_path: Path) -> None:
     path = _old_model(tmp_path / "old.mlmodel")
-    with pytest.raises(
-        BadInputError, match=r"old\.mlmodel is a neuralNetwork model.*specification version 4"
-    ) as caught:
+    with pytest.raises(BadInputError, match=r"old\.mlmodel is a glmRegressor model.*specification version 4") as caught:
         load_program(path)
+    assert caught.value.exit_code is ExitCode.BAD_INPUT
+    assert caught.value.error_code == "not_an_ml_program"
     assert "inputs data (tensor 3x8x8); outputs score (scalar float64); author 'someone'" in str(caught.value.hint)
 
 

@@ -158,7 +158,7 @@ def test_a_package_that_others_made_runs(shared: Path) -> None:
     np.testing.assert_allclose(exact, hidden @ second.T + second_bias, rtol=1e-4)
 
 
-def test_several_functions_run_the_default_one(tmp_path: Path) -> None:
+def test_one_of_several_functions_is_chosen(tmp_path: Path) -> None:
     class Scale(nn.Module):
         def __init__(self, factor: float) -> None:
             super().__init__()
@@ -178,6 +178,14 @@ def test_several_functions_run_the_default_one(tmp_path: Path) -> None:
     assert program.description.function == "two"
     (out,) = program.run({program.inputs[0].name: np.ones((1, 4), np.float32)}).values()
     np.testing.assert_array_equal(out, np.full((1, 4), 8.0))
+    other = load_program(tmp_path / "both.mlpackage", "one")
+    assert other.description.functions == ("one", "two")
+    (out,) = other.run({other.inputs[0].name: np.ones((1, 4), np.float32)}).values()
+    np.testing.assert_array_equal(out, np.full((1, 4), 4.0))
+    with pytest.raises(BadInputError, match="no function 'three'; its functions are: one, two"):
+        load_program(tmp_path / "both.mlpackage", "three")
+    with open_session(tmp_path / "both.mlpackage", threads=1) as session:
+        assert "several functions (one, two), of which this is two" in session.notes[0]
 
 
 def test_a_flexible_input_takes_other_sizes(tmp_path: Path) -> None:

@@ -25,8 +25,6 @@ def suppress(
 ) -> Tensor:
     """Indices of the boxes that survive, best first.
 
-    Where no score reaches the threshold, the best box survives nevertheless, as it does in Core ML.
-
     Args:
         boxes: (boxes, 4), centre and size.
         scores: (boxes, classes).
@@ -37,7 +35,7 @@ def suppress(
     best, classes = scores.max(-1)
     order = best.argsort(descending=True, stable=True)
     if score_threshold is not None:
-        order = order[best[order] > score_threshold] if bool((best > score_threshold).any()) else order[:1]
+        order = order[best[order] > score_threshold]
     rivals = overlaps(boxes) > iou_threshold
     if per_class:
         rivals &= classes[:, None] == classes[None]
@@ -60,7 +58,10 @@ def _non_maximum_suppression(
     score_threshold: float | None = None,
     per_class_suppression: bool = False,
 ) -> tuple[Tensor, ...]:
-    """Boxes are rows up to iOS 16, which names a score threshold and counts survivors; columns from iOS 17 on."""
+    """Boxes are rows up to iOS 16, which names a score threshold and counts survivors; columns from iOS 17 on.
+
+    Where no score reaches the threshold, the best box survives nevertheless, as coremltools' model of Core ML has it.
+    """
     by_row = score_threshold is not None
     if not by_row:
         boxes, scores = boxes.mT, scores.mT
@@ -71,13 +72,23 @@ def _non_maximum_suppression(
     counts = torch.zeros(len(boxes), dtype=torch.long)
     for i, (image_boxes, image_scores) in enumerate(zip(boxes, scores, strict=True)):
         kept = suppress(image_boxes, image_scores, iou_threshold, score_threshold, per_class=per_class_suppression)
-        kept = kept[:max_boxes]
+        kept = kept[:max_boxes] if len(kept) else image_scores.amax(-1).argmax()[None]
         counts[i] = count = len(kept)
         chosen_boxes[i, :count], chosen_scores[i, :count] = image_boxes[kept], image_scores[kept]
         indices[i, :count] = kept
     if by_row:
         return chosen_boxes, chosen_scores, indices, counts
     return chosen_boxes.mT, chosen_scores.mT, indices
+
+
+@operator("surviving_boxes")
+def _surviving_boxes(
+    confidence: Tensor, coordinates: Tensor, iou_threshold: float, confidence_threshold: float, per_class: bool
+) -> tuple[Tensor, Tensor]:
+    """The model kind for non-maximum suppression: (boxes, classes) and (boxes, 4) in, those that survive out."""
+    scores, boxes = confidence.reshape(-1, confidence.shape[-1]), coordinates.reshape(-1, 4)
+    kept = suppress(boxes, scores, iou_threshold, confidence_threshold, per_class=per_class)
+    return scores[kept], boxes[kept]
 
 
 def _corners(boxes: Tensor, mode: str) -> Tensor:

@@ -119,6 +119,12 @@ def _resize(
     return _nearest(x, sizes, centers=True)
 
 
+@operator("pixels")
+def _pixels(x: Tensor) -> Tensor:
+    """What values are once they are pixels: whole numbers from 0 to 255."""
+    return x.round().clamp(0, 255)
+
+
 _RESAMPLE_PADDING = {"constant": "zeros", "border": "border"}
 
 
