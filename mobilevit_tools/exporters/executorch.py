@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +11,6 @@ from executorch.backends.transforms.utils import create_constant_placeholder
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 from torch import nn
 from torch.fx import Node
-from torch.fx.traceback import NodeSource
 
 from mobilevit_tools.data.contract import METHOD_NAME, Contract
 from mobilevit_tools.errors import MissingDependencyError
@@ -21,6 +18,7 @@ from mobilevit_tools.exporters import executorch_forms
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.exporters.delegation import measure
 from mobilevit_tools.exporters.executorch_kernels import check_kernels
+from mobilevit_tools.exporters.executorch_speed import without_repetition
 from mobilevit_tools.exporters.half import in_half
 from mobilevit_tools.exporters.io_names import example_input
 from mobilevit_tools.forms._base import Forms, write_forms
@@ -74,15 +72,15 @@ def lower(
     write_forms(exported, _forms(spec.backend), (example,))
     if spec.backend == "xnnpack":
         _separate_packed(exported)
-    with _shared_provenance():
+    with without_repetition():
         edge = to_edge_transform_and_lower(
             exported,
             partitioner=_partitioners(spec.backend or "portable"),
             constant_methods={METHOD_NAME: contract.to_json()},
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
-    delegation = measure(edge)
-    program = edge.to_executorch()
+        delegation = measure(edge)  # before its operators become those that write into given memory
+        program = edge.to_executorch()
     check_kernels(contract.model, edge, program)
     path.write_bytes(program.buffer)
     return Lowering(delegation=delegation)
@@ -165,16 +163,3 @@ def _partitioners(backend: str) -> list[Any]:
             hint="`mvt doctor` names the versions of the packages that fit together.",
         ) from error
     return []
-
-
-@contextmanager
-def _shared_provenance() -> Iterator[None]:
-    """Let nodes share the record of their origin, which never changes.
-
-    Left alone, every pass copies the record of all passes before it for every node: a tenth of the time of lowering.
-    """
-    NodeSource.__deepcopy__ = lambda self, _: self  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        del NodeSource.__deepcopy__  # type: ignore[attr-defined]
