@@ -189,7 +189,7 @@ def _render(console: Console, result: ExportResult, *, times: bool) -> None:
         console.print(f"weights: the checkpoint's {which}", highlight=False)
     if result.left_out:
         shown = ", ".join(result.left_out[:5]) + (", ..." if len(result.left_out) > 5 else "")
-        console.print(f"weights: left out of the checkpoint, for the model has no such part: {escape(shown)}")
+        console.print(f"weights: left out, as the model has no such part: {escape(shown)}", highlight=False)
     table = Table(box=None, header_style="bold")
     table.add_column("artifact", no_wrap=True)
     for heading in ("size", "max-abs", f"{'/'.join(sorted(ratios))} dB", "outside", "time"):

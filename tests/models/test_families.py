@@ -53,6 +53,18 @@ def test_features_are_the_maps_that_the_model_declares(card: ModelCard) -> None:
 
 
 @pytest.mark.parametrize("card", SMALLEST, ids=lambda card: card.name)
+def test_nothing_is_kept_of_the_weights_that_a_model_was_first_run_with(card: ModelCard) -> None:
+    x = small_input(card)
+    given = {"random_weights": True, "num_classes": 7, "img_size": tuple(x.shape[-2:])}
+    model, fresh = create_model(card.name, **given), create_model(card.name, **given)
+    model(x)
+    weights = {key: each * 1.25 if each.is_floating_point() else each for key, each in model.state_dict().items()}
+    for each in (model, fresh):
+        each.load_state_dict(weights)
+    assert torch.equal(model(x), fresh(x))
+
+
+@pytest.mark.parametrize("card", SMALLEST, ids=lambda card: card.name)
 def test_a_batch_is_as_its_images_one_by_one(card: ModelCard) -> None:
     x = small_input(card)
     model = create_model(card.name, random_weights=True, num_classes=7, img_size=tuple(x.shape[-2:]))
