@@ -44,7 +44,7 @@ class PredictResult:
 
 
 def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5, threads: int = 1) -> PredictResult:
-    """Classify ``images`` with an artifact that mvt exported, preprocessed as its contract says.
+    """Classify ``images`` with an artifact, preprocessed as its contract, or else its own format, says.
 
     Raises:
         BadInputError: The artifact or an image cannot be read, or the artifact has no contract, feature maps in place
@@ -94,8 +94,8 @@ def classifier_contract(session: Session, path: Path) -> Contract:
     Raises:
         BadInputError: It says nothing, or gives feature maps.
     """
-    hint = "This needs a classifier that `mvt export` made."
-    contract = session.contract
+    hint = "This needs a classifier that `mvt export` made, or one whose format names an image and labels."
+    contract = session.contract or session.described
     if contract is None:
         raise BadInputError(
             f"{path} does not say how to prepare an image and what its outputs mean.", hint=hint, code="no_contract"

@@ -63,6 +63,8 @@ class Session(ABC):
         inputs: The artifact's inputs.
         outputs: The artifact's outputs.
         contract: The contract stored inside the artifact; None for artifacts that others made.
+        described: What the format itself says of an artifact without a contract: an image in, labels and their
+            probabilities out; None where it does not say as much. The first output is logits then.
         metadata: The free-form metadata of the format, as text.
         notes: Sentences on what people should know of this artifact.
         unverifiable: Why nothing can be said of the numbers that the artifact gives, though it runs; else None.
@@ -73,6 +75,7 @@ class Session(ABC):
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     contract: Contract | None
+    described: Contract | None = None
     metadata: Mapping[str, str]
     notes: tuple[str, ...] = ()
     unverifiable: str | None = None

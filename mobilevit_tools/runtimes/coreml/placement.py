@@ -200,7 +200,8 @@ def _notes(program: Program, values: _Values) -> Iterable[PlacementNote]:
     def makes(operation: Operation, *elements: str) -> bool:
         return any(declared.element.name in elements for _, declared in operation.outputs)
 
-    fp32 = chosen(lambda operation: makes(operation, "fp32") and operation.type not in {"cast", "classify"})
+    typed = program.description.kind == "mlProgram"  # the older format leaves types to the system
+    fp32 = chosen(lambda operation: typed and makes(operation, "fp32") and operation.type not in {"cast", "classify"})
     if fp32:
         yield PlacementNote(
             f"{len(fp32)} of {len(operations)} operators are typed fp32, which Core ML runs on the CPU or GPU only.",

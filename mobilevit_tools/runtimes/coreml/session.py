@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from mobilevit_tools.data.contract import KEPT_KEY, METADATA_KEY, Contract
+from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import DeviceError, UsageError
 from mobilevit_tools.runtimes._base import OperatorUse, Session, TensorInfo, UnsupportedOperatorError, check_input
 
@@ -46,6 +47,7 @@ class CoreMLSession(Session):
         self.metadata = self.program.metadata
         stored = self.metadata.get(METADATA_KEY)
         self.contract = Contract.from_json(stored) if stored is not None else None
+        self.described = _described(self.program) if self.contract is None else None
         operations = self.program.graph.operations
         typed = [(entry.name, {value.element.name for _, value in entry.outputs}) for entry in operations]
         self.arithmetics = ("as-typed", "half") if any("fp16" in types for _, types in typed) else ("as-typed",)
@@ -72,6 +74,8 @@ class CoreMLSession(Session):
         torch.set_num_threads(threads)
 
     def _feeds(self, array: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        if self.described is not None and self.inputs[0].shape[1] == 1 and array.shape[1:2] == (3,):
+            array = _gray(array)
         check_input(self.inputs, array)
         return {self.inputs[0].name: array}
 
@@ -86,8 +90,12 @@ class CoreMLSession(Session):
         results = self.program.run(
             self._feeds(array), self.arithmetic, [logits] if logits else (), keep_fp32=self._keep_fp32
         )
-        first = [np.asarray(results[logits])] if logits else []
-        return first + [_numbers(results[entry.name]) for entry in self.program.outputs if entry.kind != "label"]
+        numbers = [_numbers(results[entry.name]) for entry in self.program.outputs if entry.kind != "label"]
+        if self.described is not None:
+            shares = next(value for value in results.values() if isinstance(value, dict))
+            rows = results[logits] if logits else np.log(np.maximum(_numbers(shares), np.finfo(np.float32).tiny))
+            return [np.asarray(rows).reshape(1, -1), *numbers]
+        return [np.asarray(results[logits]), *numbers] if logits else numbers
 
     @property
     def _gives_probabilities(self) -> bool:
@@ -217,3 +225,29 @@ def _info(entry: Feature, program: Program) -> TensorInfo:
 
 def _numbers(value: Any) -> NDArray[Any]:
     return np.array([list(value.values())], np.float32) if isinstance(value, dict) else np.asarray(value)
+
+
+def _described(program: Program) -> Contract | None:
+    """What a classifier of others says of itself: the size of its image, and its labels.
+
+    How a photo is cut to that size is the app's choice; Apple's Vision framework takes the centre by default.
+    """
+    images = [entry for entry in program.inputs if entry.kind == "image" and entry.flexibility == "fixed"]
+    shares = [entry for entry in program.outputs if entry.kind == "probabilities" and entry.labels]
+    if len(images) != 1 or len(program.inputs) != 1 or len(shares) != 1 or images[0].dtype != "uint8":
+        return None
+    size = (images[0].shape[2], images[0].shape[3])
+    return Contract(
+        model=program.path.stem,
+        preprocessing=Preprocessing(size, 1.0, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        input="image",
+        output="probabilities",
+        labels=tuple(map(str, shares[0].labels)),
+        license=program.metadata.get("license", ""),
+    )
+
+
+def _gray(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Red, green and blue as one luma channel, in the weights of ITU-R 601."""
+    luma = np.einsum("nchw,c->nhw", pixels.astype(np.float64), [0.299, 0.587, 0.114])
+    return np.round(luma)[:, None].astype(np.uint8)

@@ -10,7 +10,9 @@ import coremltools as ct
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from mobilevit_tools.api.predict import predict
 from mobilevit_tools.data.contract import Contract, OutputKind
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, DeviceError
@@ -158,3 +160,42 @@ def test_random_numbers_are_run_and_not_verified(tmp_path: Path) -> None:
         (out,) = session.run(np.zeros((1, 2), np.float32))
         assert ((out >= 5) & (out < 6)).all()
         assert "random_uniform" in str(session.unverifiable)
+
+
+@pytest.mark.parametrize("softmax", [True, False])
+@pytest.mark.parametrize("gray", [True, False])
+def test_a_classifier_of_others_says_enough_to_be_asked(tmp_path: Path, softmax: bool, gray: bool) -> None:
+    channels = 1 if gray else 3
+
+    @mb.program(input_specs=[mb.TensorSpec((1, channels, 4, 6))])
+    def program(photo: Any) -> Any:
+        means = mb.reduce_mean(x=photo, axes=[2, 3])
+        scores = mb.concat(values=[means, mb.mul(x=means, y=-1.0)], axis=1)
+        return mb.softmax(x=scores, axis=-1) if softmax else mb.mul(x=mb.sigmoid(x=scores), y=1 / channels)
+
+    layout = {"color_layout": ct.colorlayout.GRAYSCALE} if gray else {}
+    labels = list("abcdef")[: 2 * channels]
+    path = save(
+        program,
+        tmp_path / "theirs.mlpackage",
+        inputs=[ct.ImageType(name="photo", shape=(1, channels, 4, 6), scale=1 / 255, **layout)],
+        classifier_config=ct.ClassifierConfig(labels),
+    )
+    photos = [tmp_path / f"{name}.png" for name in ("white", "red")]
+    for photo, color in zip(photos, ((255, 255, 255), (200, 0, 0)), strict=True):
+        Image.new("RGB", (12, 12), color).save(photo)
+    found = predict(path, photos, top=len(labels))
+    for prediction, light in zip(found.predictions, ([1.0] * 3, [200 / 255, 0, 0]), strict=True):
+        means = np.array([round(255 * np.dot(light, [0.299, 0.587, 0.114])) / 255] if gray else light)
+        scores = np.concatenate((means, -means))
+        shares = 1 / (1 + np.exp(-scores)) / channels
+        if softmax:
+            shares = np.exp(scores) / np.exp(scores).sum()
+        for guess in prediction.top:
+            assert guess.label == labels[guess.index]
+            assert guess.probability == pytest.approx(shares[guess.index], rel=1e-4)
+
+
+def test_an_array_or_no_label_is_not_enough(small_package: Path) -> None:
+    with open_session(small_package, threads=1) as session:
+        assert session.described is None
