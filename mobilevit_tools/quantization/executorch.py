@@ -26,6 +26,8 @@ CONVOLUTIONS = frozenset(
     {torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding, torch.ops.aten.convolution.default}
 )
 """Not quantized dynamically: XNNPACK cannot lower such convolutions with a scale per channel."""
+RELUS = frozenset({torch.ops.aten.relu.default, torch.ops.aten.relu_.default})
+"""What the quantizer's patterns put behind an operator with weights."""
 SLICES = frozenset({torch.ops.aten.slice.Tensor, torch.ops.aten.narrow.default, torch.ops.aten.select.int})
 SMALLEST_SCALE = 2**-12
 """What the quantizer's own configuration gives its observers."""
@@ -52,6 +54,7 @@ def quantize(module: nn.Module, example: torch.Tensor, quantization: Quantizatio
         quantization: What to do.
     """
     captured = torch.export.export(module, (example,), strict=False).module()
+    _separate_weights(captured)
     quantizer = WeightedQuantizer()
     quantizer.set_global(_config(quantization))
     operators = LINEAR if quantization.calibration is None else LINEAR | CONVOLUTIONS
@@ -66,6 +69,19 @@ def quantize(module: nn.Module, example: torch.Tensor, quantization: Quantizatio
     converted: GraphModule = convert_pt2e(prepared)
     _shield_slices(converted)
     return converted
+
+
+def _separate_weights(module: GraphModule) -> None:
+    """Let every operator read its weight and bias by itself: of readers of one node, only the first is annotated."""
+    for node in list(module.graph.nodes):
+        if node.op != "get_attr":
+            continue
+        for reader in list(node.users)[1:]:
+            if reader.target in LINEAR | CONVOLUTIONS:
+                with module.graph.inserting_before(reader):
+                    copied = module.graph.node_copy(node)
+                reader.replace_input_with(node, copied)
+    module.recompile()
 
 
 def _shield_slices(module: GraphModule) -> None:
@@ -111,8 +127,8 @@ def _selects(
     trained = dict(module.named_parameters()).keys() - set(keep)
 
     def selects(node: Node) -> bool:
-        if node.op == "get_attr":
-            return True  # weights are asked about along with their operator
+        if node.op == "get_attr" or node.target in RELUS:
+            return True  # asked about along with the operator that has the weight, which decides
         if node.target not in operators:
             return False
         weight = node.args[1]

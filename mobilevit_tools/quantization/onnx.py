@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 from onnxruntime.quantization import (
-    CalibrationDataReader,
     CalibrationMethod,
     QuantFormat,
     QuantType,
@@ -22,6 +21,7 @@ from onnxruntime.quantization.quant_utils import quantize_onnx_initializer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mobilevit_tools.quantization._base import Quantization
+from mobilevit_tools.quantization.onnx_ranges import WEIGHTED_OPERATORS, Reader, measure_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,10 +34,7 @@ CALIBRATION_METHODS = {
     "percentile": CalibrationMethod.Percentile,
     "entropy": CalibrationMethod.Entropy,
 }
-WEIGHTED_OPERATORS = ("Conv", "Gemm", "MatMul")
 DYNAMIC_OPERATORS = ("Gemm", "MatMul")
-CHUNK = 8
-"""Batches of calibration photos whose activations are in memory at once."""
 
 
 def quantize(model: onnx.ModelProto, module: nn.Module, quantization: Quantization, batch: int) -> onnx.ModelProto:
@@ -78,18 +75,22 @@ def quantize(model: onnx.ModelProto, module: nn.Module, quantization: Quantizati
             )
         else:
             onnx.save(prepared, source)
+            ranges = Path(folder, "ranges.json")
+            reader = Reader(model.graph.input[0].name, list(quantization.calibration.batches(batch)))
+            method = CALIBRATION_METHODS[quantization.method]
+            measure_ranges(source, Path(folder, "augmented.onnx"), ranges, method, reader)
             quantize_static(
                 source,
                 result,
-                _Reader(model.graph.input[0].name, list(quantization.calibration.batches(batch))),
+                None,
                 quant_format=QuantFormat.QDQ,
                 nodes_to_quantize=nodes,
                 op_types_to_quantize=list(WEIGHTED_OPERATORS),
                 per_channel=True,
                 activation_type=QuantType.QUInt8,  # about twice as fast as QInt8 on x86
                 weight_type=QuantType.QInt8,
-                calibrate_method=CALIBRATION_METHODS[quantization.method],
-                extra_options={"CalibStridedMinMax": CHUNK},  # for every method, whatever its name says
+                calibrate_method=method,
+                calibration_cache_path=ranges,
             )
         return onnx.load(result)
 
@@ -148,25 +149,6 @@ def _separate(model: onnx.ModelProto, names: set[str], alone: Sequence[str]) -> 
 
 def _digest(array: NDArray[Any]) -> tuple[tuple[int, ...], bytes]:
     return array.shape, np.ascontiguousarray(array).tobytes()
-
-
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Gives the photos in chunks: a histogram calibrator keeps every activation of a chunk in memory."""
-
-    def __init__(self, name: str, batches: Sequence[NDArray[np.float32]]) -> None:
-        self._name = name
-        self._batches = batches
-        self._left = iter(batches)
-
-    def __len__(self) -> int:
-        return -(-len(self._batches) // CHUNK) * CHUNK
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        self._left = iter(self._batches[start_index:end_index])
-
-    def get_next(self) -> Mapping[str, NDArray[np.float32]] | None:
-        batch = next(self._left, None)
-        return None if batch is None else {self._name: batch}
 
 
 def _quantize_weights(model: onnx.ModelProto, names: set[str]) -> onnx.ModelProto:

@@ -11,7 +11,7 @@ from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.executorch import lower
 from mobilevit_tools.models.clustr import ClusTR
 from mobilevit_tools.quantization._base import plan_quantization
-from mobilevit_tools.quantization.executorch import quantize
+from mobilevit_tools.quantization.executorch import CONVOLUTIONS, LINEAR, quantize
 from mobilevit_tools.rewrites._base import apply
 from mobilevit_tools.runtimes.registry import open_session
 from tests.quantization.tiny import CONTRACT, RECIPE, SIDE, WIDTH, calibration, fresh_inputs, snr_db, tiny
@@ -124,3 +124,46 @@ def test_arithmetic_on_indices_stays_in_integers(arithmetic: bool) -> None:
     quantized = quantize(rewritten, example, plan)  # runs the model on its way
     with torch.no_grad():
         assert snr_db(model(example).numpy(), quantized(example).numpy()) > 10
+
+
+class Rectified(nn.Module):
+    """Convolutions and linear layers whose result goes through ReLU, in every way that people write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 2, stride=2), nn.BatchNorm2d(8), nn.ReLU(inplace=True))
+        self.same = nn.Conv2d(8, 8, 3, padding="same")
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False)
+        self.twice = nn.Conv2d(8, 8, 1)
+        self.hidden = nn.Linear(8, 8)
+        self.head = nn.Linear(8, 8, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.relu(self.same(self.stem(x)))
+        x = torch.relu_(self.depthwise(x))
+        before = self.twice(x)
+        x = torch.relu(before) + before  # the convolution has a second reader
+        x = torch.relu(self.twice(x))  # and is called twice
+        return torch.relu(self.head(torch.relu(self.hidden(x.mean(dim=(2, 3))))))
+
+
+def test_no_operator_before_a_relu_stays_in_floating_point() -> None:
+    torch.manual_seed(0)
+    module = Rectified().eval().requires_grad_(requires_grad=False)
+    plan = plan_quantization("executorch", "int8", calibration())
+    assert plan is not None
+    quantized = quantize(module, EXAMPLE, plan)
+    assert isinstance(quantized, torch.fx.GraphModule)
+    weighted = [node for node in quantized.graph.nodes if node.target in CONVOLUTIONS | LINEAR]
+    assert len(weighted) == 7
+    assert [node.name for node in weighted if node.args[1].op == "get_attr"] == []
+    assert snr_db(module(torch.from_numpy(INPUTS[:1])).numpy(), quantized(torch.from_numpy(INPUTS[:1])).numpy()) > 20
+
+
+def test_a_kept_operator_before_a_relu_stays_in_floating_point() -> None:
+    module = Rectified().eval().requires_grad_(requires_grad=False)
+    plan = plan_quantization("executorch", "int8", calibration(), keep=("hidden.weight", "same.weight"))
+    assert plan is not None
+    shapes = [tuple(each.shape) for each in _eight_bit_weights(quantize(module, EXAMPLE, plan))]
+    assert set(shapes) == {(8, 3, 2, 2), (8, 1, 3, 3), (8, 8, 1, 1), (8, 8)}
+    assert shapes.count((8, 8)) == 1

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.onnx import lower
 from mobilevit_tools.quantization._base import Quantization, plan_quantization
-from mobilevit_tools.quantization.onnx import CHUNK
+from mobilevit_tools.quantization.onnx_ranges import CHUNK
 from mobilevit_tools.quantization.sensitivity import round_weight
 from mobilevit_tools.runtimes.registry import open_session
 from tests.quantization.tiny import CLASSES, CONTRACT, WIDTH, calibration, fresh_inputs, snr_db, tiny
