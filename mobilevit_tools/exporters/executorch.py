@@ -21,7 +21,7 @@ from mobilevit_tools.exporters.executorch_kernels import check_kernels
 from mobilevit_tools.exporters.executorch_speed import without_repetition
 from mobilevit_tools.exporters.half import in_half
 from mobilevit_tools.exporters.io_names import example_input
-from mobilevit_tools.forms._base import Forms, write_forms
+from mobilevit_tools.forms._base import Forms, functional, write_forms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,8 +68,9 @@ def lower(
         from mobilevit_tools.quantization.executorch import quantize
 
         prepared = quantize(prepared, example, quantization)
-    exported = torch.export.export(_contiguous(prepared), (example,), strict=False)
-    write_forms(exported, _forms(spec.backend), (example,))
+    forms = _forms(spec.backend)
+    exported = functional(torch.export.export(_contiguous(prepared), (example,), strict=False), forms)
+    write_forms(exported, forms, (example,))
     if spec.backend == "xnnpack":
         _separate_packed(exported)
     with without_repetition():

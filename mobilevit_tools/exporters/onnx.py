@@ -13,7 +13,9 @@ from mobilevit_tools.errors import MvtError
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.exporters.half import in_half
 from mobilevit_tools.exporters.io_names import INPUT_NAME, example_input, output_names
+from mobilevit_tools.exporters.onnx_forms import check_arguments, forms_of
 from mobilevit_tools.exporters.refusals import fixed_batch
+from mobilevit_tools.forms._base import functional, write_forms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,20 +36,24 @@ def lower(
     """Write ``module`` as an ONNX model of the operator set that ``spec`` asks for.
 
     Raises:
-        BadInputError: The model fixes a batch that should be free.
+        BadInputError: The model fixes a batch that should be free, or ONNX computes one of its operators otherwise.
     """
     # A free dimension is specialised to a constant without a word when the example's size is 1.
     example = example_input(contract, max(spec.batch, 2) if spec.options.free_batch else spec.batch)
     free = ({0: torch.export.Dim("batch", min=1)},) if spec.options.free_batch else None
+    prepared = in_half(module, example, preflight, free) if spec.arithmetic == "fp16" else module
+    traced = torch.export.export(prepared.eval(), (example,), dynamic_shapes=free, strict=False)
+    forms = forms_of(traced)
+    traced = functional(traced, forms)
+    write_forms(traced, forms, (example,))
+    check_arguments(contract.model, traced)
     program = torch.onnx.export(
-        in_half(module, example, preflight, free) if spec.arithmetic == "fp16" else module,
-        (example,),
+        traced,
         input_names=[INPUT_NAME],
         output_names=output_names(module, contract, example),
         opset_version=cast("OnnxOptions", spec.options).opset,
         dynamo=True,
         external_data=False,
-        dynamic_shapes=free,
         verbose=False,
     )
     if program is None:

@@ -11,12 +11,13 @@ from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPar
 from executorch.exir.backend.canonical_partitioners.config_partitioner import format_target_name
 from torch.fx.passes.infra.partitioner import Partition
 
+from mobilevit_tools.forms.resize import is_ratio
 from mobilevit_tools.profiling.graph import tensors_of
 from mobilevit_tools.profiling.macs import macs_of
 
 if TYPE_CHECKING:
-    from torch.export import ExportedProgram
     from torch._ops import OpOverload
+    from torch.export import ExportedProgram
     from torch.fx import Graph, Node
 
 SMALLEST = 2**16
@@ -80,12 +81,8 @@ def misread(node: Node) -> bool:
     if format_target_name(getattr(node.target, "__name__", "")) != "upsample_bilinear2d.vec":
         return False
     _, _, align_corners, factors = cast("tuple[Node, Any, bool, Sequence[float] | None]", (*node.args, None)[:4])
-    if align_corners or not factors:
-        return False
     (before,), (after,) = tensors_of(node.all_input_nodes[0]), tensors_of(node)
-    return any(
-        size != side * factor for side, size, factor in zip(before.shape[2:], after.shape[2:], factors, strict=True)
-    )
+    return not align_corners and not is_ratio(before.shape[2:], after.shape[2:], factors)
 
 
 def levels(graph: Graph, units: Sequence[Sequence[Node]]) -> list[int]:

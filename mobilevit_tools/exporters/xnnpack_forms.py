@@ -2,7 +2,8 @@
 
 Of executorch 1.5.1: a softmax of a map runs over the channels where the delegate keeps the map channels-last; GELU's
 tanh approximation becomes the exact GELU; average pooling with a divisor of its own, equal to the kernel's size, loses
-it where it pads; PReLU of any rank but 4, and a maximum over other axes than those of a map, fail to lower. Attention as one operator comes apart into pieces that stay outside.
+it where it pads; PReLU of any rank but 4, and a maximum over other axes than those of a map, fail to lower. Attention
+as one operator comes apart into pieces that stay outside.
 """
 
 from __future__ import annotations

@@ -70,6 +70,17 @@ def write_forms(program: ExportedProgram, forms: Forms, inputs: Sequence[Tensor]
     return Counter(str(nodes[name].target) for name in written)
 
 
+def functional(program: ExportedProgram, forms: Forms) -> ExportedProgram:
+    """Return ``program`` with no change in place of a kind that has a form, such as ``x %= 3`` beside ``x % 3``."""
+    names = {str(target) for target in forms}
+    in_place = any(str(node.target).replace("_.", ".", 1) in names for node in program.graph.nodes if _mutates(node))
+    return program.run_decompositions({}) if in_place else program
+
+
+def _mutates(node: Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
 def _value(node: Node) -> Any:
     return node.meta["val"]
 

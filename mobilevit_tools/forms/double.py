@@ -10,9 +10,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+_CONVERSIONS = (Tensor.float, Tensor.half, Tensor.bfloat16)
+_NARROWER = (torch.float16, torch.bfloat16, torch.float32)
+
 
 class InDouble(TorchFunctionMode):
-    """Takes every float32 that a call names for float64.
+    """Takes every narrower real type that a call names for float64.
 
     Norms and softmaxes that a model computes "in float32" would round what a proof in float64 compares.
     """
@@ -24,11 +27,11 @@ class InDouble(TorchFunctionMode):
         args: tuple[object, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
-        if func is Tensor.float:
+        if func in _CONVERSIONS:
             func = Tensor.double
         args, kwargs = pytree.tree_map_only(torch.dtype, _widened, (args, dict(kwargs or {})))
         return func(*args, **kwargs)
 
 
 def _widened(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float32 else dtype
+    return torch.float64 if dtype in _NARROWER else dtype

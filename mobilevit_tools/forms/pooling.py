@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,22 +50,29 @@ def overridden_average(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
+    *,
+    axes: int = 2,
 ) -> Any:
     """Write average pooling with a divisor of its own as whole windows over padded maps, times what that changes."""
     if divisor_override is None:
         return NotImplemented
-    kernel, pads = _pair(kernel_size), _pair(padding)
-    steps = _pair(stride) if stride else kernel
+    kernel, pads = _for_each(kernel_size, axes), _for_each(padding, axes)
+    steps = _for_each(stride, axes) if stride else kernel
     after = [
         pad + (_overhang(side + 2 * pad, size, step, pad) if ceil_mode else 0)
-        for side, size, step, pad in zip(x.shape[-2:], kernel, steps, pads, strict=True)
+        for side, size, step, pad in zip(x.shape[-axes:], kernel, steps, pads, strict=True)
     ]
-    padded = F.pad(x, (pads[1], after[1], pads[0], after[0])) if any((*pads, *after)) else x
-    return F.avg_pool2d(padded, kernel, steps) * (kernel[0] * kernel[1] / divisor_override)
+    around = [side for pair in zip(reversed(pads), reversed(after), strict=True) for side in pair]
+    pool = F.avg_pool2d if axes == 2 else F.avg_pool3d
+    return pool(F.pad(x, around) if any(around) else x, kernel, steps) * (math.prod(kernel) / divisor_override)
 
 
-def _pair(values: Sequence[int]) -> list[int]:
-    return [*values] * 2 if len(values) == 1 else [*values]
+overridden_average_of_volumes = partial(overridden_average, axes=3)
+"""The same for average pooling over three axes."""
+
+
+def _for_each(values: Sequence[int], axes: int) -> list[int]:
+    return [*values] * axes if len(values) == 1 else [*values]
 
 
 def _overhang(padded: int, size: int, step: int, pad: int) -> int:

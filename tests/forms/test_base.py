@@ -12,7 +12,7 @@ from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 
 from mobilevit_tools.errors import MvtError
-from mobilevit_tools.forms._base import Forms, write_forms
+from mobilevit_tools.forms._base import Forms, functional, write_forms
 
 _aten = torch.ops.aten
 
@@ -112,3 +112,22 @@ def test_half_precision_is_proved_in_double() -> None:
     program = traced(Half(), example)
     assert write_forms(program, FORMS, (example,)) == {"aten.softmax.int": 1}
     assert program.module()(example).dtype == torch.float32
+
+
+def test_a_change_in_place_of_a_kind_that_has_a_form_is_written_too() -> None:
+    class InPlace(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x + 1
+            y %= 0.3
+            return y.relu_()
+
+    example = torch.randn(1, 3, 8, 8)
+    forms: Forms = {_aten.remainder.Scalar: lambda x, y: x - torch.floor(x / y) * y}
+    program = functional(traced(InPlace(), example), forms)
+    assert write_forms(program, forms, (example,)) == {"aten.remainder.Scalar": 1}
+    torch.testing.assert_close(program.module()(example), InPlace()(example))
+
+
+def test_other_changes_in_place_leave_the_program_as_it_is() -> None:
+    program = traced(Net(), torch.randn(1, 3, 10, 8))
+    assert functional(program, FORMS) is program

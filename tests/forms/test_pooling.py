@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mobilevit_tools.forms.pooling import adaptive_max_pool, largest, overridden_average
+from mobilevit_tools.forms.pooling import (
+    adaptive_max_pool,
+    largest,
+    overridden_average,
+    overridden_average_of_volumes,
+)
 from tests.forms.same import example, operators
 
 _aten = torch.ops.aten
@@ -43,6 +48,17 @@ def test_a_divisor_of_its_own(kernel: object, stride: object, padding: object) -
             AVERAGE,
             lambda x, ceil=ceil, counted=counted: F.avg_pool2d(x, kernel, stride, padding, ceil, counted, 5),
             example(1, 2, height, width),
+        )
+        assert "aten.mul.Tensor" in found
+
+
+def test_a_divisor_of_its_own_over_volumes() -> None:
+    forms = {_aten.avg_pool3d.default: overridden_average_of_volumes}
+    for kernel, stride, padding in [(2, None, 0), ((1, 2, 3), (1, 2, 2), (0, 1, 1))]:
+        found = operators(
+            forms,
+            lambda x, k=kernel, s=stride, p=padding: F.avg_pool3d(x, k, s, p, True, False, 5),
+            example(2, 3, 4, 5, 7),
         )
         assert "aten.mul.Tensor" in found
 
