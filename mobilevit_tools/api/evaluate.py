@@ -13,7 +13,7 @@ from mobilevit_tools.api.verify import reference_model
 from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.exporters.manifest import describe_artifact, find_manifest
 from mobilevit_tools.progress import Counter, uncounted
-from mobilevit_tools.runtimes._base import only_input
+from mobilevit_tools.runtimes._base import fit_channels, only_input
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.verification.accuracy import TOP_K, Confusion, confusions, is_in_top, wilson_interval
 from mobilevit_tools.verification.reference import Reference, torch_reference
@@ -184,7 +184,7 @@ def evaluate_session(
     with counter(f"Evaluating {path.name} on {len(photos.images)} photos", len(photos.images)) as advance:
         for pixels, labels in _batches(photos.images, contract, batch, unreadable, advance):
             tensor = contract.preprocessing.normalize(pixels)
-            array = pixels if info.kind == "image" else tensor
+            array = fit_channels(info, pixels) if info.kind == "image" else tensor
             padded = np.concatenate([array, np.repeat(array[-1:], batch - len(array), axis=0)])
             started = time.perf_counter()
             logits = session.run(padded)[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.errors import BadInputError, GateError
-from mobilevit_tools.runtimes._base import Session, only_input
+from mobilevit_tools.runtimes._base import Session, fit_channels, only_input
 from mobilevit_tools.runtimes.registry import open_session
 
 
@@ -64,7 +64,8 @@ def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5,
         batch = info.shape[0] or 1
         for image in map(Path, images):
             pixels = contract.preprocessing.pixels(load_image(image))[None]
-            array = pixels if info.kind == "image" else contract.preprocessing.normalize(pixels)
+            is_image = info.kind == "image"
+            array = fit_channels(info, pixels) if is_image else contract.preprocessing.normalize(pixels)
             logits = session.run(np.repeat(array, batch, axis=0))[0]
             contract.check_logits(logits, batch)
             if not np.isfinite(logits[0]).all():

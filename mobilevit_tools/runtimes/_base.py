@@ -190,6 +190,17 @@ def check_input(inputs: tuple[TensorInfo, ...], array: NDArray[Any]) -> None:
         raise BadInputError(f"The artifact takes {shape}, not {given}.", code="input_shape")
 
 
+def fit_channels(info: TensorInfo, pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return photos (N, 3, H, W) with the channels that an input has: one of luma (ITU-R 601) where it takes gray."""
+    import numpy as np
+
+    if info.kind != "image" or len(info.shape) != 4 or info.shape[1] != 1:
+        return pixels
+    luma = np.einsum("nchw,c->nhw", pixels.astype(np.float64), [0.299, 0.587, 0.114])
+    gray: NDArray[Any] = np.round(luma)[:, None].astype(np.uint8)
+    return gray
+
+
 def seeded_noise(info: TensorInfo, shape: Sequence[int], rng: np.random.Generator) -> NDArray[Any]:
     """Return noise of a shape that fits an input: pixels where it takes an image, else normally distributed.
 

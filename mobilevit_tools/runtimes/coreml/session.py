@@ -74,8 +74,6 @@ class CoreMLSession(Session):
         torch.set_num_threads(threads)
 
     def _feeds(self, array: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        if self.described is not None and self.inputs[0].shape[1] == 1 and array.shape[1:2] == (3,):
-            array = _gray(array)
         check_input(self.inputs, array)
         return {self.inputs[0].name: array}
 
@@ -245,9 +243,3 @@ def _described(program: Program) -> Contract | None:
         labels=tuple(map(str, shares[0].labels)),
         license=program.metadata.get("license", ""),
     )
-
-
-def _gray(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Red, green and blue as one luma channel, in the weights of ITU-R 601."""
-    luma = np.einsum("nchw,c->nhw", pixels.astype(np.float64), [0.299, 0.587, 0.114])
-    return np.round(luma)[:, None].astype(np.uint8)
