@@ -22,8 +22,9 @@ CANDIDATES = 16
 # (squared, per channel) is nearer than SAME is no peak of its own. It is far above what rounding moves a distance by,
 # some 1e-7, and far below the distances of tokens that differ, about 1.
 SAME = 1e-4
-# Centres are equally near to a token where its squared distances to them differ by less.
-TIE = 2e-6
+# Centres whose squared distance is less are one point, as in an even area, where rounding must not choose among them.
+# Peaks are at least SAME apart, so these are centres that no peak was left for.
+ONE_POINT = 2e-6
 EPS = 1e-6
 
 
@@ -96,20 +97,32 @@ class Clustering(nn.Module):
     def distances_to(self, centres: Tensor, distances: Tensor) -> Tensor:
         """Return the squared distances of all tokens to ``centres`` (B, n), (B, n, N); -1 from a centre to itself.
 
-        ``distances`` are squared, (B, N, N).
+        Centres that are one point are exactly as far from any other token as the first of them. ``distances`` are
+        squared, (B, N, N).
         """
         itself = centres.unsqueeze(-1) == torch.arange(distances.shape[1], device=centres.device)
-        return torch.where(itself, -1.0, take(distances, centres))
+        to_centre = take(distances, centres)
+        return torch.where(itself, -1.0, take(to_centre, self.first_of_point(centres, to_centre)))
+
+    def first_of_point(self, centres: Tensor, to_centre: Tensor) -> Tensor:
+        """Return the position (B, n) of the first centre that is the same point as each centre, itself if no other is.
+
+        ``to_centre`` are the squared distances of all tokens to ``centres`` (B, n), (B, n, N).
+        """
+        between = take(to_centre.transpose(1, 2), centres)
+        count = between.shape[1]
+        position = torch.arange(count, device=between.device).unsqueeze(1).expand_as(between)
+        return torch.where(between >= ONE_POINT, count - 1, position).amin(dim=1)
 
     def nearest(self, to_centre: Tensor) -> Tensor:
-        """Return the position of every token's nearest centre, (B, 1, N), of those that are equally near the first.
+        """Return the position of every token's nearest centre, (B, 1, N), of those that are exactly as near the first.
 
         ``to_centre`` is what :meth:`distances_to` returns, so that a centre joins itself.
         """
         count = to_centre.shape[1]
         # Expanded here, because coremltools does not broadcast where one side is a number.
         position = torch.arange(count, device=to_centre.device).unsqueeze(1).expand_as(to_centre)
-        is_farther = to_centre > to_centre.amin(dim=1, keepdim=True) + TIE
+        is_farther = to_centre > to_centre.amin(dim=1, keepdim=True)
         return torch.where(is_farther, count, position).amin(dim=1, keepdim=True)
 
     def members(self, joined: Tensor, count: int, like: Tensor) -> Tensor:

@@ -43,7 +43,9 @@ def option_texts(options: Mapping[str, OptionValue]) -> tuple[str, ...]:
     Raises:
         UsageError: A name or value cannot be typed, such as a text that would be read as a number.
     """
-    texts = tuple(f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items())
+    texts = tuple(
+        f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items()
+    )
     for text, (name, value) in zip(texts, options.items(), strict=True):
         if parse_options([text]) != {name: value}:
             raise UsageError(f"The model option {name} cannot be {value!r}.", code="model_option")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mobilevit_tools.models.clustr import TIE, Clustering, take
+from mobilevit_tools.models.clustr import ONE_POINT, Clustering, take
 from mobilevit_tools.rewrites.dataflow import Dataflow
 
 S = 2.0**120
@@ -40,12 +40,21 @@ class ArithmeticClustering(Clustering):
         """Return the squared distances of all tokens to ``centres``; see the base class."""
         itself = equal(centres.unsqueeze(-1).to(distances.dtype), whole_numbers(distances.shape[1], distances))
         to_centre = take(distances, centres)
+        to_centre = take(to_centre, self.first_of_point(centres, to_centre))
         return to_centre - itself * (to_centre + 1)
+
+    def first_of_point(self, centres: Tensor, to_centre: Tensor) -> Tensor:
+        """Return the position of the first centre that is the same point as each; see the base class."""
+        between = take(to_centre.transpose(1, 2), centres)
+        count = between.shape[1]
+        is_apart = (S * (between - ONE_POINT) + 1).clamp(0, 1)
+        position = whole_numbers(count, to_centre).unsqueeze(1)
+        return torch.minimum(position + count * is_apart, whole_numbers(1, to_centre) + count - 1).amin(dim=1).long()
 
     def nearest(self, to_centre: Tensor) -> Tensor:
         """Return the position of every token's nearest centre; see the base class."""
         count = to_centre.shape[1]
-        is_farther = (S * (to_centre - (to_centre.amin(dim=1, keepdim=True) + TIE))).clamp(0, 1)
+        is_farther = (S * (to_centre - to_centre.amin(dim=1, keepdim=True))).clamp(0, 1)
         return (count * is_farther + whole_numbers(count, to_centre).unsqueeze(1)).amin(dim=1, keepdim=True)
 
     def members(self, joined: Tensor, count: int, like: Tensor) -> Tensor:

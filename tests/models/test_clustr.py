@@ -74,6 +74,33 @@ def test_a_centre_joins_itself_even_where_another_is_equal_to_it() -> None:
     assert all(members[centre] == centre for centre in centres[0].tolist())
 
 
+def test_tokens_join_their_nearest_centre_ten_thousand_times_out_of_ten_thousand() -> None:
+    generator = torch.Generator().manual_seed(7)
+    x = torch.randn(25, 400, 32, generator=generator)
+    ((centres, joined),) = Clustering()(x, [49])
+    exact = torch.cdist(x.double(), x.double().gather(1, centres.unsqueeze(-1).expand(-1, -1, 32)))
+    nearest = exact.argmin(dim=-1)
+    nearest.scatter_(1, centres, torch.arange(49).expand(25, -1))  # a centre joins itself
+    assert nearest.numel() == 10_000
+    assert torch.equal(joined[:, 0], nearest)
+
+
+def test_centres_that_are_nearly_as_near_are_told_apart() -> None:
+    # Between two centres, a little nearer to the later one: by less than the distances of tokens are apart, by more
+    # than rounding.
+    x = torch.zeros(1, 41, 4)
+    x[0, :20, 0], x[0, 20:40, 0] = 1.0, -1.0
+    x[0, :40, 1:] = 1e-3 * torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    x[0, 40, 0] = 1e-6
+    ((centres, joined),) = Clustering()(x, [2])
+    first, second = sorted(centres[0].tolist())
+    assert (first < 20, 20 <= second < 40) == (True, True)
+    for sign, near in ((1, first), (-1, second)):
+        x[0, 40, 0] = sign * 1e-6
+        ((centres, joined),) = Clustering()(x, [2])
+        assert int(centres[0][joined[0, 0, 40]]) == near
+
+
 def noisy(x: Tensor, seed: int) -> Tensor:
     return x * (1 + 1e-7 * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)))
 

@@ -44,7 +44,17 @@ def test_clustr() -> None:
     assert_same(model, ["cluster_arithmetic"], image(), places=3)
 
 
-def test_of_centres_that_are_equally_near_the_first_is_joined() -> None:
+@pytest.mark.parametrize("kind", [Clustering, ArithmeticClustering])
+def test_the_nearest_is_the_nearest_however_little_it_is_nearer(kind: type[Clustering]) -> None:
     to_centre = torch.tensor([[[1.0 + 1e-6, 1.0 + 1e-5, -1.0], [1.0, 1.0, 0.0], [1.0, 0.5, 1e-7]]])
-    for clustering in (Clustering(), ArithmeticClustering()):
-        assert clustering.nearest(to_centre).tolist() == [[[0, 2, 0]]]
+    assert kind().nearest(to_centre).tolist() == [[[1, 2, 0]]]
+
+
+@pytest.mark.parametrize("kind", [Clustering, ArithmeticClustering])
+def test_of_centres_that_are_one_point_the_first_is_joined_whatever_rounding_says(kind: type[Clustering]) -> None:
+    # Tokens 0, 1 and 3 are one point up to rounding, of which 1 and 3 are centres beside 2; token 0 seems nearer to 3.
+    distances = torch.tensor(
+        [[[0.0, 2e-7, 4.0, 1e-7], [2e-7, 0.0, 4.0, 3e-7], [4.0, 4.0, 0.0, 4.0], [1e-7, 3e-7, 4.0, 0.0]]]
+    )
+    to_centre = kind().distances_to(torch.tensor([[2, 1, 3]]), distances)
+    assert kind().nearest(to_centre).tolist() == [[[1, 1, 0, 2]]]
