@@ -13,8 +13,10 @@ from mobilevit_tools.data.contract import METADATA_KEY, Contract
 from mobilevit_tools.data.labels import unique_labels
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.exporters.coreml_half import compute_precision, mark_kept
-from mobilevit_tools.exporters.coreml_handles import give_handles, operations_of
+from mobilevit_tools.exporters.coreml_handles import give_handles, made_of, operations_of
 from mobilevit_tools.exporters.coreml_package import save_package
+from mobilevit_tools.exporters.coreml_passes import exact_factors, passes
+from mobilevit_tools.exporters.coreml_program import traced
 from mobilevit_tools.exporters.io_names import INPUT_NAME, example_input, output_names
 
 if TYPE_CHECKING:
@@ -44,18 +46,6 @@ class ImageModel(nn.Module):
         return torch.softmax(outputs, dim=-1) if self.probabilities and isinstance(outputs, Tensor) else outputs
 
 
-def _passes(*, quantized: bool) -> ct.PassPipeline:
-    """Return coremltools' passes; before it quantizes, equal constants have to stay apart.
-
-    Merged ones (such as biases of zeros) belong to operators that are quantized and to some that are not, and
-    coremltools refuses that.
-    """
-    pipeline = ct.PassPipeline()
-    if quantized:
-        pipeline.remove_passes({"common::const_deduplication"})
-    return pipeline
-
-
 def lower(
     module: nn.Module,
     spec: ExportSpec,
@@ -69,8 +59,7 @@ def lower(
     example = example_input(contract, spec.batch)
     image = contract.input == "image"
     options = cast("CoremlOptions", spec.options)
-    program = torch.export.export((ImageModel(module, contract) if image else module).eval(), (example,), strict=False)
-    program = program.run_decompositions({})
+    program = traced((ImageModel(module, contract) if image else module).eval(), example)
     give_handles(program)
     keep = preflight(program) if preflight is not None and spec.arithmetic == "fp16" else ()
     shape = tuple(example.shape)
@@ -84,22 +73,25 @@ def lower(
         if contract.labels and contract.output == "probabilities"
         else None
     )
-    package = ct.convert(
-        program,
-        convert_to="mlprogram",
-        inputs=inputs,
-        outputs=[ct.TensorType(name=name) for name in output_names(module, contract, example)],
-        classifier_config=classifier,
-        minimum_deployment_target=getattr(ct.target, options.deployment_target or ""),
-        compute_precision=compute_precision(spec.arithmetic, program, keep),
-        pass_pipeline=_passes(quantized=quantization is not None),
-        skip_model_load=True,
-    )
-    if quantization is not None:
-        from mobilevit_tools.quantization.coreml import quantize
+    with exact_factors():
+        package = ct.convert(
+            program,
+            convert_to="mlprogram",
+            inputs=inputs,
+            outputs=[ct.TensorType(name=name) for name in output_names(module, contract, example)],
+            classifier_config=classifier,
+            minimum_deployment_target=getattr(ct.target, options.deployment_target or ""),
+            compute_precision=compute_precision(spec.arithmetic, program, keep),
+            pass_pipeline=passes(quantized=quantization is not None),
+            skip_model_load=True,
+        )
+        if quantization is not None:
+            from mobilevit_tools.quantization.coreml import quantize
 
-        kept = operations_of(package, program, module, quantization.keep)
-        package = quantize(package, quantization, kept, takes_image=image, batch=spec.batch)
+            kept = operations_of(package, program, module, quantization.keep)
+            if quantization.calibration is not None:  # coremltools gives inputs scales in half, whatever they are
+                kept += made_of(package, [node for node in program.graph.nodes if node.name in keep])
+            package = quantize(package, quantization, kept, takes_image=image, batch=spec.batch)
     package.author = "mobilevit-tools"
     package.license = contract.license
     package.version = version("mobilevit-tools")

@@ -45,6 +45,14 @@ def standing_for(node: Node, present: Collection[int]) -> list[Node]:
     return [found for user in node.users for found in standing_for(user, present)]
 
 
+def made_of(package: ct.models.MLModel, nodes: Collection[Node]) -> tuple[str, ...]:
+    """Return the names of the operations of a package that stand for traced operators, in their order."""
+    operations = package._mil_program.functions["main"].operations
+    present = {handle for each in operations if (handle := handle_of(each))}
+    wanted = {found.meta[HANDLE] for node in nodes for found in standing_for(node, present)}
+    return tuple(each.name for each in operations if handle_of(each) in wanted)
+
+
 def operations_of(
     package: ct.models.MLModel, program: ExportedProgram, module: nn.Module, weights: Collection[str]
 ) -> tuple[str, ...]:

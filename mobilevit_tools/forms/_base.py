@@ -81,6 +81,21 @@ def _mutates(node: Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
+def prove_same(before: ExportedProgram, after: ExportedProgram, inputs: Sequence[Tensor]) -> None:
+    """Compare two programs in float64.
+
+    Raises:
+        MvtError: They do not compute the same.
+    """
+    results = []
+    for program in (before, after):
+        with torch.no_grad(), InDouble():
+            computed = _Double(program.module(check_guards=False)).run(*map(_widened, inputs))
+        results.append(pytree.tree_leaves(computed))
+    for place, (left, right) in enumerate(zip(*results, strict=True), 1):
+        _check(f"output {place} of the program", left, right)
+
+
 def _value(node: Node) -> Any:
     return node.meta["val"]
 
@@ -142,6 +157,13 @@ def _splice(program: ExportedProgram, node: Node, traced: GraphModule) -> None:
         if old is not node:
             graph.erase_node(old)
     graph.erase_node(node)
+
+
+class _Double(Interpreter):
+    """Runs a program with its weights and constants in float64."""
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return _widened(super().get_attr(target, args, kwargs))
 
 
 class _Proof(Interpreter):

@@ -7,6 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+_SOFTPLUS_LINE = 20
+"""Where softplus is a line to float32, and torch takes it for one."""
 
 
 def tanh_gelu(x: Tensor, *, approximate: str = "none") -> Any:
@@ -23,3 +27,15 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
     """Write PReLU as relu(x) - w relu(-x), with one w, or one for each channel of axis 1."""
     slope = weight if weight.numel() == 1 or x.dim() < 3 else weight.reshape(-1, *[1] * (x.dim() - 2))
     return torch.relu(x) - slope * torch.relu(-x)
+
+
+def limited_softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Any:
+    """Write softplus as its line x where beta x is above a threshold that shows; above 20 both are the same."""
+    if threshold >= _SOFTPLUS_LINE:
+        return NotImplemented
+    return torch.where(x * beta > threshold, x, F.softplus(x, beta, _SOFTPLUS_LINE))
+
+
+def continuous_elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """Write CELU as relu(x) + alpha (exp(-relu(-x) / alpha) - 1)."""
+    return torch.relu(x) + alpha * torch.expm1(-torch.relu(-x) / alpha)

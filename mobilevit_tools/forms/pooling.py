@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -73,6 +74,83 @@ overridden_average_of_volumes = partial(overridden_average, axes=3)
 
 def _for_each(values: Sequence[int], axes: int) -> list[int]:
     return [*values] * axes if len(values) == 1 else [*values]
+
+
+def whole_windows(
+    x: Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    """Write average pooling whose windows hang over an edge, or have a divisor, as whole windows over padded maps.
+
+    Runtimes divide a window that hangs over by the whole kernel or by what is inside; each window here is whole, and
+    its average is scaled by the elements of the kernel over those that torch counts.
+    """
+    rank = len(kernel_size)
+    kernel, pads = _for_each(kernel_size, rank), _for_each(padding, rank)
+    steps = _for_each(stride, rank) if stride else kernel
+    sides = list(x.shape[-rank:])
+    rows = list(zip(sides, kernel, steps, pads, strict=True))
+    over = [_overhang(side + 2 * pad, size, step, pad) if ceil_mode else 0 for side, size, step, pad in rows]
+    if divisor_override is None and not any(over):
+        return NotImplemented
+    around = [width for pad, more in zip(reversed(pads), reversed(over), strict=True) for width in (pad, pad + more)]
+    padded = F.pad(x, around) if any(around) else x
+    average: Any = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[rank]
+    pooled = average(padded, kernel, steps)
+    if divisor_override is not None:
+        return pooled * (math.prod(kernel) / divisor_override)
+    for axis, (side, size, step, pad) in enumerate(rows, -rank):
+        counted = pad if count_include_pad else 0
+        starts = [index * step - pad for index in range(pooled.shape[axis])]
+        inside = [min(start + size, side + counted) - max(start, -counted) for start in starts]
+        pooled = _scaled_along(pooled, axis, [size / count for count in inside])
+    return pooled
+
+
+def _scaled_along(x: Tensor, axis: int, factors: Sequence[float]) -> Tensor:
+    """Multiply what lies along an axis by a factor each; neighbours of one factor at once."""
+    parts, start = [], 0
+    for factor, run in itertools.groupby(factors):
+        count = len(list(run))
+        part = x.narrow(axis, start, count)
+        parts.append(part if factor == 1 else part * factor)
+        start += count
+    return torch.cat(parts, axis) if len(parts) > 1 else parts[0]
+
+
+def dilated_maximum(
+    x: Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    ceil_mode: bool = False,
+) -> Any:
+    """Write max pooling over windows with gaps as the largest of shifted maps."""
+    gaps, kernel, pads = _for_each(dilation, 2), _for_each(kernel_size, 2), _for_each(padding, 2)
+    if max(gaps) == 1:
+        return NotImplemented
+    steps = _for_each(stride, 2) if stride else kernel
+    spans = [gap * (size - 1) + 1 for gap, size in zip(gaps, kernel, strict=True)]
+    rows = list(zip(x.shape[-2:], spans, steps, pads, strict=True))
+    over = [_overhang(side + 2 * pad, span, step, pad) if ceil_mode else 0 for side, span, step, pad in rows]
+    around = (pads[1], pads[1] + over[1], pads[0], pads[0] + over[0])
+    padded = F.pad(x, around, value=torch.finfo(torch.float32).min) if any(around) else x
+    counts = [
+        (side + 2 * pad + more - span) // step + 1 for (side, span, step, pad), more in zip(rows, over, strict=True)
+    ]
+    best: Tensor | None = None
+    for down, right in itertools.product(range(kernel[0]), range(kernel[1])):
+        top, left = down * gaps[0], right * gaps[1]
+        rows_of = padded[..., top : top + (counts[0] - 1) * steps[0] + 1 : steps[0], :]
+        shifted = rows_of[..., left : left + (counts[1] - 1) * steps[1] + 1 : steps[1]]
+        best = shifted if best is None else torch.maximum(best, shifted)
+    return best
 
 
 def _overhang(padded: int, size: int, step: int, pad: int) -> int:

@@ -12,7 +12,7 @@ from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 
 from mobilevit_tools.errors import MvtError
-from mobilevit_tools.forms._base import Forms, functional, write_forms
+from mobilevit_tools.forms._base import Forms, functional, prove_same, write_forms
 
 _aten = torch.ops.aten
 
@@ -131,3 +131,19 @@ def test_a_change_in_place_of_a_kind_that_has_a_form_is_written_too() -> None:
 def test_other_changes_in_place_leave_the_program_as_it_is() -> None:
     program = traced(Net(), torch.randn(1, 3, 10, 8))
     assert functional(program, FORMS) is program
+
+
+def test_programs_are_compared_in_double_with_their_constants() -> None:
+    class Scaled(nn.Module):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.factor = factor
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * torch.tensor([self.factor, 1.0]) / 3
+
+    example = torch.randn(4, 2)
+    programs = [torch.export.export(Scaled(factor), (example,)) for factor in (0.3, 0.3, 0.3 + 1e-6)]
+    prove_same(programs[0], programs[1].run_decompositions(), (example,))
+    with pytest.raises(MvtError, match="output 1 of the program"):
+        prove_same(programs[0], programs[2], (example,))

@@ -180,3 +180,19 @@ def test_only_operators_with_weights_read_eight_bits(tmp_path: Path) -> None:
     softmax = next(operation for operation in program.graph.operations if operation.type == "softmax")
     assert softmax.inputs["x"][0] not in readers
     assert all("layer_norm" not in types or types <= {"layer_norm", "add"} for types in readers.values())
+
+
+def test_what_the_preflight_keeps_in_float32_reads_no_eight_bits(tmp_path: Path) -> None:
+    # coremltools gives every activation a scale in half, and refuses one of a convolution in float32.
+    torch.manual_seed(0)
+    stem, second = torch.nn.Conv2d(3, 32, 4, stride=4), torch.nn.Conv2d(32, 32, 1)
+    pooled = [torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
+    net = torch.nn.Sequential(stem, torch.nn.ReLU(), second, *pooled, torch.nn.Linear(32, 10))
+    net.eval().requires_grad_(requires_grad=False)
+    stem.weight *= 2e5
+    second.weight *= 1e-5
+    spec = ExportSpec("coreml", precision="int8", options=CoremlOptions(tensor_io=True, deployment_target="iOS18"))
+    path = tmp_path / "kept.mlpackage"
+    plan = plan_quantization("coreml", "int8", calibration())
+    lower(net, spec, CONTRACT, path, plan, preflight=lambda _: ("conv2d", "relu", "conv2d_1"))
+    assert snr_db(_expected(net), _run(path)) > 30

@@ -1,0 +1,99 @@
+"""The traced program as coremltools takes it: exact forms for what it lacks or drops, and nothing else changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from mobilevit_tools.blame import line_in
+from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.exporters.coreml_forms import ALIASES, FORMS, decompositions, is_unknown
+from mobilevit_tools.forms._base import prove_same, write_forms
+from mobilevit_tools.forms.constants import fold_constants
+from mobilevit_tools.precision.execution import source
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+
+_aten = torch.ops.aten
+
+
+def traced(module: nn.Module, example: Tensor) -> ExportedProgram:
+    """Trace ``module`` and write what coremltools does not convert as it is in forms that it does.
+
+    Raises:
+        BadInputError: The program has an operator that has no such form.
+        MvtError: A form does not compute what it stands for.
+    """
+    program: ExportedProgram = torch.export.export(module, (example,), strict=False).run_decompositions({})
+    _write_epsilons(program)
+    fold_constants(program)
+    if write_forms(program, FORMS, (example,)):
+        program = program.run_decompositions({})
+    if any(is_unknown(node.target) and node.target not in ALIASES for node in program.graph.nodes):
+        before, program = program, program.run_decompositions(decompositions())
+        prove_same(before, program, (example,))
+        if write_forms(program, FORMS, (example,)):
+            program = program.run_decompositions({})
+    fold_constants(program)
+    _drop_aliases(program)
+    _separate_outputs(program)
+    _check_operators(program)
+    return program
+
+
+def _write_epsilons(program: ExportedProgram) -> None:
+    """Name the epsilon of root-mean-square norms that leave it to the type of what they norm."""
+    for node in program.graph.nodes:
+        if node.target is _aten.rms_norm.default and (len(node.args) < 4 or node.args[3] is None):
+            x, shape, *weight = node.args[:3]
+            node.args = (x, shape, weight[0] if weight else None, torch.finfo(x.meta["val"].dtype).eps)
+            node.kwargs = {}
+    program.graph_module.recompile()
+
+
+def _drop_aliases(program: ExportedProgram) -> None:
+    for node in list(program.graph.nodes):
+        if node.op == "call_function" and node.target in ALIASES:
+            (original,) = node.args
+            program.graph_signature.replace_all_uses(node.name, original.name)
+            node.replace_all_uses_with(original)
+            program.graph.erase_node(node)
+    program.graph_module.recompile()
+
+
+def _separate_outputs(program: ExportedProgram) -> None:
+    """Give an output that is another one or the input, or such a value moved, a value of its own.
+
+    coremltools leaves copies out, and has one name for what is the same value then. The larger of a value and itself is
+    that value, and stays.
+    """
+    output = program.graph.output_node()
+    (results,) = output.args
+    taken = {node for node in program.graph.nodes if node.op == "placeholder"}
+    separate = []
+    for spec, node in zip(program.graph_signature.output_specs, results, strict=True):
+        made = node
+        if source(node) in taken and node.meta["val"].dtype != torch.bool:
+            with program.graph.inserting_before(output):
+                made = program.graph.call_function(_aten.maximum.default, (node, node))
+            made.meta = dict(node.meta)
+            spec.arg.name = made.name
+        taken.add(source(node))
+        separate.append(made)
+    output.args = (tuple(separate),)
+    program.graph_module.recompile()
+
+
+def _check_operators(program: ExportedProgram) -> None:
+    for node in program.graph.nodes:
+        if node.op == "call_function" and is_unknown(node.target):
+            original = node.meta.get("original_aten") or node.target
+            line = line_in(node.meta.get("stack_trace") or "")
+            raise BadInputError(
+                f"Core ML has no form of the operator {original}" + (f" ({line})." if line else "."),
+                hint="Write the line in other functions, or export to ONNX or ExecuTorch.",
+                code="not_convertible",
+            )
