@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mobilevit_tools.blame import line_in
-from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.exporters.coreml_forms import ALIASES, FORMS, decompositions, is_unknown
 from mobilevit_tools.forms._base import prove_same, write_forms
 from mobilevit_tools.forms.constants import fold_constants
@@ -24,7 +22,7 @@ def traced(module: nn.Module, example: Tensor) -> ExportedProgram:
     """Trace ``module`` and write what coremltools does not convert as it is in forms that it does.
 
     Raises:
-        BadInputError: The program has an operator that has no such form.
+        NotImplementedError: The program has an operator that has no such form.
         MvtError: A form does not compute what it stands for.
     """
     program: ExportedProgram = torch.export.export(module, (example,), strict=False).run_decompositions({})
@@ -91,9 +89,4 @@ def _check_operators(program: ExportedProgram) -> None:
     for node in program.graph.nodes:
         if node.op == "call_function" and is_unknown(node.target):
             original = node.meta.get("original_aten") or node.target
-            line = line_in(node.meta.get("stack_trace") or "")
-            raise BadInputError(
-                f"Core ML has no form of the operator {original}" + (f" ({line})." if line else "."),
-                hint="Write the line in other functions, or export to ONNX or ExecuTorch.",
-                code="not_convertible",
-            )
+            raise NotImplementedError(f"Core ML has no form of the operator {original}")

@@ -16,7 +16,7 @@ from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.coreml import lower
-from mobilevit_tools.exporters.coreml_program import traced
+from mobilevit_tools.exporters.refusals import naming_refusals
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.coreml import CoremlOptions
 
@@ -114,10 +114,12 @@ def test_an_image_input_costs_no_accuracy(tmp_path: Path) -> None:
     assert float(10 * torch.log10((expected**2).sum() / ((expected - got) ** 2).sum())) > FLOOR_DB
 
 
-def test_an_operator_without_a_form_is_named_with_its_line() -> None:
+def test_an_operator_without_a_form_is_named_with_its_line(tmp_path: Path) -> None:
     class Net(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x.median(1).values
 
-    with pytest.raises(BadInputError, match=r"aten\.median\.dim.*test_coreml_forms\.py, line \d+: return x\.median"):
-        traced(Net(), torch.randn(1, 3, SIDE, SIDE))
+    refused = r"to coreml-fp32: .*aten\.median\.dim.*test_coreml_forms\.py, line \d+"
+    spec, net = ExportSpec("coreml"), Net().eval()
+    with pytest.raises(BadInputError, match=refused), naming_refusals(MAPS, spec, net):
+        lower(net, spec, MAPS, tmp_path / "net.mlpackage")
