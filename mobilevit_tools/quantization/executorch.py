@@ -28,7 +28,17 @@ CONVOLUTIONS = frozenset(
 """Not quantized dynamically: XNNPACK cannot lower such convolutions with a scale per channel."""
 RELUS = frozenset({torch.ops.aten.relu.default, torch.ops.aten.relu_.default})
 """What the quantizer's patterns put behind an operator with weights."""
+DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
 SLICES = frozenset({torch.ops.aten.slice.Tensor, torch.ops.aten.narrow.default, torch.ops.aten.select.int})
+MEANS = frozenset({torch.ops.aten.mean.dim})
+PRODUCTS = frozenset({torch.ops.aten.mul.Tensor, torch.ops.aten.mul_.Tensor})
+DECOMPOSED = frozenset(
+    {
+        torch.ops.aten.silu.default,
+        torch.ops.aten.silu_.default,
+    }
+)
+"""Lowered as a product of the input with a function of it."""
 SMALLEST_SCALE = 2**-12
 """What the quantizer's own configuration gives its observers."""
 
@@ -67,7 +77,7 @@ def quantize(module: nn.Module, example: torch.Tensor, quantization: Quantizatio
             for batch in quantization.calibration.batches(example.shape[0]):
                 prepared(torch.from_numpy(batch))
     converted: GraphModule = convert_pt2e(prepared)
-    _shield_slices(converted)
+    _shield(converted)
     return converted
 
 
@@ -84,25 +94,32 @@ def _separate_weights(module: GraphModule) -> None:
     module.recompile()
 
 
-def _shield_slices(module: GraphModule) -> None:
-    """Put a clamp that changes nothing between dequantized values and slices of them.
+def _shield(module: GraphModule) -> None:
+    """Put a clamp that changes nothing between dequantized values and what XNNPACK would compute with integers wrongly.
 
-    XNNPACK takes a slice between a dequantize and a quantize for one of integers, which it lowers and then fails to
-    run. The clamp's bounds are those of the quantized range, so no value is beyond them.
+    It takes a slice, a mean, or a product of a quantized value with another, that is read by a quantize for one of
+    integers, which it lowers and then fails to run. The clamp's bounds are those of the quantized range, so no value is
+    beyond them.
     """
     for node in list(module.graph.nodes):
-        if node.target is not torch.ops.quantized_decomposed.dequantize_per_tensor.default:
+        if node.target is not DEQUANTIZE:
             continue
-        slices = [user for user in node.users if user.target in SLICES]
-        if not slices:
+        shielded = [user for user in node.users if _needs_shield(user)]
+        if not shielded:
             continue
         scale, zero_point, lowest, highest = node.args[1:5]
         with module.graph.inserting_after(node):
             bounds = ((lowest - zero_point) * scale, (highest - zero_point) * scale)
             shield = module.graph.call_function(torch.ops.aten.clamp.default, (node, *bounds))
-        for user in slices:
+        for user in shielded:
             user.replace_input_with(node, shield)
     module.recompile()
+
+
+def _needs_shield(user: Node) -> bool:
+    if user.target in PRODUCTS:
+        return any(each.target is not DEQUANTIZE for each in user.all_input_nodes)
+    return user.target in SLICES | DECOMPOSED | MEANS
 
 
 def _config(quantization: Quantization) -> QuantizationConfig:

@@ -167,3 +167,34 @@ def test_a_kept_operator_before_a_relu_stays_in_floating_point() -> None:
     shapes = [tuple(each.shape) for each in _eight_bit_weights(quantize(module, EXAMPLE, plan))]
     assert set(shapes) == {(8, 3, 2, 2), (8, 1, 3, 3), (8, 8, 1, 1), (8, 8)}
     assert shapes.count((8, 8)) == 1
+
+
+class Gated(nn.Module):
+    """Activations and gates that multiply a quantized value with one that is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 2, stride=2)
+        self.layers = nn.ModuleList(nn.Conv2d(8, 8, 1) for _ in range(4))
+        self.squeeze = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.hardswish(self.stem(x))
+        x = nn.functional.silu(self.layers[0](x))
+        x = nn.functional.relu(self.layers[1](x))
+        x = x * nn.functional.hardsigmoid(self.squeeze(x.mean(dim=(2, 3), keepdim=True)))
+        x = self.layers[2](x)
+        x = self.layers[3](x * torch.sigmoid(x))
+        return x.flatten(1)
+
+
+def test_products_of_quantized_and_other_values_run(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Gated().eval().requires_grad_(requires_grad=False)
+    plan = plan_quantization("executorch", "int8", calibration())
+    path = tmp_path / "model.pte"
+    lower(module, ExportSpec("executorch", precision="int8"), CONTRACT, path, plan)
+    image = torch.from_numpy(RECIPE.normalize(calibration(1).pixels))
+    with open_session(path) as session:
+        (got,) = session.run(image.numpy())
+    assert snr_db(module(image).numpy(), got) > 20
