@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 from mobilevit_tools.comparison.stored import Stored, Weight
-from mobilevit_tools.targets._base import load
 from mobilevit_tools.targets.registry import find_target
 
 
@@ -64,7 +63,8 @@ def diff_weights(target_a: str, a: Path, target_b: str, b: Path) -> WeightsDiff:
 
 
 def _read(target: str, artifact: Path) -> Stored:
-    stored: Stored = load(find_target(target).weights)(artifact)
+    described = find_target(target)
+    stored: Stored = described.load(described.weights)(artifact)
     return stored
 
 

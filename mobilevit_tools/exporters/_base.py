@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
@@ -167,4 +166,5 @@ def load_exporter(name: str) -> Exporter:
         MissingDependencyError: A package that it needs is not installed.
     """
     check_packages(name)
-    return cast("Exporter", import_module(find_target(name).exporter))
+    target = find_target(name)
+    return cast("Exporter", target.load(target.exporter))

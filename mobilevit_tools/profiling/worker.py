@@ -50,7 +50,7 @@ class Worker:
             self._session.close()
         artifact = Path(path)
         target = target_of(artifact)
-        import_module(target.runtime)
+        target.load(target.runtime)
         reference = None
         if target.host_systems:  # a model of a runtime has no latency of its own, nor is it part of the other's
             reference = open_session(artifact, threads=threads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
@@ -40,4 +39,4 @@ def open_session(path: Path, *, threads: int = 1) -> Session:
             f"Running {path.suffix} artifacts needs {target.running}, which is not installed.",
             hint=f"pip install {target.running}",
         )
-    return cast("Session", import_module(target.runtime).open_session(path, threads=threads))
+    return cast("Session", target.load(target.runtime).open_session(path, threads=threads))

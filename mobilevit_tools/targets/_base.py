@@ -190,6 +190,7 @@ class Target:
         exporter: Dotted path of a module with ``lower``, as :class:`~mobilevit_tools.exporters._base.Exporter` says.
         runtime: Dotted path of a module with ``open_session(path, threads) -> Session``.
         weights: Dotted path of a function that reads the weights an artifact stores, for ``mvt diff``.
+        prepare: Dotted path of a function to call before any of the target's modules is imported.
         summary: What can be done with it here; None where its backends say that.
         options: Its own options.
         backends: The backends that it has, the default one first; empty where there is no choice.
@@ -221,6 +222,7 @@ class Target:
     exporter: str
     runtime: str
     weights: str
+    prepare: str | None = None
     summary: str | None = None
     folders: tuple[str, ...] = ()
     options: type[TargetOptions] = TargetOptions
@@ -244,6 +246,12 @@ class Target:
     def suffix(self) -> str:
         """The suffix of the artifacts that an export writes."""
         return self.suffixes[0]
+
+    def load(self, path: str) -> Any:
+        """Import one of its modules, or what a dotted path ``package.module:name`` names in it."""
+        if self.prepare is not None:
+            load(self.prepare)()
+        return load(path) if ":" in path else import_module(path)
 
     @property
     def runs_here(self) -> bool:
