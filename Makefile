@@ -31,7 +31,7 @@ docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 test: lint docs $(DEVICES)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) --durations 20 -m "not slow"
 
 test-all: lint docs $(DEVICES)
 	$(PYTEST)
