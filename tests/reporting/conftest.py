@@ -35,7 +35,7 @@ def parity(snr_db: float = 120.0, status: str = "passed", reason: str | None = N
         InputResult(name, kind, Distance(1e-6, snr_db + more, 1.0, finite=True), same_top1=True, near_tie=False)
         for name, kind, more in (("a.jpg", "photo", 0.0), ("noise", "noise", 3.0), ("black", "stress", 9.0))
     )
-    return Parity(status, 1e-6, snr_db, 1.0, 1.0, 3, reason, results=results)  # type: ignore[arg-type]
+    return Parity(status, 1e-6, snr_db, 1.0, 1.0, 3, reason=reason, results=results)  # type: ignore[arg-type]
 
 
 def manifest(
