@@ -5,7 +5,7 @@ READY := $(VENV)/.installed
 DEVICES := $(VENV)/.devices
 PYTEST := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-all lint docs reference clean
+.PHONY: demo test test-all lint docs reference conformance clean
 
 # One environment for everything; made again only when what it is made from changes.
 $(READY): pyproject.toml constraints.txt
@@ -38,6 +38,10 @@ test-all: lint docs $(DEVICES)
 
 reference: $(READY)
 	$(BIN)/python tools/generate_reference.py
+
+# coremltools' own tests and torch's operator database against what mvt makes and runs; an hour and more.
+conformance: $(READY)
+	$(BIN)/python -m tools.conformance.run
 
 clean:
 	rm -rf $(VENV) demo-out site

@@ -1,0 +1,1 @@
+"""How the reference runtime and the exporters compare with what others expect; see `make conformance`."""
