@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from mobilevit_tools.errors import MissingDependencyError, UsageError
-from mobilevit_tools.targets.precisions import FLOATING
 from mobilevit_tools.targets._base import TargetOptions
+from mobilevit_tools.targets.precisions import FLOATING
 from mobilevit_tools.targets.registry import find_target
 
 if TYPE_CHECKING:

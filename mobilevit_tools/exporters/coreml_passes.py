@@ -29,7 +29,7 @@ def exact_factors() -> Iterator[None]:
     again, whatever pipeline a conversion was given, and this one fails there in half precision.
     """
     apply = fuse_elementwise_to_batchnorm.apply
-    fuse_elementwise_to_batchnorm.apply = lambda self, program: None
+    fuse_elementwise_to_batchnorm.apply = lambda _self, _program: None
     try:
         yield
     finally:

@@ -92,7 +92,14 @@ def _operand_types(node: fx.Node) -> set[torch.dtype]:
 
 _aten = torch.ops.aten
 _PROMOTING = frozenset(
-    (_aten.add.Tensor, _aten.mul.Tensor, _aten.sub.Tensor, _aten.div.Tensor, _aten.div.Tensor_mode, _aten.minimum.default)
+    (
+        _aten.add.Tensor,
+        _aten.mul.Tensor,
+        _aten.sub.Tensor,
+        _aten.div.Tensor,
+        _aten.div.Tensor_mode,
+        _aten.minimum.default,
+    )
 )
 
 _EFFECT: Mapping[type[ExportPass], Callable[[fx.GraphModule], bool]] = {
@@ -137,7 +144,7 @@ def _call_once() -> Callable[[ExportPass, fx.GraphModule], PassResult]:
     @wraps(interpret)
     def call(self: ExportPass, graph_module: fx.GraphModule) -> PassResult:
         if _only_interprets(self, graph_module) and seen.get(graph_module) == _state(graph_module):
-            return PassResult(graph_module, True)  # noqa: FBT003 - as the pass itself says
+            return PassResult(graph_module, True)
         result: PassResult = interpret(self, graph_module)
         seen[result.graph_module] = _state(result.graph_module)
         return result
@@ -164,7 +171,7 @@ def _where_present(
     def call(self: ExportPass, graph_module: fx.GraphModule) -> PassResult:
         if any(node.target == needed for node in graph_module.graph.nodes):
             return search(self, graph_module)
-        return PassResult(ExportPass.call(self, graph_module).graph_module, True)  # noqa: FBT003
+        return PassResult(ExportPass.call(self, graph_module).graph_module, True)
 
     return call
 

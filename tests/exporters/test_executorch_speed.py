@@ -42,7 +42,9 @@ class Net(nn.Module):
 
 
 @pytest.fixture(scope="module", params=["xnnpack", "portable"])
-def lowered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[bool, tuple[bytes, Counter]]:
+def lowered(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[bool, tuple[bytes, Counter]]:
     """Lower the net as ExecuTorch does it (False) and with work skipped (True); return bytes and what was called."""
     torch.manual_seed(0)
     net, found = Net().eval(), {}
@@ -50,7 +52,11 @@ def lowered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         path = tmp_path_factory.mktemp("speed") / "model.pte"
         calls: Counter[str] = Counter()
         with pytest.MonkeyPatch.context() as patch:
-            for owner, name in ((ExportPass, "call"), (ExportedProgram, "run_decompositions"), (GraphModule, "recompile")):
+            for owner, name in (
+                (ExportPass, "call"),
+                (ExportedProgram, "run_decompositions"),
+                (GraphModule, "recompile"),
+            ):
                 patch.setattr(owner, name, _counting(getattr(owner, name), name, calls))
             if not skipping:
                 patch.setattr(executorch_speed, "_WRITTEN_FOR", "0.0.")
@@ -106,5 +112,3 @@ def test_a_changed_program_is_interpreted_again() -> None:
         (relu,) = [node for node in once.graph.nodes if node.op == "call_function"]
         relu.target = torch.ops.aten.neg.default
         assert ExportPass()(once).graph_module is not once
-
-

@@ -11,11 +11,11 @@ from pydantic import TypeAdapter
 
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import ExportSpec, load_exporter
+from mobilevit_tools.exporters.request import ExportRequest, requests_for
+from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.targets.coreml import CoremlOptions
 from mobilevit_tools.targets.onnx import OnnxOptions
 from mobilevit_tools.targets.registry import SUFFIXES, TARGETS, find_target, named_targets
-from mobilevit_tools.exporters.request import ExportRequest, requests_for
-from mobilevit_tools.jsonable import jsonable
 
 
 @pytest.mark.parametrize(
