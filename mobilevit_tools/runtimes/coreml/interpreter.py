@@ -15,12 +15,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.errors import BadInputError, UsageError, first_line
 from mobilevit_tools.runtimes._base import UnsupportedOperatorError
 
 from .binding import Binder, Body, Step, unfit
 from .constexpr import decompress, unsupported
-from .damage import refusing
+from .damage import UNFIT
 from .dtypes import half
 from .mil import Graph, Operation, ValueType
 from .ops import OPERATORS, State, Value, plain
@@ -97,19 +97,10 @@ class Interpreter:
         if self.unsupported:
             raise UnsupportedOperatorError(self.unsupported)
         wanted = {*self._graph.outputs, *fetch}
-        made = {name for operation in self._graph.operations for name, _ in operation.outputs}
-        unknown = sorted(wanted - made - set(self._graph.inputs) - set(self._constants))
-        if unknown:
-            raise BadInputError(f"The program has no value named {unknown[0]!r}.")
-        missing = sorted(set(keep_fp32) - {operation.name for operation in self._graph.walk()})
-        if missing:
-            raise UsageError(f"The program has no operation named {missing[0]!r} to keep in fp32.")
-        rounded = self._half_binder if arithmetic == "half" else self._exact_binder
-        constants = {
-            name: rounded.tensor(constant)
-            for name, constant in self._constants.items()
-            if name in self._returned or name in wanted
-        }
+        self._check_names(wanted, keep_fp32)
+        binder = self._half_binder if arithmetic == "half" else self._exact_binder
+        returned = self._returned_constants | (wanted & self._constants.keys())
+        constants = {name: binder.tensor(self._constants[name]) for name in returned}
         body = self._half_body if arithmetic == "half" else self._exact_body
         run = _Run(self._types, constants, arithmetic, keep_fp32, observe)
         run.enter(inputs)
@@ -117,11 +108,23 @@ class Interpreter:
             run.steps(body, self._exact_body, wanted)
         return {name: run.value(name) for name in wanted}
 
+    def _check_names(self, wanted: Collection[str], keep_fp32: Collection[str]) -> None:
+        if unknown := sorted(set(wanted) - self._known - self._constants.keys()):
+            raise BadInputError(f"The program has no value named {unknown[0]!r}.")
+        if keep_fp32 and (missing := sorted(set(keep_fp32) - {entry.name for entry in self._graph.walk()})):
+            raise UsageError(f"The program has no operation named {missing[0]!r} to keep in fp32.")
+
     @cached_property
-    def _returned(self) -> frozenset[str]:
-        """Names that the program or one of its blocks returns; constants may be among them."""
+    def _known(self) -> frozenset[str]:
+        """Names of the values that can be returned: those outside of inner blocks."""
+        made = (name for operation in self._graph.operations for name, _ in operation.outputs)
+        return frozenset((*self._graph.inputs, *made))
+
+    @cached_property
+    def _returned_constants(self) -> frozenset[str]:
+        """Constants that the program or one of its blocks returns."""
         blocks = [block for operation in self._graph.walk() for block in operation.blocks]
-        return frozenset(name for block in (self._graph, *blocks) for name in block.outputs)
+        return frozenset(name for block in (self._graph, *blocks) for name in block.outputs) & self._constants.keys()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -204,11 +207,13 @@ class _Run:
     def _execute(self, step: Step, exact: Step) -> None:
         operation = step.operation
         kept = operation.name in self._keep
-        with refusing(unfit(operation)):
+        try:
             given = {parameter: self._given(step, parameter, sources, wide=kept) for parameter, sources in step.wired}
             if step.bodies:
                 given["bodies"] = tuple(self._inner(*pair) for pair in zip(step.bodies, exact.bodies, strict=True))
             result = step.operator.function(**step.fixed, **given)
+        except UNFIT as error:  # not `refusing`, whose sentence would be written for every operation
+            raise BadInputError(f"{unfit(operation)}: {first_line(error)}") from error
         results = result if isinstance(result, tuple) else (result,)
         if len(results) != len(operation.outputs):
             raise BadInputError(
@@ -220,6 +225,12 @@ class _Run:
 
     def _given(self, step: Step, parameter: str, sources: tuple[str | Tensor, ...], *, wide: bool) -> object:
         kind = step.operator.kinds[parameter]
+        if kind == "tensor":
+            (source,) = sources
+            value = self._read(source, wide=wide) if isinstance(source, str) else source
+            if isinstance(value, Tensor):
+                return value
+            raise TypeError(f"{parameter} is no tensor")
         values = [self._read(entry, wide=wide) if isinstance(entry, str) else entry for entry in sources]
         if kind == "values":
             return tuple(values)
@@ -232,15 +243,13 @@ class _Run:
             raise TypeError(f"{parameter} is no tensor")
         if kind == "tensors":
             return tuple(tensors)
-        if kind == "tensor":
-            return tensors[0]
         return plain(kind, tensors[0] if len(tensors) == 1 else torch.stack(tensors))
 
     def _store(self, operation: Operation, name: str, declared: ValueType, value: object, *, kept: bool) -> None:
         if not isinstance(value, Tensor):
             self._values[name] = value  # type: ignore[assignment]
             return
-        if not declared.admits(value.shape):
+        if value.shape != declared.shape and not declared.admits(value.shape):
             raise BadInputError(
                 f"The operation {operation.name!r} ({operation.type}) makes a value of shape {tuple(value.shape)} "
                 f"where the program says {declared.shape}."
