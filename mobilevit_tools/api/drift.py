@@ -227,7 +227,7 @@ def _floor(module: GraphModule, example: torch.Tensor, wanted: Mapping[Node, Any
     """Return how near float32 is to float64 at every operator; nothing where the program does not run in float64."""
     import copy
 
-    from mobilevit_tools.forms.double import InDouble
+    from mobilevit_tools.double import InDouble
 
     double = copy.deepcopy(module).double()
     try:

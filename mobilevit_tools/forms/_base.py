@@ -19,8 +19,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
+from mobilevit_tools.double import InDouble
 from mobilevit_tools.errors import MvtError
-from mobilevit_tools.forms.double import InDouble
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

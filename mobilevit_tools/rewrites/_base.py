@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from mobilevit_tools.blame import line_of
+from mobilevit_tools.double import InDouble
 from mobilevit_tools.errors import BadInputError, GateError, first_line
-from mobilevit_tools.forms.double import InDouble
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.rewrites.dataflow import observe
 from mobilevit_tools.rewrites.functions import Function, Replaced, Replacement

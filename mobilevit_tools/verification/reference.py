@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mobilevit_tools.forms.double import InDouble
+from mobilevit_tools.double import InDouble
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

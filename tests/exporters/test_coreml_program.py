@@ -136,11 +136,13 @@ NEEDLESS = {
 CASTS = {
     # Which tokens belong to which of two scales' clusters (the third clustering has a single scale), as factors.
     ("clustr", "fp32"): {("bool", "fp32"): 2 * CLUSTERINGS - 1},
-    # Positions from a sort are unsigned, those of a look-up are narrow, and what compares and reshapes takes int32.
+    # Positions from a sort are unsigned, as are those of the first centre of a point that are looked up; those of a
+    # look-up are narrow, and what compares and reshapes takes int32.
     ("clustr", "fp16"): {
         ("bool", "fp16"): 2 * CLUSTERINGS - 1,
         ("uint16", "int32"): 2 * CLUSTERINGS,
         ("int32", "int16"): 2 * CLUSTERINGS,
+        ("int32", "uint16"): CLUSTERINGS,
         ("int16", "int32"): CLUSTERINGS,
     },
 }
