@@ -16,7 +16,8 @@ def main() -> int:
     """Run the suites.
 
     Returns:
-        1 where a prediction is wrong, a valid program is refused, or a mismatch of an exporter goes unsaid.
+        1 where the reference predicts wrongly, refuses a valid program, or fails otherwise. What the exporters get
+        wrong is for their gates, and for the page.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--per-function", type=int, default=60, help="cases of each test function; 0 for all")
@@ -35,8 +36,7 @@ def main() -> int:
     cases = operators.run(options.operators)
     page.write(found, cases, scope)
     bad = [entry for results in found.values() for entry in results if entry.verdict in FAILED]
-    silent = [case for case in cases if case.verdict == "wrong"]
-    return 1 if bad or silent else 0
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":

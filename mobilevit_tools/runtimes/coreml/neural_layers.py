@@ -253,6 +253,20 @@ def _mean(params: Message, names: list[str], results: tuple[str, ...], writer: W
     writer.add("reduce_mean", results, x=names[0], axes=axes, keep_dims=bool(params.keepDims))
 
 
+def _slice(params: Message, names: list[str], results: tuple[str, ...], writer: Writer) -> None:
+    writer.add(
+        "slice_by_index",
+        results,
+        x=names[0],
+        begin=[int(each) for each in params.beginIds],
+        end=[int(each) for each in params.endIds],
+        stride=[int(each) for each in params.strides] or None,
+        begin_mask=[bool(each) for each in params.beginMasks] or None,
+        end_mask=[bool(each) for each in params.endMasks] or None,
+        squeeze_mask=[bool(each) for each in params.squeezeMasks] or None,
+    )
+
+
 def _clip(params: Message, names: list[str], results: tuple[str, ...], writer: Writer) -> None:
     writer.add("clip", results, x=names[0], alpha=float(params.minVal), beta=float(params.maxVal))
 
@@ -313,6 +327,7 @@ _LAYERS: Mapping[str, Callable[[Any, list[str], tuple[str, ...], Writer], None]]
     "reshape": _reshape,
     "reshapeStatic": _reshape_static,
     "scale": _scale,
+    "sliceStatic": _slice,
     "softmax": _softmax,
     "softmaxND": _softmax_nd,
     "squeeze": _squeeze,

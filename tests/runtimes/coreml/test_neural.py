@@ -208,6 +208,18 @@ def test_arrays_of_any_rank_keep_it(tmp_path: Path) -> None:
     np.testing.assert_allclose(out, torch.softmax(torch.from_numpy(x.T.reshape(2, 3)), 1), rtol=1e-5)
 
 
+def test_slices_keep_what_their_masks_say(tmp_path: Path) -> None:
+    def build(builder: Any) -> None:
+        builder.add_slice_static(
+            "s", "x", "y", [0, 1, 2], [0, 4, 0], [1, 2, 1], [True, False, False], [True, False, True],
+            squeeze_masks=[False, False, False],
+        )  # fmt: skip
+
+    x = noise(2, 5, 6)
+    (out,) = _arrays(x.shape, build, tmp_path / "slice.mlmodel", exact=True).run({"x": x}).values()
+    np.testing.assert_array_equal(out, x[:, 1:4:2, 2:])
+
+
 def test_a_layer_that_is_not_modelled_is_named(tmp_path: Path) -> None:
     def build(builder: Any) -> None:
         builder.add_activation("a", "RELU", "x", "a")
