@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
@@ -78,6 +79,19 @@ class DeviceError(MvtError):
 
     code = "device_failed"
     exit_code = ExitCode.DEVICE_FAILED
+
+
+def told(error: MvtError) -> list[Any]:
+    """Return what another process has to know of an error, as JSON; :func:`retold` makes it one again."""
+    return [int(error.exit_code), error.message, error.hint, error.error_code]
+
+
+def retold(stated: Sequence[Any]) -> MvtError:
+    """Return the error that another process told of."""
+    exit_code, message, hint, code = stated
+    kinds: tuple[type[MvtError], ...] = (UsageError, BadInputError, MissingDependencyError, DeviceError)
+    kind = next((each for each in kinds if each.exit_code == exit_code), MvtError)
+    return kind(message, hint=hint, code=code)
 
 
 def first_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.exporters._base import ExportSpec
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from mobilevit_tools.targets.registry import find_target
 from mobilevit_tools.verification.reference import torch_reference
 
@@ -55,7 +55,7 @@ def count_flips(
         path = Path(folder) / f"decisions{find_target(spec.target).suffix}"
         plain = replace(spec, precision="fp32", fp16_keep=None, batch=1)
         exporter.lower(rewritten, plain, features, path)
-        with open_session(path) as session:
+        with load_session(path) as session:
             takes_image = session.inputs[0].kind == "image"
             for item in inputs:
                 array = item.pixels if takes_image else item.tensor

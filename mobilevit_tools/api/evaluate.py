@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from mobilevit_tools.api.predict import classifier_contract
 from mobilevit_tools.api.verify import reference_model
 from mobilevit_tools.errors import BadInputError, GateError
-from mobilevit_tools.exporters.manifest import describe_artifact, find_manifest
+from mobilevit_tools.exporters.manifest import check_digest, describe_artifact
 from mobilevit_tools.progress import Counter, uncounted
 from mobilevit_tools.runtimes._base import fit_channels, only_input
 from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.targets.registry import target_of
 from mobilevit_tools.verification.accuracy import TOP_K, Confusion, confusions, is_in_top, wilson_interval
 from mobilevit_tools.verification.reference import Reference, torch_reference
 
@@ -127,6 +128,8 @@ def evaluate(
     from mobilevit_tools.data.labelled import read_labelled
 
     path, source = Path(artifact), Path(data)
+    target_of(path)
+    manifest = check_digest(path)
     with open_session(path, threads=threads) as session:
         contract = classifier_contract(session, path)
         only_input(session)  # before the photos are read, and the first output, which there may not be
@@ -137,7 +140,7 @@ def evaluate(
         photos = read_labelled(source, contract.labels, num_classes)
         run_reference = None
         if reference:
-            loaded = reference_model(contract, find_manifest(path), model, checkpoint, ema)
+            loaded = reference_model(contract, manifest, model, checkpoint, ema)
             if loaded.features_only or loaded.num_classes != num_classes:
                 what = "returns maps" if loaded.features_only else f"has {loaded.num_classes} classes"
                 raise BadInputError(

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilevit_tools.data.contract import Contract
-from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.exporters.delegation_lint import reason
-from mobilevit_tools.exporters.manifest import Manifest, describe_artifact, find_manifest
+from mobilevit_tools.exporters.manifest import Manifest, check_digest
 from mobilevit_tools.runtimes._base import DELEGATE, OperatorUse, TensorInfo
 from mobilevit_tools.runtimes.registry import open_session
-from mobilevit_tools.targets.registry import find_target
+from mobilevit_tools.targets.registry import find_target, target_of
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,10 @@ def inspect(artifact: str | Path) -> InspectResult:
         BadInputError: It cannot be read, or is not the file that its manifest describes.
     """
     path = Path(artifact)
+    target_of(path)
+    manifest = check_digest(path)
     with open_session(path) as session:
-        manifest = find_manifest(path)
-        result = InspectResult(
+        return InspectResult(
             artifact=path,
             manifest=manifest,
             contract=session.contract,
@@ -66,16 +66,6 @@ def inspect(artifact: str | Path) -> InspectResult:
             metadata={name: text for name, text in session.metadata.items() if "contract" not in name},
             notes=session.notes,
         )
-    if manifest is not None:
-        found = describe_artifact(path)
-        if found != manifest.artifact:
-            raise BadInputError(
-                f"{path} is not the file that its manifest describes: sha256 {found.sha256[:12]} "
-                f"in place of {manifest.artifact.sha256[:12]}.",
-                hint="Export it again, or run `mvt verify` to see whether it still computes the model.",
-                code="digest",
-            )
-    return result
 
 
 def _outside(operators: Mapping[str, int], manifest: Manifest | None) -> dict[str, str]:

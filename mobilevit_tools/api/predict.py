@@ -8,8 +8,10 @@ from pathlib import Path
 
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.errors import BadInputError, GateError
+from mobilevit_tools.exporters.manifest import check_digest
 from mobilevit_tools.runtimes._base import Session, fit_channels, only_input
 from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.targets.registry import target_of
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,9 @@ def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5,
     """Classify ``images`` with an artifact, preprocessed as its contract, or else its own format, says.
 
     Raises:
-        BadInputError: The artifact or an image cannot be read, or the artifact has no contract, feature maps in place
-            of logits, no logits, or not as many as its contract has labels.
+        BadInputError: The artifact or an image cannot be read, the artifact is not the file that its manifest
+            describes, or it has no contract, feature maps in place of logits, no logits, or not as many as its contract
+            has labels.
         GateError: The artifact's output is not finite.
     """
     import numpy as np
@@ -58,6 +61,8 @@ def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5,
 
     path = Path(artifact)
     predictions = []
+    target_of(path)
+    check_digest(path)
     with open_session(path, threads=threads) as session:
         contract = classifier_contract(session, path)
         info = only_input(session)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mobilevit_tools.errors import UsageError
-from mobilevit_tools.exporters.manifest import describe_artifact, find_manifest
+from mobilevit_tools.errors import DeviceError, UsageError
+from mobilevit_tools.exporters.manifest import describe_artifact, find_manifest, naming_changes
 from mobilevit_tools.exporters.staging import check_file, write_whole
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.profiling.device import ROUNDS, profile_on_device
@@ -16,6 +16,7 @@ from mobilevit_tools.profiling.statistics import Comparison, Verdict
 from mobilevit_tools.profiling.statistics import compare as compare_samples
 from mobilevit_tools.profiling.trace import trace_of
 from mobilevit_tools.progress import Progress, silent
+from mobilevit_tools.runtimes.registry import open_session
 
 
 def profile(
@@ -53,14 +54,13 @@ def profile(
     if trace is not None:
         check_file(Path(trace), overwrite=overwrite)
         per_op = True
-    if device == DEVICE:
-        result = profile_on_host(path, threads=threads, rigor=rigor, progress=progress)
-        if per_op:
-            # Operators are timed by the native runner: its profiler slows the runs that it watches.
-            (timed,) = profile_on_device(device, [path], threads=threads, rigor="quick", per_op=True, progress=progress)
-            result = replace(result, per_op=timed.per_op)
-    else:
-        (result,) = profile_on_device(device, [path], threads=threads, rigor=rigor, per_op=per_op, progress=progress)
+    with naming_changes(path, manifest):  # not before: reading a file makes its next load faster
+        try:
+            result = _measure(path, device, threads=threads, rigor=rigor, per_op=per_op, progress=progress)
+        except DeviceError as error:
+            if error.error_code == "crash":  # a file that ends its runtime wherever it is opened is at fault itself
+                open_session(path).close()
+            raise
     if trace is not None and result.per_op is not None:
         write_whole(Path(trace), trace_of(result.per_op, result.device).encode())
     result = _with_digest(result)
@@ -70,6 +70,18 @@ def profile(
     # Another version may have bundled weights under a tag that this one does not know.
     published = resolve(name.partition(".")[0])[0].published.latency_ms if is_registered(name) else {}
     return replace(result, params=manifest.model.params, macs=manifest.model.macs, published_ms=published)
+
+
+def _measure(path: Path, device: str, *, threads: int, rigor: str, per_op: bool, progress: Progress) -> ProfileResult:
+    if device != DEVICE:
+        (result,) = profile_on_device(device, [path], threads=threads, rigor=rigor, per_op=per_op, progress=progress)
+        return result
+    result = profile_on_host(path, threads=threads, rigor=rigor, progress=progress)
+    if per_op:
+        # Operators are timed by the native runner: its profiler slows the runs that it watches.
+        (timed,) = profile_on_device(device, [path], threads=threads, rigor="quick", per_op=True, progress=progress)
+        result = replace(result, per_op=timed.per_op)
+    return result
 
 
 def compare(

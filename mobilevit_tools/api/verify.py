@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.errors import BadInputError, GateError, MissingDependencyError, UsageError
-from mobilevit_tools.exporters.manifest import Manifest, describe_artifact, find_manifest
+from mobilevit_tools.exporters.manifest import Manifest, describe_artifact, find_manifest, naming_changes
 from mobilevit_tools.models.factory import LoadedModel, load_model
 from mobilevit_tools.models.own import is_file_reference, short_name
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.targets.registry import target_of
 from mobilevit_tools.verification.metrics import Distance
 from mobilevit_tools.verification.on_device import check_device, verify_on_device
 from mobilevit_tools.verification.parity import Parity
@@ -90,10 +92,12 @@ def verify(
     path = Path(artifact)
     if device is not None:
         check_device(device, path)
-    with progress(f"Loading {path}"):
-        session = open_session(path)
-    with session:
-        manifest = find_manifest(path)
+    target_of(path)
+    manifest = find_manifest(path)
+    found = describe_artifact(path)
+    with naming_changes(path, manifest), ExitStack() as stack:
+        with progress(f"Loading {path}"):
+            session = stack.enter_context(open_session(path))
         with progress("Loading the model"):
             loaded = reference_model(session.contract, manifest, model, checkpoint, ema)
         chosen = precision or (manifest.spec.precision if manifest else "fp32")
@@ -118,7 +122,7 @@ def verify(
         model=loaded.name,
         precision=chosen,
         gate=GATES[chosen],
-        digest_matches=describe_artifact(path) == manifest.artifact if manifest else None,
+        digest_matches=found == manifest.artifact if manifest else None,
         parity=parity,
         native=native,
         device=ran.device if ran else None,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
@@ -26,6 +27,7 @@ MANIFEST_SCHEMA = 1
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 
+_UNUSABLE = ("unloadable_artifact", "crash", "hang", "out_of_memory")
 _TOOLS = ("mobilevit-tools", "torch", "numpy", "pillow")
 
 
@@ -184,6 +186,45 @@ def describe_artifact(path: Path) -> ArtifactFile:
         return ArtifactFile(path.name, _sha256(path), size)
     lines = (f"{_sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
     return ArtifactFile(path.name, hashlib.sha256("".join(lines).encode()).hexdigest(), size)
+
+
+def check_digest(artifact: Path) -> Manifest | None:
+    """Return the manifest beside an artifact, which is the file that it describes; None where there is none.
+
+    Raises:
+        BadInputError: The artifact is another file than its manifest describes.
+    """
+    manifest = find_manifest(artifact)
+    if manifest is not None and (found := describe_artifact(artifact)) != manifest.artifact:
+        raise _changed(artifact, manifest, found)
+    return manifest
+
+
+@contextmanager
+def naming_changes(artifact: Path, manifest: Manifest | None) -> Iterator[None]:
+    """Say of an artifact that cannot be opened or run, first of all, that it is not what its manifest describes.
+
+    Raises:
+        BadInputError: It is not, in place of what the context raised.
+    """
+    try:
+        yield
+    except MvtError as error:
+        if manifest is None or error.error_code not in _UNUSABLE:
+            raise
+        if (found := describe_artifact(artifact)) == manifest.artifact:
+            raise
+        raise _changed(artifact, manifest, found) from error
+
+
+def _changed(artifact: Path, manifest: Manifest, found: ArtifactFile) -> BadInputError:
+    return BadInputError(
+        f"{artifact} is not the file that its manifest describes: sha256 {found.sha256[:12]} "
+        f"in place of {manifest.artifact.sha256[:12]}.",
+        hint="It may be damaged: copy or export it again. If you changed it yourself, `mvt verify` tells whether it "
+        "still computes the model, and without its manifest.json it is taken as it is.",
+        code="digest",
+    )
 
 
 def tool_versions() -> dict[str, str]:

@@ -15,26 +15,12 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import IO, Any, Self
 
-from mobilevit_tools.errors import (
-    BadInputError,
-    DeviceError,
-    ExitCode,
-    MissingDependencyError,
-    MvtError,
-    UsageError,
-)
+from mobilevit_tools.errors import DeviceError, retold
 
 WORKER = "mobilevit_tools.profiling.worker"
 PATIENCE_SECONDS = 120.0
 _GRACE_SECONDS = 5.0
 _LAST_WORDS = 2000
-
-_ERRORS: dict[int, type[MvtError]] = {
-    ExitCode.USAGE: UsageError,
-    ExitCode.BAD_INPUT: BadInputError,
-    ExitCode.MISSING_DEPENDENCY: MissingDependencyError,
-    ExitCode.DEVICE_FAILED: DeviceError,
-}
 
 
 class MeasuringProcess:
@@ -105,8 +91,7 @@ class MeasuringProcess:
                 result: dict[str, Any] = reply["result"]
                 return result
             if "error" in reply:
-                exit_code, message, hint, code = reply["error"]
-                raise _ERRORS.get(exit_code, MvtError)(message, hint=hint, code=code)
+                raise retold(reply["error"])
 
     def _next_reply(self) -> dict[str, Any]:
         while True:

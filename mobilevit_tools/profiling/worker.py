@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from mobilevit_tools.errors import BadInputError, DeviceError, MvtError
+from mobilevit_tools.errors import BadInputError, DeviceError, MvtError, told
 from mobilevit_tools.profiling import resident
 from mobilevit_tools.profiling.protocol import LatencySpec, sample, warm_up
 from mobilevit_tools.runtimes._base import only_input, seeded_noise
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from mobilevit_tools.targets.registry import target_of
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ class Worker:
         target.load(target.runtime)
         reference = None
         if target.host_systems:  # a model of a runtime has no latency of its own, nor is it part of the other's
-            reference = open_session(artifact, threads=threads)
+            reference = load_session(artifact, threads=threads)
             import_module(target.running)
         resident.reset_peak()
         baseline = resident.current_bytes()
         started = time.perf_counter()
         native = None if reference is None else reference.native()
-        self._session = native or reference or open_session(artifact, threads=threads)
+        self._session = native or reference or load_session(artifact, threads=threads)
         load_ms = (time.perf_counter() - started) * 1e3
         self._run = self._session.prepare(example_array(self._session))
         return {"load_ms": load_ms, "baseline_memory_bytes": baseline, "versions": _versions(target.running)}
@@ -137,14 +137,11 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         try:
             send({"result": operations[request["operation"]](**request["arguments"])})
         except MvtError as error:
-            send(_told(error))
+            send({"error": told(error)})
         except Exception as error:  # a runtime may raise anything, and the parent is to hear of it
             said = " ".join(f"{type(error).__name__}: {error}".split())
-            send(_told(DeviceError(f"The artifact failed while it was measured: {said}", code="run_failed")))
-
-
-def _told(error: MvtError) -> dict[str, object]:
-    return {"error": [error.exit_code, error.message, error.hint, error.error_code]}
+            failure = DeviceError(f"The artifact failed while it was measured: {said}", code="run_failed")
+            send({"error": told(failure)})
 
 
 def _versions(package: str) -> dict[str, str]:

@@ -42,13 +42,14 @@ class OnnxSession(Session):
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            # A name or a value that is no UTF-8 shows only now.
+            self.inputs = tuple(_info(node) for node in self._session.get_inputs())
+            self.outputs = tuple(_info(node) for node in self._session.get_outputs())
+            self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         except Exception as error:  # onnxruntime raises a dozen unrelated classes, all for one reason
             raise BadInputError(
                 f"{path} cannot be loaded by ONNX Runtime: {first_line(error)}", code="unloadable_artifact"
             ) from error
-        self.inputs = tuple(_info(node) for node in self._session.get_inputs())
-        self.outputs = tuple(_info(node) for node in self._session.get_outputs())
-        self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         stored = self.metadata.get(METADATA_KEY)
         self.contract = Contract.from_json(stored) if stored is not None else None
 

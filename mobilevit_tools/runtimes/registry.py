@@ -8,6 +8,7 @@ from typing import cast
 
 from mobilevit_tools.errors import MissingDependencyError, UsageError
 from mobilevit_tools.runtimes._base import Session
+from mobilevit_tools.targets._base import Target
 from mobilevit_tools.targets.registry import target_of
 
 
@@ -27,16 +28,38 @@ def check_threads(artifact: Path, threads: int) -> None:
 
 
 def open_session(path: Path, *, threads: int = 1) -> Session:
-    """Load an artifact for running, with ``threads`` intra-operator threads.
+    """Load an artifact that may come from anywhere, with ``threads`` intra-operator threads.
+
+    Where its runtime is native code, that runs in a process of its own: a damaged file may end it.
+
+    Raises:
+        BadInputError: The artifact is missing, unreadable or of an unknown kind, or ends or hangs its runtime.
+        MissingDependencyError: Its runtime is not installed.
+    """
+    target = _runnable(path)
+    if target.native_runtime:
+        from mobilevit_tools.runtimes.isolated import IsolatedSession
+
+        return IsolatedSession(path, threads)
+    return load_session(path, threads=threads)
+
+
+def load_session(path: Path, *, threads: int = 1) -> Session:
+    """Load an artifact in this process: one that it has just made, or that the process is there for.
 
     Raises:
         BadInputError: The artifact is missing, unreadable or of an unknown kind.
         MissingDependencyError: Its runtime is not installed.
     """
+    target = _runnable(path)
+    return cast("Session", target.load(target.runtime).open_session(path, threads=threads))
+
+
+def _runnable(path: Path) -> Target:
     target = target_of(path)
     if find_spec(target.running) is None:
         raise MissingDependencyError(
             f"Running {path.suffix} artifacts needs {target.running}, which is not installed.",
             hint=f"pip install {target.running}",
         )
-    return cast("Session", target.load(target.runtime).open_session(path, threads=threads))
+    return target

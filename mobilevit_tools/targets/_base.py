@@ -201,6 +201,8 @@ class Target:
         devices: The kinds of device that run its artifacts.
         host_systems: ``sys.platform`` of the systems whose own runtime it has, so that a latency there is one; empty
             for all. Elsewhere the session models that runtime.
+        native_runtime: Whether its runtime is native code, which a damaged artifact can end: artifacts that mvt has not
+            just made are then run in a process of their own.
         own_threads: Whether its runtime chooses its threads itself.
         least_snr_db: How alike a device and this machine must compute the same artifact.
         native_runner: How its native runner is built; None where there is none.
@@ -233,6 +235,7 @@ class Target:
     declines: tuple[str, ...] = ()
     devices: tuple[str, ...] = ("host",)
     host_systems: tuple[str, ...] = ()
+    native_runtime: bool = False
     own_threads: bool = False
     least_snr_db: float = LEAST_SNR_DB
     native_runner: NativeRunner | None = None

@@ -18,6 +18,7 @@ TARGET = Target(
     running="executorch",
     exporter="mobilevit_tools.exporters.executorch",
     runtime="mobilevit_tools.runtimes.executorch",
+    native_runtime=True,
     weights="mobilevit_tools.comparison.executorch:read_weights",
     backends=(
         Backend(

@@ -51,6 +51,7 @@ TARGET = Target(
     running="onnxruntime",
     exporter="mobilevit_tools.exporters.onnx",
     runtime="mobilevit_tools.runtimes.onnx",
+    native_runtime=True,
     weights="mobilevit_tools.comparison.onnx:read_weights",
     summary="export, and run in ONNX Runtime",
     options=OnnxOptions,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from onnx import numpy_helper
 
 from mobilevit_tools.cli import main
+from mobilevit_tools.exporters.manifest import describe_artifact, read_manifest
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,15 @@ class Ran:
 
 @pytest.fixture
 def overflowing(exported: Path, tmp_path: Path) -> Path:
-    """An artifact, manifest and all, one of whose weights became NaN."""
+    """An artifact one of whose weights became NaN, with a manifest that vouches for it."""
     folder = tmp_path / "overflowing"
     shutil.copytree(exported / "onnx-fp32", folder)
     model = onnx.load(folder / "model.onnx")
     weight = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 2)
     weight.CopyFrom(numpy_helper.from_array(np.full(weight.dims, np.nan, np.float32), weight.name))
     onnx.save(model, folder / "model.onnx")
+    manifest = read_manifest(folder / "manifest.json")
+    replace(manifest, artifact=describe_artifact(folder / "model.onnx")).write(folder)
     return folder / "model.onnx"
 
 

@@ -65,7 +65,7 @@ def clocked(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     def import_runtime(*_: object) -> None:
         clock.now += 7.0
-        monkeypatch.setattr(worker, "open_session", take(2.0, opened))
+        monkeypatch.setattr(worker, "load_session", take(2.0, opened))
 
     native = session(info)
     opened = session(info)
@@ -73,7 +73,7 @@ def clocked(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     opened.native = take(3.0, native)
     monkeypatch.setattr(worker, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     monkeypatch.setattr(worker, "import_module", import_runtime)
-    monkeypatch.setattr(worker, "open_session", take(2.0 + 7.0, opened))  # loading imports what is not there yet
+    monkeypatch.setattr(worker, "load_session", take(2.0 + 7.0, opened))  # loading imports what is not there yet
     return clock
 
 

@@ -15,7 +15,7 @@ from mobilevit_tools.data.contract import METHOD_NAME
 from mobilevit_tools.errors import BadInputError, ExitCode
 from mobilevit_tools.profiling.worker import example_array
 from mobilevit_tools.runtimes._base import UnsupportedOperatorError
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session, open_session
 from mobilevit_tools.targets.registry import SUFFIXES, target_of
 from tests.conftest import SMALL
 
@@ -159,7 +159,7 @@ def test_a_program_that_cannot_be_decoded_is_one_clear_error(exported: Path, mon
         raise KeyError
 
     monkeypatch.setattr("executorch.exir._serialize._program.deserialize_pte_binary", trip)
-    with open_session(exported / ARTIFACTS[1]) as session, pytest.raises(BadInputError, match="cannot be decoded"):
+    with load_session(exported / ARTIFACTS[1]) as session, pytest.raises(BadInputError, match="cannot be decoded"):
         session.operators()
 
 
@@ -177,7 +177,7 @@ def test_a_program_whose_parts_do_not_fit_is_one_clear_error(
     decoded = _program.deserialize_pte_binary(path.read_bytes())
     setattr(decoded.program.execution_plan[0], part, left)
     monkeypatch.setattr(_program, "deserialize_pte_binary", lambda _: decoded)
-    with open_session(path) as session, pytest.raises(BadInputError, match="cannot be decoded"):
+    with load_session(path) as session, pytest.raises(BadInputError, match="cannot be decoded"):
         session.operators()
 
 
@@ -188,5 +188,5 @@ def test_an_index_from_the_end_is_one_clear_error(tmp_path: Path, monkeypatch: p
     decoded = _program.deserialize_pte_binary(path.read_bytes())
     decoded.program.execution_plan[0].chains[0].instructions[0].instr_args.op_index = -1
     monkeypatch.setattr(_program, "deserialize_pte_binary", lambda _: decoded)
-    with open_session(path) as session, pytest.raises(BadInputError, match="cannot be decoded: entry -1 of 1"):
+    with load_session(path) as session, pytest.raises(BadInputError, match="cannot be decoded: entry -1 of 1"):
         session.operators()
