@@ -59,7 +59,9 @@ class IsolatedSession(Session):
             facts, _ = self._ask("open", path=str(path.absolute()), threads=threads)
             self.inputs = tuple(_info(info) for info in facts["inputs"])
             self.outputs = tuple(_info(info) for info in facts["outputs"])
-            self.contract = None if facts["contract"] is None else Contract.from_json(facts["contract"])
+            self.contract, self.described = (
+                None if facts[kind] is None else Contract.from_json(facts[kind]) for kind in ("contract", "described")
+            )
             self.metadata = facts["metadata"]
             self.notes = tuple(facts["notes"])
             self.unverifiable = facts["unverifiable"]

@@ -36,6 +36,7 @@ class Host:
             "inputs": [asdict(info) for info in session.inputs],
             "outputs": [asdict(info) for info in session.outputs],
             "contract": session.contract.to_json() if session.contract is not None else None,
+            "described": session.described.to_json() if session.described is not None else None,
             "metadata": dict(session.metadata),
             "notes": session.notes,
             "unverifiable": session.unverifiable,

@@ -49,7 +49,7 @@ def test_an_artifact_in_a_process_of_its_own_is_the_same_artifact(exported: Path
     array = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
     with open_session(path) as apart, load_session(path) as here:
         assert isinstance(apart, IsolatedSession)
-        for fact in ("inputs", "outputs", "contract", "metadata", "notes", "unverifiable", "arithmetics"):
+        for fact in ("inputs", "outputs", "contract", "described", "metadata", "notes", "unverifiable", "arithmetics"):
             assert getattr(apart, fact) == getattr(here, fact)
         assert apart.operators() == here.operators()
         assert apart.operator_uses() == here.operator_uses()

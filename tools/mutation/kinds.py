@@ -109,7 +109,7 @@ def _use_artifact(path: Path, whole: Path) -> None:
     from mobilevit_tools.runtimes.registry import load_session
     from mobilevit_tools.targets._base import load
     from mobilevit_tools.targets.registry import target_of
-    from mobilevit_tools.verification.parity import verify_session
+    from mobilevit_tools.verification.running import verify_session
     from mobilevit_tools.verification.tolerances import GATES
 
     inputs, answers = _answers(whole)
