@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ def read_baseline(path: Path) -> dict[str, CellResult]:
     try:
         if path.stat().st_size > MAX_BASELINE_BYTES:
             raise _bad(f"{path} is too large for a baseline.")
-        raw = json.loads(path.read_bytes())
+        raw = json.loads(path.read_bytes(), parse_constant=_finite, parse_float=_finite)
     except OSError as error:
         raise _bad(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
@@ -212,6 +213,14 @@ def _grown(figure: str, unit: str, was: int | None, has: int | None, share: floa
 def _more(figure: str, unit: str, was: int | None, has: int | None, allowed: int) -> Iterator[tuple[str, str]]:
     if was is not None and has is not None and has > was + allowed:
         yield figure, f"{has} {unit}, {has - was} more than {was}, where {allowed} are allowed"
+
+
+def _finite(text: str) -> float:
+    """Read a number; one that is none, or overflows, would compare as no worse than anything."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number
 
 
 def _bad(message: str) -> BadInputError:

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 import mobilevit_tools
 from mobilevit_tools.runtimes._base import UnsupportedOperatorError
-from mobilevit_tools.runtimes.executorch import ExecutorchSession
+from mobilevit_tools.runtimes.isolated import IsolatedSession
 from tests.cli.conftest import Ran
 from tests.conftest import SMALL
 
@@ -78,10 +78,10 @@ def test_a_model_that_is_not_finite_itself_is_bad_input(mvt: Mvt, exported: Path
 def test_what_cannot_run_here_is_no_pass(
     mvt: Mvt, exported: Path, monkeypatch: pytest.MonkeyPatch, as_json: bool
 ) -> None:
-    def run(self: ExecutorchSession, array: object) -> None:
+    def run(self: IsolatedSession, array: object) -> None:
         raise UnsupportedOperatorError(("delegate:VulkanBackend",))
 
-    monkeypatch.setattr(ExecutorchSession, "run", run)
+    monkeypatch.setattr(IsolatedSession, "run", run)
     artifact = exported / "executorch-xnnpack-fp32/model.pte"
     ran = mvt("verify", artifact, *(["--json"] if as_json else []))
     assert ran.code == 5

@@ -144,7 +144,14 @@ def test_what_is_no_baseline_is_refused(tmp_path: Path, changes: dict[str, objec
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("[", "is not JSON"), ("[" * 100_000, "is not JSON"), ("[]", "is not the result"), (None, "cannot be read")],
+    [
+        ("[", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("[NaN]", "is not JSON: NaN is no finite"),
+        ("[1e999]", "1e999 is no finite"),
+        ("[]", "is not the result"),
+        (None, "cannot be read"),
+    ],
 )
 def test_a_file_that_is_none_of_ours_is_refused(tmp_path: Path, content: str | None, said: str) -> None:
     path = tmp_path / "smoke.json"

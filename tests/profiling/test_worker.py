@@ -17,6 +17,7 @@ from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.profiling import worker
 from mobilevit_tools.profiling.process import thread_environment
 from mobilevit_tools.runtimes._base import TensorInfo
+from mobilevit_tools.targets._base import Target
 from tests.runtimes.test_sessions import vulkan_program
 
 
@@ -73,6 +74,7 @@ def clocked(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     opened.native = take(3.0, native)
     monkeypatch.setattr(worker, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     monkeypatch.setattr(worker, "import_module", import_runtime)
+    monkeypatch.setattr(Target, "load", import_runtime)
     monkeypatch.setattr(worker, "load_session", take(2.0 + 7.0, opened))  # loading imports what is not there yet
     return clock
 

@@ -7,6 +7,8 @@ import re
 import struct
 
 _HEADER = 512
+_WELL_FORMED = 0.4
+"""Share of damaged texts that stay well formed: the others end at the parser."""
 _BOUNDARIES = {
     1: (0, 1, 0x7F, 0x80, 0xFF),
     2: (0, 1, 0x7FFF, 0x8000, 0xFFFF),
@@ -30,6 +32,8 @@ def mutate(content: bytes, rng: random.Random, *, text: bool) -> bytes:
         rng: Where the changes come from: the same state gives the same content.
         text: Whether tokens, not bytes alone, can be changed.
     """
+    if text and rng.random() < _WELL_FORMED:
+        return _like_token(content, rng)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         kinds = (*_TEXT, *_BYTES[:3]) if text else _BYTES
         content = rng.choice(kinds)(content, rng)
@@ -96,6 +100,24 @@ def _other_token(content: bytes, rng: random.Random) -> bytes:
         return content
     token, other = rng.choice(tokens), rng.choice(tokens)
     return content[: token.start()] + other.group() + content[token.end() :]
+
+
+def _like_token(content: bytes, rng: random.Random) -> bytes:
+    """Give a value another of its kind, so that the file stays well formed and may say something wrong."""
+    values = [token for token in _TOKEN.finditer(content) if _numeric(token.group()) or token.group()[:1] == b'"']
+    if not values:
+        return content
+    value = rng.choice(values)
+    old = value.group()
+    if _numeric(old):
+        new = rng.choice((b"0", b"1", b"2", b"7", b"64", b"1000000", old + b"0"))
+    else:
+        new = rng.choice([token.group() for token in values if not _numeric(token.group())] + [old[:-1] + b'x"'])
+    return content[: value.start()] + new + content[value.end() :]
+
+
+def _numeric(token: bytes) -> bool:
+    return token[:1].isdigit() or (token[:1] == b"-" and token[1:2].isdigit())
 
 
 def _without_token(content: bytes, rng: random.Random) -> bytes:
