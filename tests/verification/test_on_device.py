@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mobilevit_tools.verification import on_device
 from mobilevit_tools.verification.on_device import DeviceVerification, verify_on_device
 from mobilevit_tools.verification.tolerances import GATES
-from tests.verification.test_parity import MIXED, FunctionSession, inputs, model, reference
+from tests.verification.test_running import MIXED, FunctionSession, inputs, model, reference
 
 Function = Callable[[NDArray[Any]], NDArray[Any]]
 
