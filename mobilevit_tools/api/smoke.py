@@ -217,7 +217,9 @@ def _error(result: SmokeResult) -> MvtError | None:
     command = next((cell.command for cell, _ in bad if cell.command), None)
     kind = next((each for each in MvtError.__subclasses__() if each.exit_code == result.exit_code), MvtError)
     return kind(
-        f"{len(bad)} of {len(result.cells)} cells did not pass: {named}.",
+        f"{len(bad)} of {len(result.cells)} cells did not pass: {named}."
+        if bad
+        else "All cells passed, and none could be compared with the baseline.",
         hint=f"Run the first by itself: {command}" if command else None,
         code="smoke_failed",
         result=result,

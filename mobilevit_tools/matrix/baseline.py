@@ -16,6 +16,7 @@ from mobilevit_tools.matrix.figures import Figures, parity_status
 MAX_BASELINE_BYTES = 64 * 1024 * 1024
 _SAME = ("input_size", "options", "random_weights")
 """The fields of a cell without which two artifacts of one name are not of one model."""
+_FAILED = "It did not pass in the baseline."
 
 
 @dataclass(frozen=True)
@@ -120,13 +121,20 @@ def check_comparable(baseline: Mapping[str, CellResult], cells: Sequence[Cell], 
     """Refuse, before anything runs, a baseline that can have nothing to say of these cells.
 
     Raises:
-        BadInputError: It shares no cell with them, or was made with other options of the model.
+        BadInputError: It shares no cell with them, none of those that it shares passed in it, or it was made with other
+            options of the model.
     """
     shared = [cell for cell in cells if cell.name in baseline]
     if not shared:
         raise BadInputError(
             f"{path} has none of the cells of this run: it has {', '.join(baseline) or 'none at all'}.",
             hint="Store one with the same models, targets and precisions: mvt smoke ... -o smoke.json",
+            code="other_baseline",
+        )
+    if all(_unusable(baseline[cell.name]) for cell in shared):
+        raise BadInputError(
+            f"{path} has nothing to compare with: none of its cells that are in this run passed.",
+            hint="Store one of a run that passes: mvt smoke ... -o smoke.json",
             code="other_baseline",
         )
     for cell in shared:
@@ -171,12 +179,21 @@ def compare_with_baseline(
     )
 
 
+def _unusable(before: CellResult) -> str | None:
+    """Say why a stored cell has no figures to compare with; None where it has."""
+    if before.artifact is None or before.exit_code != ExitCode.OK:
+        return _FAILED
+    known = Figures.of(before)
+    return "Its figures are not in the baseline." if known == Figures(None, None, None, None, None) else None
+
+
 def _incomparable(before: CellResult, now: CellResult) -> Incomparable | None:
     name = now.cell.name
     if now.artifact is None:
         return Incomparable(name, "It has no artifact in this run.", other_model=False)
-    if before.artifact is None or before.exit_code != ExitCode.OK:
-        return Incomparable(name, "It did not pass in the baseline.", other_model=False)
+    unusable = _unusable(before)
+    if before.artifact is None or unusable is not None:
+        return Incomparable(name, unusable or _FAILED, other_model=False)
     for figure in ("params", "macs"):
         was, has = before.artifact.get(figure), now.artifact.get(figure)
         if was != has:

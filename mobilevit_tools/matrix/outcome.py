@@ -96,11 +96,13 @@ class SmokeResult:
 
 
 def exit_code_of(results: Sequence[CellResult], baseline: BaselineReport | None = None) -> ExitCode:
-    """Return the worst exit code of all cells and of the comparison."""
+    """Return the worst exit code of all cells and of the comparison, which is no success where nothing was compared."""
     known = set(_WORST_FIRST) | {ExitCode.OK}
     codes = {ExitCode(result.exit_code) if result.exit_code in known else ExitCode.INTERNAL for result in results}
     if baseline is not None and baseline.regressions:
         codes.add(ExitCode.GATE_FAILED)
     if baseline is not None and any(each.other_model for each in baseline.incomparable):
+        codes.add(ExitCode.BAD_INPUT)
+    if baseline is not None and not baseline.compared and codes == {ExitCode.OK}:
         codes.add(ExitCode.BAD_INPUT)
     return next((code for code in _WORST_FIRST if code in codes), ExitCode.OK)

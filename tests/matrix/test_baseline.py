@@ -159,3 +159,14 @@ def test_a_file_that_is_none_of_ours_is_refused(tmp_path: Path, content: str | N
         path.write_text(content)
     with pytest.raises(BadInputError, match=said):
         read_baseline(path)
+
+
+def test_a_baseline_in_which_nothing_passed_is_refused_before_anything_runs() -> None:
+    without = replace(passed(), artifact={}, profile=None)
+    for then in (broken(CELL), broken(CELL, exit_code=4), without):
+        with pytest.raises(BadInputError, match="nothing to compare with") as refused:
+            check_comparable({CELL.name: then}, [CELL], STORED)
+        assert (refused.value.error_code, refused.value.exit_code) == ("other_baseline", 3)
+        assert compare(then, passed()).compared == ()
+    other = replace(CELL, target="onnx")
+    check_comparable({CELL.name: broken(CELL), other.name: passed(other)}, [CELL, other], STORED)

@@ -90,3 +90,10 @@ def test_notes_say_what_was_left_out_and_what_only_one_side_has() -> None:
         f"In the baseline, not in this run: {CELL.name}.",
         f"New: {OTHERS[0].name}.",
     )
+
+
+def test_a_comparison_of_nothing_is_no_success_and_hides_no_other_failure() -> None:
+    assert outcome(passed(), before=broken(CELL)).exit_code == 3
+    assert outcome(passed(OTHERS[0]), before=passed()).exit_code == 3
+    assert outcome(broken(CELL, exit_code=4), before=passed()).exit_code == 4
+    assert outcome(passed(), passed(OTHERS[0]), before=passed()).exit_code == 0
