@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from os.path import realpath
 from pathlib import Path
 
+from mobilevit_tools.data.images import photo_suffixes
 from mobilevit_tools.errors import BadInputError, UsageError
-
-IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .heic .heif .jp2 .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()  # noqa: SIM905
-)
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def list_images(root: Path) -> ImageFolder:
     if not flat and not by_class:
         raise BadInputError(
             f"There are no images in {root}.",
-            hint=f"Images are told by their suffix: {', '.join(sorted(IMAGE_SUFFIXES))}.",
+            hint=f"Images are told by their suffix: {', '.join(sorted(photo_suffixes()))}.",
             code="no_images",
         )
     classes = tuple(by_class)
@@ -101,6 +98,6 @@ def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
         if path.is_dir():
             if not path.is_symlink():
                 folders.append(path)
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
+        elif path.suffix.lower() in photo_suffixes():
             images.append(path)
     return images, folders

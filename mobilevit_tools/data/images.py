@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,20 @@ if TYPE_CHECKING:
 MAX_PIXELS = 120_000_000  # above the largest common phone sensor (108 megapixels); 360 MB as RGB
 # Only formats that Pillow decodes in this process: its EPS plugin, for one, would start Ghostscript.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+"""Photos all the same: in a folder of photos they are named as unreadable, where leaving them out would be silent."""
+
+
+@cache
+def photo_suffixes() -> frozenset[str]:
+    """Return the suffixes, in lower case, by which files in a folder are told to be photos.
+
+    They are those that Pillow gives to :data:`FORMATS`, such as ``.jfif`` and ``.jpe`` for JPEG, and HEIC's.
+    """
+    from PIL import Image
+
+    Image.init()
+    return HEIC_SUFFIXES.union(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
 
 
 def load_image(path: Path) -> Image.Image:

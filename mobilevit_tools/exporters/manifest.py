@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 
+from mobilevit_tools.artifact_files import artifact_files
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.errors import BadInputError, MvtError
 from mobilevit_tools.exporters._base import Delegation, ExportSpec
@@ -180,7 +181,7 @@ def find_manifest(artifact: Path) -> Manifest | None:
 
 def describe_artifact(path: Path) -> ArtifactFile:
     """Measure and digest an artifact, a file or a folder."""
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    files = artifact_files(path)
     size = sum(file.stat().st_size for file in files)
     if path.is_file():
         return ArtifactFile(path.name, _sha256(path), size)

@@ -11,6 +11,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from mobilevit_tools.artifact_files import artifact_files
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.profiling.environment import HostInfo, LoadMeter, is_busy
 from mobilevit_tools.profiling.process import PATIENCE_SECONDS, MeasuringProcess
@@ -218,5 +219,4 @@ def _load(stack: ExitStack, artifact: Path, threads: int, patience_s: float, pro
 
 def size_of(artifact: Path) -> int:
     """Return an artifact's size in bytes, all files of a folder together."""
-    files = [artifact] if artifact.is_file() else [file for file in artifact.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)
+    return sum(file.stat().st_size for file in artifact_files(artifact))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mobilevit_tools.data.folders import list_images
-from mobilevit_tools.data.images import load_image
+from mobilevit_tools.data.images import FORMATS, load_image, photo_suffixes
 from mobilevit_tools.errors import BadInputError, UsageError
 
 
@@ -109,3 +110,16 @@ def test_a_link_in_a_circle_is_an_image_that_cannot_be_read(tmp_path: Path) -> N
     (tmp_path / "a.jpg").symlink_to("a.jpg")
     with pytest.raises(BadInputError, match=r"a\.jpg"):
         load_image(*list_images(tmp_path).images)
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".JPE", ".jpg", ".apng", ".webp", ".tif", ".heic"])
+def test_photos_of_every_format_are_found_by_their_suffix(tmp_path: Path, suffix: str) -> None:
+    make(tmp_path, f"photo{suffix}", "model.onnx", "labels.txt")
+    assert names(tmp_path) == [f"photo{suffix}"]
+
+
+def test_whatever_suffix_pillow_gives_a_format_that_is_read_is_a_photos() -> None:
+    Image.init()
+    missing = {suffix for suffix, name in Image.EXTENSION.items() if name in FORMATS} - photo_suffixes()
+    assert not missing
+    assert not photo_suffixes() & {".eps", ".pdf", ".psd", ".mp4"}
