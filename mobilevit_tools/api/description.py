@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mobilevit_tools.data.contract import Contract
+from mobilevit_tools.data.contract import Contract, OutputKind
 from mobilevit_tools.exporters.manifest import ModelRecord
 
 if TYPE_CHECKING:
@@ -36,7 +36,14 @@ def contract_of(loaded: LoadedModel, spec: ExportSpec) -> Contract:
         model=loaded.name,
         preprocessing=loaded.preprocessing,
         input="image" if image else "tensor",
-        output="features" if loaded.features_only else "probabilities" if image else "logits",
+        output=_output_of(loaded, image=image),
         labels=loaded.labels,
         license=loaded.license,
     )
+
+
+def _output_of(loaded: LoadedModel, *, image: bool) -> OutputKind:
+    if loaded.returns != "logits":
+        return loaded.returns
+    # The softmax of one logit is 1, whatever the model says.
+    return "probabilities" if image and loaded.num_classes > 1 else "logits"

@@ -16,13 +16,21 @@ from mobilevit_tools.progress import Counter, uncounted
 from mobilevit_tools.runtimes._base import fit_channels, only_input
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.registry import target_of
-from mobilevit_tools.verification.accuracy import TOP_K, Confusion, confusions, is_in_top, wilson_interval
+from mobilevit_tools.verification.accuracy import (
+    TOP_K,
+    Confusion,
+    clearly_best,
+    confusions,
+    is_in_top,
+    wilson_interval,
+)
 from mobilevit_tools.verification.reference import Reference, torch_reference
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mobilevit_tools.data.class_order import ClassOrder
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.data.labelled import LabelledImages
     from mobilevit_tools.runtimes._base import Session
@@ -104,6 +112,7 @@ def evaluate(
     checkpoint: str | Path | None = None,
     ema: bool | None = None,
     reference: bool = True,
+    class_order: ClassOrder | None = None,
     threads: int = 1,
     counter: Counter = uncounted,
 ) -> EvalResult:
@@ -116,6 +125,9 @@ def evaluate(
         checkpoint: The model's weights; by default what the manifest names.
         ema: Take the checkpoint's moving average, or not; by default as the manifest says.
         reference: Run the PyTorch model on the same photos, too.
+        class_order: How folders without labels' names are classes: ``index`` (the name is the index), ``text`` (in
+            sorted order, as torchvision: 0, 1, 10, 2) or ``natural`` (in sorted order, as timm: 0, 1, 2, 10). By
+            default the one that the predictions confirm, where these differ.
         threads: Threads of one inference.
         counter: Told of every batch.
 
@@ -137,12 +149,14 @@ def evaluate(
         num_classes = len(contract.labels) if contract.labels else declared[-1] if declared else None
         if num_classes is None:
             raise BadInputError(f"{path} does not say how many classes it has.", code="no_contract")
-        photos = read_labelled(source, contract.labels, num_classes)
+        _check_ranked(path, num_classes)
+        photos = read_labelled(source, contract.labels, num_classes, class_order)
         run_reference = None
         if reference:
             loaded = reference_model(contract, manifest, model, checkpoint, ema)
-            if loaded.features_only or loaded.num_classes != num_classes:
-                what = "returns maps" if loaded.features_only else f"has {loaded.num_classes} classes"
+            if loaded.returns != "logits" or loaded.num_classes != num_classes:
+                others = {"features": "returns maps", "embedding": "returns an embedding"}
+                what = others.get(loaded.returns, f"has {loaded.num_classes} classes")
                 raise BadInputError(
                     f"{loaded.name} {what}, and {path} has {num_classes} classes: they cannot agree.",
                     hint="Give the model that the artifact was made from, or --no-reference.",
@@ -175,7 +189,8 @@ def evaluate_session(
     """Classify labelled photos with an open session; see :func:`evaluate`.
 
     Raises:
-        BadInputError: None of the photos can be read, or the artifact's outputs are not what it says of them.
+        BadInputError: None of the photos can be read, the artifact's outputs are not what it says of them, or the
+            folders' names can be read in several ways of which the predictions confirm none.
     """
     import numpy as np
 
@@ -193,6 +208,7 @@ def evaluate_session(
             logits = session.run(padded)[0]
             seconds += time.perf_counter() - started
             contract.check_logits(logits, batch)
+            _check_ranked(path, logits.shape[1])
             outputs.append(np.asarray(logits[: len(array)], np.float64))
             truths += labels
             if run_reference is not None:
@@ -206,19 +222,56 @@ def evaluate_session(
             f"{computed.shape[1]}: it is not of the shape that the artifact declares.",
             code="class_count",
         )
+    wanted = np.concatenate(expected) if expected else None
+    shown, rule = _settled(photos, np.asarray(truths, np.int64), computed if wanted is None else wanted, source)
     return _summarize(
         computed,
-        np.concatenate(expected) if expected else None,
-        np.asarray(truths, np.int64),
+        wanted,
+        shown,
         path=path,
         data=source,
         images_per_second=len(truths) / seconds,
         threads=threads,
-        label_rule=photos.rule,
+        label_rule=rule,
         unreadable=tuple(unreadable),
         labels=contract.labels,
         sha256=sha256,
     )
+
+
+def _check_ranked(path: Path, classes: int) -> None:
+    """Refuse an artifact whose answers cannot be ranked: of one score, the only one is always the largest."""
+    if classes == 1:
+        raise BadInputError(
+            f"{path} gives one number for a photo, and accuracy is counted among several classes.",
+            hint="`mvt predict` shows the number; `mvt verify` compares it with the PyTorch model's.",
+            code="single_output",
+        )
+
+
+def _settled(
+    photos: LabelledImages, truths: NDArray[np.int64], logits: NDArray[Any], source: Path
+) -> tuple[NDArray[np.int64], str]:
+    """Return the photos' classes and how they were told; of readings that differ, by the one that logits confirm."""
+    import numpy as np
+
+    readings = {each.rule: np.vectorize(photos.relabelled(each).__getitem__)(truths) for each in photos.readings}
+    if all(np.array_equal(each, truths) for each in readings.values()):
+        return truths, photos.rule
+    right = [is_in_top(logits, each, 1) for each in readings.values()]
+    counts = {rule: int(each.sum()) for rule, each in zip(readings, right, strict=True)}
+    best = clearly_best(right)
+    if best is None:
+        raise BadInputError(
+            f"The folders of {source} can be read in several ways, and the predictions confirm none: "
+            f"{'; '.join(f'{rule}: {count} of {len(truths)} right' for rule, count in counts.items())}.",
+            hint=f"Say which is meant with --class-order ({', '.join(each.order for each in photos.readings)}), or put "
+            "a labels.txt with lines `folder name` beside the folders.",
+            code="ambiguous_order",
+        )
+    rule = list(readings)[best]
+    others = "; ".join(f"{count}, if {other}" for other, count in counts.items() if other != rule)
+    return readings[rule], f"{rule}: {counts[rule]} of {len(truths)} right ({others})"
 
 
 def _batches(

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from mobilevit_tools.data.contract import Contract
+from mobilevit_tools.data.contract import CLASS_SCORES, Contract
 from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.exporters.manifest import check_digest
 from mobilevit_tools.runtimes._base import Session, fit_channels, only_input
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.registry import target_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,15 @@ class Guess:
     Attributes:
         label: The class's name, or its index where names are unknown.
         index: The class's index.
-        probability: Between 0 and 1.
+        probability: Between 0 and 1; None where there is one output alone, which may as well be a logit, a
+            probability or a measure: only its model's authors know.
+        value: The model's output for the class: a logit, as a rule.
     """
 
     label: str
     index: int
-    probability: float
+    probability: float | None
+    value: float
 
 
 @dataclass(frozen=True)
@@ -50,14 +57,13 @@ def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5,
 
     Raises:
         BadInputError: The artifact or an image cannot be read, the artifact is not the file that its manifest
-            describes, or it has no contract, feature maps in place of logits, no logits, or not as many as its contract
-            has labels.
+            describes, or it has no contract, other outputs than logits, not as many as its contract has labels, or a
+            single one behind a softmax.
         GateError: The artifact's output is not finite.
     """
     import numpy as np
 
     from mobilevit_tools.data.images import load_image
-    from mobilevit_tools.verification.metrics import softmax
 
     path = Path(artifact)
     predictions = []
@@ -79,26 +85,34 @@ def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5,
                     hint="Run `mvt verify` on it, and try another precision.",
                     code="non_finite",
                 )
-            probabilities = softmax(logits[0])
-            best = np.argsort(-probabilities, kind="stable")[:top]
-            labels = contract.labels
-            predictions.append(
-                Prediction(
-                    image,
-                    tuple(
-                        Guess(labels[index] if labels else str(index), int(index), float(probabilities[index]))
-                        for index in best
-                    ),
-                )
-            )
+            predictions.append(Prediction(image, _guesses(logits[0], contract, top, path)))
     return PredictResult(path, tuple(predictions))
+
+
+def _guesses(logits: NDArray[Any], contract: Contract, top: int, path: Path) -> tuple[Guess, ...]:
+    import numpy as np
+
+    from mobilevit_tools.verification.metrics import softmax
+
+    labels = contract.labels or tuple(map(str, range(len(logits))))
+    if len(logits) == 1:
+        if contract.output == "probabilities":
+            raise BadInputError(
+                f"{path} has one class and gives its probability among all classes: it says the same of every photo.",
+                hint="Export the model again, so that the artifact gives its output as it is.",
+                code="single_output",
+            )
+        return (Guess(labels[0], 0, None, float(logits[0])),)
+    probabilities = softmax(logits)
+    best = np.argsort(-probabilities, kind="stable")[:top]
+    return tuple(Guess(labels[i], int(i), float(probabilities[i]), float(logits[i])) for i in best)
 
 
 def classifier_contract(session: Session, path: Path) -> Contract:
     """Return what an artifact says of its images and classes.
 
     Raises:
-        BadInputError: It says nothing, or gives feature maps.
+        BadInputError: It says nothing, or gives something else than scores of classes.
     """
     hint = "This needs a classifier that `mvt export` made, or one whose format names an image and labels."
     contract = session.contract or session.described
@@ -106,6 +120,7 @@ def classifier_contract(session: Session, path: Path) -> Contract:
         raise BadInputError(
             f"{path} does not say how to prepare an image and what its outputs mean.", hint=hint, code="no_contract"
         )
-    if contract.output == "features":
-        raise BadInputError(f"{path} gives feature maps, not classes.", hint=hint, code="no_logits")
+    if contract.output not in CLASS_SCORES:
+        gives = "feature maps" if contract.output == "features" else "an embedding"
+        raise BadInputError(f"{path} gives {gives}, not classes.", hint=hint, code="no_logits")
     return contract

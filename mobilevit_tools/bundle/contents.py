@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from mobilevit_tools.data.contract import OutputKind
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.exporters.manifest import ArtifactFile
 from mobilevit_tools.verification.parity import Status
@@ -46,7 +47,7 @@ class GoldenOutput:
         name: Its name in the artifact; ExecuTorch knows outputs by their position only.
         file: The expected values, raw float32, little-endian.
         shape: Their sizes.
-        holds: ``logits``, ``probabilities`` or ``features``.
+        holds: ``logits``, ``probabilities``, ``features`` or ``embedding``.
         by_label: Whether Core ML gives a dictionary from label to value; ``file`` is in the order of the labels.
         max_abs: The largest difference allowed of any value.
         l2: The largest Euclidean norm allowed of all differences together.
@@ -56,7 +57,7 @@ class GoldenOutput:
     name: str
     file: str
     shape: tuple[int, ...]
-    holds: Literal["logits", "probabilities", "features"]
+    holds: OutputKind
     by_label: bool
     max_abs: float
     l2: float
@@ -78,7 +79,7 @@ class Golden:
         input: The stored input.
         outputs: The expected outputs, in the artifact's order.
         labels: Class names in index order, as the artifact gives them; None where they are unknown.
-        top1: The index of the expected class; None where the outputs are features.
+        top1: The index of the expected class; None where there are no classes to choose from.
         snippets: Code that runs the artifact and compares.
         tools: Versions by package.
         schema: The version of this layout.

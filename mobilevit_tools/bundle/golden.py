@@ -11,12 +11,13 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mobilevit_tools.bundle.contents import Golden, GoldenInput, GoldenOutput
 from mobilevit_tools.bundle.snippets import render, snippets_of
+from mobilevit_tools.data.contract import CLASS_SCORES, OutputKind
 from mobilevit_tools.data.labels import unique_labels
 from mobilevit_tools.exporters.manifest import Manifest
 from mobilevit_tools.jsonable import jsonable
@@ -79,7 +80,7 @@ def write_bundle(
             for index, (info, values) in enumerate(zip(answers, raw, strict=True))
         ),
         labels=tuple(unique_labels(contract.labels)) if contract.labels else None,
-        top1=None if contract.output == "features" else int(raw[0][0].argmax()),
+        top1=_top1(raw[0], contract.output),
         snippets=tuple(snippets_of(spec)),
         tools=manifest.tools,
     )
@@ -90,9 +91,11 @@ def write_bundle(
     return bundle
 
 
-def allowed(
-    raw: NDArray[np.floating], gate: Limits, *, holds: Literal["logits", "probabilities", "features"]
-) -> tuple[float, float]:
+def _top1(raw: NDArray[np.floating], holds: OutputKind) -> int | None:
+    return None if holds not in CLASS_SCORES or raw.shape[1] < 2 else int(raw[0].argmax())
+
+
+def allowed(raw: NDArray[np.floating], gate: Limits, *, holds: OutputKind) -> tuple[float, float]:
     """Turn a gate into absolute bounds on one output: of the largest difference, and of the Euclidean norm of all.
 
     An artifact that meets the gate on these logits or maps meets the bounds; as in the gate, the offset that logits
@@ -105,7 +108,7 @@ def allowed(
         holds: What the app sees; probabilities are the softmax of ``raw``.
     """
     values = raw.astype(np.float64)
-    if holds != "features" and values.ndim == 2 and values.shape[1] > 1:
+    if holds in CLASS_SCORES and values.ndim == 2 and values.shape[1] > 1:
         values -= values.mean(axis=1, keepdims=True)
     values = values.ravel()
     gain = _SOFTMAX_GAIN if holds == "probabilities" else 1.0
@@ -132,7 +135,7 @@ def _write_output(
     name: str,
     raw: NDArray[np.floating],
     *,
-    holds: Literal["logits", "probabilities", "features"],
+    holds: OutputKind,
     by_label: bool,
     gate: Limits,
 ) -> GoldenOutput:

@@ -33,6 +33,14 @@ def evaluate(
     reference: Annotated[
         bool, typer.Option("--reference/--no-reference", help="Run the PyTorch model on the same photos, or not.")
     ] = True,
+    class_order: Annotated[
+        str | None,
+        typer.Option(
+            "--class-order",
+            help="How folders without labels' names are classes: index (0 is class 0), or sorted as text "
+            "(torchvision: 0, 1, 10, 2) or natural (timm: 0, 1, 2, 10). Default: as the predictions confirm.",
+        ),
+    ] = None,
     threads: Threads = 1,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
@@ -47,6 +55,7 @@ def evaluate(
                 hint="Leave out one or the other.",
             )
         from mobilevit_tools.api.evaluate import evaluate as measure
+        from mobilevit_tools.data.class_order import parse_class_order
 
         result = measure(
             artifact,
@@ -55,6 +64,7 @@ def evaluate(
             checkpoint=checkpoint,
             ema=ema,
             reference=reference,
+            class_order=None if class_order is None else parse_class_order(class_order),
             threads=threads,
             counter=output.counter,
         )

@@ -39,5 +39,6 @@ def _render(console: Console, result: PredictResult) -> None:
         table.add_column(justify="right")
         table.add_column()
         for guess in prediction.top:
-            table.add_row(f"{guess.probability:.2%}", escape(guess.label))
+            shown = f"output {guess.value:.6g}" if guess.probability is None else f"{guess.probability:.2%}"
+            table.add_row(shown, escape(guess.label))
         console.print(table)

@@ -22,7 +22,9 @@ KEPT_KEY = "mobilevit_tools.fp16_keep"
 MAX_CONTRACT_BYTES = 16 * 1024 * 1024
 
 InputKind = Literal["tensor", "image"]
-OutputKind = Literal["logits", "probabilities", "features"]
+OutputKind = Literal["logits", "probabilities", "features", "embedding"]
+"""What outputs hold: a score for each class (one alone is no classifier's), their softmax, maps, or one vector."""
+CLASS_SCORES: tuple[OutputKind, ...] = ("logits", "probabilities")
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Contract:
         model: The model's name, as ``mvt models`` lists it.
         preprocessing: How an image becomes the input.
         input: ``tensor`` for a normalised NCHW float tensor, ``image`` where the artifact normalises by itself.
-        output: What the first output holds.
+        output: What the outputs hold.
         labels: Class names in index order, or None where they are unknown.
         license: Under what the weights, or the architecture alone, may be used.
         schema: The version of this layout.

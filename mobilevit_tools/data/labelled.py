@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from os.path import realpath
 from pathlib import Path
 
+from mobilevit_tools.data.class_order import ClassOrder, Reading, is_index, reading_of, readings
 from mobilevit_tools.data.folders import list_images
 from mobilevit_tools.data.labels import MAX_BYTES
 from mobilevit_tools.errors import BadInputError
@@ -26,13 +27,22 @@ class LabelledImages:
     Attributes:
         images: Each photo's path and class index, in a fixed order.
         rule: How labels were matched to classes, in words.
+        readings: Ways to read the folders' names that contradict each other, where nothing but what the model answers
+            can tell which is meant; ``images`` are labelled by the first. Empty where there is no doubt.
     """
 
     images: tuple[tuple[Path, int], ...]
     rule: str
+    readings: tuple[Reading, ...] = ()
+
+    def relabelled(self, reading: Reading) -> dict[int, int]:
+        """Return the class that ``reading`` gives to the photos of each class in ``images``."""
+        return {index: reading.classes[folder] for folder, index in self.readings[0].classes.items()}
 
 
-def read_labelled(source: Path, labels: Sequence[str] | None, num_classes: int) -> LabelledImages:
+def read_labelled(
+    source: Path, labels: Sequence[str] | None, num_classes: int, order: ClassOrder | None = None
+) -> LabelledImages:
     """Read labelled photos and match their labels to a model's classes.
 
     The folders of an ImageFolder are matched by the first of these rules that fits all of them:
@@ -40,10 +50,10 @@ def read_labelled(source: Path, labels: Sequence[str] | None, num_classes: int) 
     1. their names are the model's labels, but for case, blanks, underscores and hyphens;
     2. a ``labels.txt`` in the ImageFolder or the folder above gives each a name, one ``folder name`` a line, and the
        names are the model's labels (for a model without labels the file has a line for each class, in their order);
-    3. their names are class indices;
-    4. there are as many folders as classes: then they are taken in sorted order, as training frameworks do. A
-       ``labels.txt`` that contradicts the model rules this out, and so does a folder with one of the model's labels:
-       one misspelt name among them would give every class another's photos.
+    3. their names are class indices, or there are as many folders as classes: then they are taken in sorted order, as
+       training frameworks do. Frameworks sort 2 and 10 differently; ways to read that contradict each other are
+       returned as ``readings``. A ``labels.txt`` that contradicts the model rules a sorted order out, and so does a
+       folder with one of the model's labels: one misspelt name among them would give every class another's photos.
 
     A CSV has lines ``path,label``, with or without that heading; paths are relative to its folder and stay inside it,
     labels are the model's labels or class indices. Where the model's labels are numbers, they are names if all of the
@@ -53,16 +63,22 @@ def read_labelled(source: Path, labels: Sequence[str] | None, num_classes: int) 
         source: A folder or a ``.csv`` file.
         labels: The model's class names in index order; None where they are unknown.
         num_classes: How many classes the model has.
+        order: How to read the folders' names, whatever the rules say.
 
     Raises:
-        BadInputError: There are no photos, or a label is none of the model's, or the name of several.
+        BadInputError: There are no photos, or a label is none of the model's, or the name of several, or the folders
+            cannot be read in ``order``.
     """
-    if source.is_file():
-        return _read_csv(source, labels, num_classes)
-    return _read_image_folder(source, labels, num_classes)
+    if not source.is_file():
+        return _read_image_folder(source, labels, num_classes, order)
+    if order is not None:
+        raise BadInputError(f"{source} has no folders to order.", hint="Leave --class-order out.", code="class_order")
+    return _read_csv(source, labels, num_classes)
 
 
-def _read_image_folder(source: Path, labels: Sequence[str] | None, num_classes: int) -> LabelledImages:
+def _read_image_folder(
+    source: Path, labels: Sequence[str] | None, num_classes: int, order: ClassOrder | None
+) -> LabelledImages:
     folder = list_images(source)
     if not folder.classes:
         raise BadInputError(
@@ -70,18 +86,27 @@ def _read_image_folder(source: Path, labels: Sequence[str] | None, num_classes: 
             hint="Give an ImageFolder (one folder a class), or a CSV of path,label.",
             code="no_labels",
         )
-    classes, rule = _match_folders(source, folder.classes, labels, num_classes)
+    found: tuple[Reading, ...] = ()
+    if order is not None:
+        found = (reading_of(order, folder.classes, num_classes),)
+        classes, rule = found[0].classes, found[0].rule
+    elif (named := _match_names(source, folder.classes, labels, num_classes)) is not None:
+        classes, rule = named
+    else:
+        found = _match_order(folder.classes, labels, num_classes)
+        classes, rule = found[0].classes, found[0].rule
     return LabelledImages(
         tuple(
             (path, classes[folder.classes[target]]) for path, target in zip(folder.images, folder.targets, strict=True)
         ),
         rule,
+        found if len(found) > 1 else (),
     )
 
 
-def _match_folders(
+def _match_names(
     source: Path, folders: Sequence[str], labels: Sequence[str] | None, num_classes: int
-) -> tuple[dict[str, int], str]:
+) -> tuple[Mapping[str, int], str] | None:
     classes = _Classes(labels or ())
     if all(folder in classes for folder in folders):
         return {folder: classes.index(folder) for folder in folders}, "folder names are the model's labels"
@@ -89,13 +114,16 @@ def _match_folders(
     if names is not None and all(folder in names for folder in folders):
         found = _look_up(folders, names, None if labels is None else classes, num_classes)
         return found, f"folder names looked up in {LABELS_FILE}"
-    if all(_is_index(folder, num_classes) for folder in folders):
-        return {folder: int(folder) for folder in folders}, "folder names are class indices"
+    return None
+
+
+def _match_order(folders: Sequence[str], labels: Sequence[str] | None, num_classes: int) -> tuple[Reading, ...]:
+    classes = _Classes(labels or ())
     strangers = [folder for folder in folders if folder not in classes]
-    if len(strangers) < len(folders):
+    if len(strangers) < len(folders) and not all(is_index(folder, num_classes) for folder in folders):
         raise _misspelt(strangers, [label for label in labels or () if label not in _Classes(folders)], len(folders))
-    if len(folders) == num_classes:
-        return {folder: index for index, folder in enumerate(folders)}, "folders in sorted order are the classes"
+    if found := readings(folders, num_classes):
+        return found
     raise BadInputError(
         f"The folder {strangers[0]!r} is none of the model's {num_classes} classes, and {len(folders)} folders cannot "
         "be matched to them by order.",
@@ -199,13 +227,13 @@ def _read_csv(source: Path, labels: Sequence[str] | None, num_classes: int) -> L
         if len(row) != 2:
             raise BadInputError(f"Line {number} of {source} is not path,label.", code="bad_labels")
         name, label = row[0].strip(), row[1].strip()
-        is_name, is_index = label in classes, _is_index(label, num_classes)
-        if not is_name and not is_index:
+        names_class, indexes = label in classes, is_index(label, num_classes)
+        if not names_class and not indexes:
             raise BadInputError(
                 f"Line {number} of {source} has the label {label!r}, which is none of the model's {num_classes}.",
                 code="bad_labels",
             )
-        if is_name and is_index and not all_names and classes.index(label) != int(label):
+        if names_class and indexes and not all_names and classes.index(label) != int(label):
             raise BadInputError(
                 f"Line {number} of {source} has the label {label!r}, the name of one class and the index of another.",
                 hint="Give every photo a name, or make the numbers of the others names, too.",
@@ -222,11 +250,7 @@ def _read_csv(source: Path, labels: Sequence[str] | None, num_classes: int) -> L
                 hint="Put the CSV at the root of the photos.",
                 code="bad_labels",
             )
-        images.append((path, classes.index(label) if is_name else int(label)))
+        images.append((path, classes.index(label) if names_class else int(label)))
     if not images:
         raise BadInputError(f"{source} lists no photos.", code="no_images")
     return LabelledImages(tuple(images), "labels of the CSV")
-
-
-def _is_index(text: str, num_classes: int) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < num_classes

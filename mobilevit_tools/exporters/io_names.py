@@ -22,7 +22,7 @@ def example_input(contract: Contract, batch: int) -> torch.Tensor:
 
 
 def output_names(module: nn.Module, contract: Contract, example: torch.Tensor) -> list[str]:
-    """Return the output names: ``logits``, ``probabilities``, or ``stage1`` and so on for maps.
+    """Return the output names: ``logits``, ``probabilities`` or ``embedding``, or ``stage1`` and so on for maps.
 
     How many maps there are is only known from running ``module`` on ``example``.
     """

@@ -18,6 +18,7 @@ from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.models.options import OptionValue
 from mobilevit_tools.models.own import OwnModel, find_own_model
 from mobilevit_tools.models.registry import FAMILIES
+from mobilevit_tools.models.returned import Returned, outputs_in_words
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,11 +62,11 @@ class LoadedModel:
         name: Its name, without a path.
         card: Its card.
         module: The module, with its weights, in evaluation mode.
-        num_classes: Its class count; 0 where a custom model returns no logits.
+        num_classes: Its class count; 0 where it returns no logits.
         labels: Class names in index order, where they are known.
         preprocessing: Its input.
         weights: Where its weights came from.
-        features_only: Whether it returns a list of tensors in place of logits.
+        returns: Whether it returns logits, an embedding (one vector an image), or features (a list of tensors).
         license: Under what its weights, or the architecture alone, may be used.
         outputs: How many tensors it returns.
     """
@@ -77,7 +78,7 @@ class LoadedModel:
     labels: tuple[str, ...] | None
     preprocessing: Preprocessing
     weights: Weights
-    features_only: bool
+    returns: Returned
     license: str
     outputs: int = 1
 
@@ -180,7 +181,7 @@ def load_model(
         labels=bundled.labels if bundled else None,
         preprocessing=preprocessing,
         weights=_provenance(loaded, fit),
-        features_only=bool(options.get("features_only")),
+        returns="features" if options.get("features_only") else "logits",
         license=bundled.license if bundled else card.license,
         outputs=len(getattr(module, "feature_channels", ())) if options.get("features_only") else 1,
     )
@@ -223,7 +224,7 @@ def _load_own(
             labels=None,
             preprocessing=built.preprocessing,
             weights=_provenance(loaded, built.fit),
-            features_only=not built.num_classes,
+            returns=built.returns,
             license=built.card.license,
             outputs=built.outputs,
         ),
@@ -239,10 +240,10 @@ def with_labels(loaded: LoadedModel, labels: Sequence[str] | None) -> LoadedMode
     """
     if labels is None:
         return loaded
-    if loaded.features_only:
-        several = f"{loaded.outputs} outputs" if loaded.outputs > 1 else "an output that is a list"
+    if loaded.returns != "logits":
+        has = outputs_in_words(loaded.returns, loaded.outputs)
         raise BadInputError(
-            f"{loaded.name} has {several}, not one of logits: it has no classes for {len(labels)} labels to name.",
+            f"{loaded.name} has {has}, not one of logits: it has no classes for {len(labels)} labels to name.",
             hint="Leave the labels out, or let the model return the logits (batch, classes) alone.",
             code="label_count",
         )

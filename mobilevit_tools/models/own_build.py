@@ -19,6 +19,7 @@ from mobilevit_tools.models import trial
 from mobilevit_tools.models.loading import Fit
 from mobilevit_tools.models.own import OwnModel, beside, call_builder
 from mobilevit_tools.models.own_card import OwnCard, read_card
+from mobilevit_tools.models.returned import Returned, outputs_in_words, returned_by
 from mobilevit_tools.models.unwrapping import is_lazy, plain_module
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class BuiltModel:
         card: Its card.
         preprocessing: Its input.
         labels: Its class names, where it says them.
-        num_classes: Its class count; 0 where it returns maps.
+        num_classes: Its class count; 0 where it returns no logits.
+        returns: What it returns.
         outputs: How many tensors it returns.
         fit: What of the checkpoint it got; None with random weights.
     """
@@ -49,6 +51,7 @@ class BuiltModel:
     preprocessing: Preprocessing
     labels: tuple[str, ...] | None
     num_classes: int
+    returns: Returned
     outputs: int
     fit: Fit | None
 
@@ -90,17 +93,19 @@ def build_own_model(
         _prepare(own.name, fresh, size, load)
         with surroundings(), torch.no_grad():
             _check_determined(own.name, module, fresh, size)
-    if num_classes is not None and not tried.classes:
-        outputs = f"{tried.outputs} outputs" if tried.outputs > 1 else "an output that is a list"
+    returns = returned_by(module, card, tried, options)
+    classes = tried.classes if returns == "logits" else 0
+    if num_classes is not None and not classes:
+        has = outputs_in_words(returns, tried.outputs)
         raise BadInputError(
-            f"{own.name} has {outputs}, not one of logits, so it has no {num_classes} classes.",
+            f"{own.name} has {has}, not one of logits, so it has no {num_classes} classes.",
             hint="Leave the class count out, or let the model return the logits (batch, classes) alone.",
             code="class_count",
         )
-    if num_classes is not None and tried.classes != num_classes:
-        raise BadInputError(f"{own.name} has {tried.classes} classes, not {num_classes}.", code="class_count")
-    described = card.describe(own.name, module, preprocessing, tried.classes)
-    return BuiltModel(module, described, preprocessing, card.labels, tried.classes, tried.outputs, fit)
+    if num_classes is not None and classes != num_classes:
+        raise BadInputError(f"{own.name} has {classes} classes, not {num_classes}.", code="class_count")
+    described = card.describe(own.name, module, preprocessing, classes)
+    return BuiltModel(module, described, preprocessing, card.labels, classes, returns, tried.outputs, fit)
 
 
 def _drafted(name: str, built: object) -> tuple[nn.Module, OwnCard]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mobilevit_tools.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Interpolation, Preprocessing
 from mobilevit_tools.errors import BadInputError, UsageError
@@ -29,6 +29,8 @@ class OwnCard:
         mean: Per-channel mean, on the 0-1 scale.
         std: Per-channel standard deviation, on the 0-1 scale.
         labels: Class names in index order.
+        output: What a single output (batch, n) holds: ``logits`` of n classes, or an ``embedding``. By default it is
+            an embedding where the model's own ``num_classes`` is 0.
     """
 
     title: str = ""
@@ -40,6 +42,7 @@ class OwnCard:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     labels: tuple[str, ...] | None = None
+    output: Literal["logits", "embedding"] | None = None
 
     def preprocessing(self, name: str, input_size: tuple[int, int] | None) -> Preprocessing:
         """Return the model's input.

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 CONFIDENCE_Z = 1.959964
 """Normal quantile of a 95 % interval."""
 TOP_K = 5
+SURE_Z = 2.575829
+"""Normal quantile of 1 % on both sides: how sure a choice between labels must be that predictions make."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,22 @@ def is_in_top(logits: NDArray[Any], labels: NDArray[np.int64], k: int) -> NDArra
     truth = np.take_along_axis(logits, labels[:, None], axis=1)
     rivals = (logits >= truth).sum(axis=1) - 1
     return np.asarray((rivals < k) & np.isfinite(logits).all(axis=1))
+
+
+def clearly_best(right: Sequence[NDArray[np.bool_]]) -> int | None:
+    """Return which of several labellings of the same photos the predictions confirm; None where chance could.
+
+    Against every other one, a sign test over the photos on which the two differ must be sure of it.
+
+    Args:
+        right: For each labelling, whether each photo's prediction is right by it.
+    """
+    best = max(range(len(right)), key=lambda index: int(right[index].sum()))
+    for index, other in enumerate(right):
+        won, lost = int((right[best] & ~other).sum()), int((other & ~right[best]).sum())
+        if index != best and won - lost < SURE_Z * math.sqrt(max(1, won + lost)):
+            return None
+    return best
 
 
 def confusions(predicted: NDArray[np.int64], labels: NDArray[np.int64], names: Sequence[str]) -> tuple[Confusion, ...]:

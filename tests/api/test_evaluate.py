@@ -188,3 +188,94 @@ def test_a_model_that_cannot_agree_is_refused(
     with pytest.raises(BadInputError, match=f"build {said}") as refusal:
         evaluate(artifact, photos, model=model, checkpoint=checkpoint)
     assert refusal.value.error_code == "class_count"
+
+
+def dozen(path: Path, order: list[int], *, blind: bool = False) -> Path:
+    """Write a classifier of twelve shades of grey whose output k is shade ``order[k]``; a blind one sees nothing."""
+    shades = np.linspace(-1, 1, 12)[order].astype(np.float32)
+    recipe = Preprocessing(input_size=(SIDE, SIDE), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    weight = np.tile(2 * shades / 3, (3, 1)) * (not blind)
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["image", "axes"], ["means"], keepdims=0),
+            helper.make_node("Gemm", ["means", "weight", "bias"], ["logits"]),  # -(mean - shade)^2 but for mean^2
+        ],
+        "shades",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 12])],
+        [
+            numpy_helper.from_array(np.array([2, 3]), "axes"),
+            numpy_helper.from_array(weight.astype(np.float32), "weight"),
+            numpy_helper.from_array(-(shades**2), "bias"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    helper.set_model_props(model, {METADATA_KEY: Contract(model="shades", preprocessing=recipe).to_json()})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> Path:
+    """Twelve folders 0 to 11, one photo in each, of a shade by number."""
+    for index in range(12):
+        (tmp_path / "numbered" / str(index)).mkdir(parents=True)
+        level = round(255 * index / 11)
+        Image.new("RGB", (9, 9), (level, level, level)).save(tmp_path / "numbered" / str(index) / "photo.png")
+    return tmp_path / "numbered"
+
+
+AS_TEXT = [int(name) for name in sorted(map(str, range(12)))]
+
+
+@pytest.mark.parametrize(("trained", "said"), [(list(range(12)), "class indices"), (AS_TEXT, "torchvision")])
+def test_numbers_are_read_as_the_model_was_trained(
+    tmp_path: Path, numbered: Path, trained: list[int], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = dozen(tmp_path / "model.onnx", trained)
+    result = evaluate(artifact, numbered, reference=False)
+    assert result.top1 == 1.0
+    assert said in result.label_rule
+    assert "12 of 12 right" in result.label_rule
+    assert all(each.correct == each.images for each in result.classes)
+    assert run(["eval", str(artifact), str(numbered), "--no-reference"]) == 0
+    assert said in capsys.readouterr().out
+    other = {"class indices": "text", "torchvision": "index"}[said]
+    assert evaluate(artifact, numbered, reference=False, class_order=other).top1 == pytest.approx(2 / 12)
+
+
+def test_where_predictions_confirm_no_reading_it_must_be_said(
+    tmp_path: Path, numbered: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = dozen(tmp_path / "model.onnx", AS_TEXT, blind=True)
+    with pytest.raises(BadInputError, match="read in several ways") as refusal:
+        evaluate(artifact, numbered, reference=False)
+    assert refusal.value.error_code == "ambiguous_order"
+    assert "--class-order (index, text)" in str(refusal.value.hint)
+    command = ["eval", str(artifact), str(numbered), "--no-reference", "--class-order"]
+    assert (run([*command, "text"]), run([*command, "index"]), run([*command, "sorted"])) == (0, 0, 2)
+    assert "12 photos" in capsys.readouterr().out
+
+
+def test_readings_that_agree_on_these_photos_need_no_choice(tmp_path: Path, numbered: Path) -> None:
+    for index in range(2, 12):
+        (numbered / str(index) / "photo.png").unlink()
+    result = evaluate(dozen(tmp_path / "model.onnx", AS_TEXT), numbered, reference=False)
+    assert (result.images, result.top1) == (2, 1.0)
+
+
+def test_accuracy_of_one_output_is_refused(artifact: Path, photos: Path) -> None:
+    model = onnx.load(artifact)
+    (axes,) = model.graph.initializer
+    axes.CopyFrom(numpy_helper.from_array(np.array([1]), "axes"))
+    model.graph.node[0].output[0] = "maps"
+    model.graph.node.append(helper.make_node("ReduceMean", ["maps", "sides"], ["pooled"], keepdims=0))
+    model.graph.node.append(helper.make_node("Unsqueeze", ["pooled", "axes"], ["logits"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 2]), "sides"))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
+    (stored,) = model.metadata_props
+    stored.value = replace(Contract.from_json(stored.value), labels=None).to_json()
+    onnx.save(model, artifact)
+    with pytest.raises(BadInputError, match="gives one number for a photo") as refusal:
+        evaluate(artifact, photos, reference=False)
+    assert refusal.value.error_code == "single_output"

@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 from PIL import Image
 
 import mobilevit_tools
+from mobilevit_tools.cli.app import run
 from mobilevit_tools.data.bundled import verification_photos
 from mobilevit_tools.data.contract import METADATA_KEY, Contract
 from mobilevit_tools.data.images import load_image
@@ -95,3 +96,36 @@ def test_feature_maps_are_no_classes(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="gives feature maps, not classes") as caught:
         mobilevit_tools.predict(artifact, verification_photos()[:1])
     assert caught.value.error_code == "no_logits"
+
+
+@pytest.mark.parametrize("labels", [None, ("cat",)])
+def test_of_a_single_output_nobody_knows_the_probability(
+    tmp_path: Path, labels: tuple[str, ...] | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = constant(tmp_path / "model.onnx", np.array([[-1.25]]), labels)
+    (prediction,) = mobilevit_tools.predict(artifact, verification_photos()[:1]).predictions
+    (guess,) = prediction.top
+    assert (guess.label, guess.probability, guess.value) == (labels[0] if labels else "0", None, -1.25)
+    assert run(["predict", str(artifact), str(verification_photos()[0])]) == 0
+    printed = capsys.readouterr().out
+    assert "-1.25" in printed
+    assert "%" not in printed
+
+
+def test_a_softmax_of_one_class_is_no_prediction(tmp_path: Path) -> None:
+    artifact = constant(tmp_path / "model.onnx", np.ones((1, 1)), None, output="probabilities")
+    with pytest.raises(BadInputError, match="says the same of every photo"):
+        mobilevit_tools.predict(artifact, verification_photos()[:1])
+
+
+def test_an_embedding_has_no_classes(tmp_path: Path) -> None:
+    artifact = constant(tmp_path / "model.onnx", np.zeros((1, 192)), None, output="embedding")
+    with pytest.raises(BadInputError, match="gives an embedding, not classes"):
+        mobilevit_tools.predict(artifact, verification_photos()[:1])
+
+
+def test_of_several_classes_values_are_the_logits(tmp_path: Path) -> None:
+    artifact = constant(tmp_path / "model.onnx", np.array([[0.0, 2.0]]), None)
+    (prediction,) = mobilevit_tools.predict(artifact, verification_photos()[:1]).predictions
+    assert [(guess.index, guess.value) for guess in prediction.top] == [(1, 2.0), (0, 0.0)]
+    assert prediction.top[0].probability == pytest.approx(1 / (1 + np.exp(-2.0)))

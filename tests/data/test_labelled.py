@@ -181,3 +181,22 @@ def test_numbers_are_names_or_indices_but_never_both(
     with pytest.raises(BadInputError, match="the name of one class and the index of another") as refusal:
         read_labelled(table, names, 3)
     assert refusal.value.error_code == "ambiguous_label"
+
+
+def test_an_order_that_is_asked_for_goes_before_names(tmp_path: Path) -> None:
+    root = _folders(tmp_path, *(str(index) for index in range(12)))
+    assert {each.order for each in read_labelled(root, None, 12).readings} == {"index", "text"}
+    found = read_labelled(root, None, 12, "text")
+    assert found.readings == ()
+    assert {path.parent.name: label for path, label in found.images}["10"] == 2
+    table = tmp_path / "list.csv"
+    table.write_text("x.png,1\n")
+    with pytest.raises(BadInputError, match="no folders to order"):
+        read_labelled(table, None, 12, "text")
+
+
+def test_labels_that_are_numbers_leave_no_doubt(tmp_path: Path) -> None:
+    names = tuple(sorted(str(index) for index in range(12)))
+    found = read_labelled(_folders(tmp_path, *names), names, 12)
+    assert found.readings == ()
+    assert {path.parent.name: label for path, label in found.images}["10"] == 2

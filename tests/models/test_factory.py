@@ -91,7 +91,7 @@ def test_a_feature_model_drops_the_heads_and_nothing_else(
     saved: Path, state_dict: dict[str, Tensor], tmp_path: Path
 ) -> None:
     loaded = load_model("care_s0", checkpoint=saved, options={"features_only": True})
-    assert loaded.features_only
+    assert loaded.returns == "features"
     assert {key.split(".")[0] for key in state_dict.keys() - loaded.module.state_dict().keys()} == {"head", "dist_head"}
     assert torch.equal(loaded.module.state_dict()["stem.0.weight"], state_dict["stem.0.weight"])
     torch.save({**state_dict, "header.weight": torch.ones(1)}, tmp_path / "more.pth")

@@ -184,7 +184,7 @@ def test_a_function_in_a_file_is_a_model_with_its_checkpoint(net: Path, tmp_path
     )
     loaded = load_model(f"{net}:build", checkpoint=weights, input_size=(64, 96), num_classes=4)
     assert loaded.name == "net.py:build"  # no path of this machine
-    assert (loaded.num_classes, loaded.labels, loaded.features_only) == (4, None, False)
+    assert (loaded.num_classes, loaded.labels, loaded.returns) == (4, None, "logits")
     assert loaded.preprocessing.input_size == (64, 96)
     assert loaded.card.params == sum(p.numel() for p in random.module.parameters())
     assert loaded.card.macs is None
@@ -223,7 +223,7 @@ def test_a_package_cannot_take_the_place_of_a_shipped_model(package: str) -> Non
 
 def test_maps_in_place_of_logits_are_features(net: Path) -> None:
     loaded = load_model(f"{net}:maps", random_weights=True, input_size=(32, 32))
-    assert loaded.features_only
+    assert loaded.returns == "features"
     assert loaded.num_classes == 0
 
 

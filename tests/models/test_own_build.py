@@ -214,7 +214,7 @@ def test_a_model_that_changes_its_input_is_exported_right(net: Path, tmp_path: P
 
 def test_labels_of_a_model_with_two_outputs_are_refused_by_their_number(net: Path, tmp_path: Path) -> None:
     loaded = load_model(f"{net}:two", random_weights=True)
-    assert (loaded.outputs, loaded.num_classes, loaded.features_only) == (2, 0, True)
+    assert (loaded.outputs, loaded.num_classes, loaded.returns) == (2, 0, "features")
     with pytest.raises(BadInputError, match=r"net\.py:two has 2 outputs, not one of logits"):
         mobilevit_tools.export(
             f"{net}:two", targets="onnx", random_weights=True, labels=["a", "b", "c"], output=tmp_path / "out"
