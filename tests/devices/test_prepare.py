@@ -47,7 +47,7 @@ def test_only_the_libraries_of_a_wheel_are_unpacked(tmp_path: Path, monkeypatch:
         return process.Finished(0, "", "")
 
     monkeypatch.setattr(process, "run", download)
-    prepare._fetch_libraries("onnxruntime")
+    prepare._fetch_libraries("onnxruntime", "capi")
     folder = tmp_path / "aarch64" / f"onnxruntime-{toolchain.package_version('onnxruntime')}"
     assert [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()] == names[:1]
     assert list(folder.parent.iterdir()) == [folder]

@@ -81,7 +81,7 @@ def test_little_of_the_work_is_left(lowered: dict[bool, tuple[bytes, Counter]]) 
     (_, plain), (_, less) = lowered[False], lowered[True]
     assert less["call"] <= 0.7 * plain["call"]
     assert less["run_decompositions"] <= plain["run_decompositions"]
-    assert less["recompile"] <= 0.2 * plain["recompile"]
+    assert less["recompile"] <= 0.5 * plain["recompile"]
 
 
 def test_everything_is_as_before_afterwards() -> None:
