@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mobilevit_tools.devices import toolchain
 from mobilevit_tools.devices._base import OperatorTime
 from mobilevit_tools.devices.operator_times import mean_times
-from mobilevit_tools.devices.toolchain import remedy, toolchain_root
 from mobilevit_tools.errors import MissingDependencyError
 
 
@@ -19,11 +19,11 @@ def headers() -> list[Path]:
     Raises:
         MissingDependencyError: The header is not installed.
     """
-    for usr in (toolchain_root() / "onnxruntime" / "usr", Path("/usr"), Path("/usr/local")):
+    for usr in (toolchain.toolchain_root() / "onnxruntime" / "usr", Path("/usr"), Path("/usr/local")):
         folder = usr / "include" / "onnxruntime"
         if folder.joinpath("onnxruntime_c_api.h").exists():
             return [folder]
-    raise MissingDependencyError("ONNX Runtime's C header is not installed.", hint=remedy("count"))
+    raise MissingDependencyError("ONNX Runtime's C header is not installed.", hint=toolchain.remedy("count"))
 
 
 def read_profile(path: Path) -> tuple[OperatorTime, ...]:
