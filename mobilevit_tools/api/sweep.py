@@ -13,15 +13,15 @@ from mobilevit_tools.errors import MvtError, UsageError
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.matrix.outcome import exit_code_of
 from mobilevit_tools.models.own import folder_name
-from mobilevit_tools.sweep.cluster import AUTO, RayWorkers
-from mobilevit_tools.sweep.expand import expand
-from mobilevit_tools.sweep.job import RUN_CELL, Job
-from mobilevit_tools.sweep.labels import Label, labels_of
-from mobilevit_tools.sweep.ledger import open_ledger
-from mobilevit_tools.sweep.local import LocalWorkers, default_jobs
-from mobilevit_tools.sweep.plan import read_plan
-from mobilevit_tools.sweep.schedule import Event, Watch, Workers, run_jobs
-from mobilevit_tools.sweep.table import PARQUET, Row, row_of, write_parquet
+from mobilevit_tools.sweeping.cluster import AUTO, RayWorkers
+from mobilevit_tools.sweeping.expand import expand
+from mobilevit_tools.sweeping.job import RUN_CELL, Job
+from mobilevit_tools.sweeping.labels import Label, labels_of
+from mobilevit_tools.sweeping.ledger import open_ledger
+from mobilevit_tools.sweeping.local import LocalWorkers, default_jobs
+from mobilevit_tools.sweeping.plan import read_plan
+from mobilevit_tools.sweeping.schedule import Event, Watch, Workers, run_jobs
+from mobilevit_tools.sweeping.table import PARQUET, Row, row_of, write_parquet
 
 ENGINES = ("local", "ray")
 OUTPUT = Path("sweep")
@@ -114,7 +114,7 @@ def sweep(
     more attempt. A cell whose artifact nothing here can run is ``not_verified``: no pass, and no failure.
 
     Args:
-        plan: The plan, a TOML file; see :mod:`mobilevit_tools.sweep.plan`.
+        plan: The plan, a TOML file; see :mod:`mobilevit_tools.sweeping.plan`.
         output: The sweep's folder; what an earlier sweep finished there is not run again.
         engine: ``local`` or ``ray``.
         address: The Ray cluster: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``.
@@ -122,7 +122,7 @@ def sweep(
         allow_contention: Let cells that measure time on their machine share it with others.
         retry_failed: Run cells again that failed their gate.
         keep_artifacts: Keep every artifact below ``output``; with Ray, a folder that all machines share.
-        runner: The function that runs a cell, as ``module:name``; see :data:`mobilevit_tools.sweep.job.RUN_CELL`.
+        runner: The function that runs a cell, as ``module:name``; see :data:`mobilevit_tools.sweeping.job.RUN_CELL`.
         spectator: Told of what happens.
 
     Raises:

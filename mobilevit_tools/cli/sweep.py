@@ -17,7 +17,7 @@ from mobilevit_tools.cli.output import Output, command_output
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.sweep import Outlook, SweepResult
-    from mobilevit_tools.sweep.schedule import Event, Watch
+    from mobilevit_tools.sweeping.schedule import Event, Watch
 
 
 def sweep(

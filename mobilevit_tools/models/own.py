@@ -2,7 +2,7 @@
 
 ``path/to/net.py:build`` names the function ``build`` of a file; a package registers ``name = "package.module:build"``
 in the entry-point group ``mobilevit_tools.models`` and people then write ``name``. The function returns a
-:class:`torch.nn.Module`, or a pair of it and a card: a dict with some of the fields of :class:`OwnCard`. It is given
+:class:`torch.nn.Module`, or a pair of it and a card: a dict with some of the fields of :class:`Card`. It is given
 the options that were asked for, ``num_classes`` where that was asked for, and ``img_size`` (height, width) where an
 input size was asked for and it takes one.
 """

@@ -18,7 +18,7 @@ from mobilevit_tools.errors import BadInputError, MvtError
 from mobilevit_tools.models import trial
 from mobilevit_tools.models.loading import Fit
 from mobilevit_tools.models.own import OwnModel, beside, call_builder
-from mobilevit_tools.models.own_card import OwnCard, read_card
+from mobilevit_tools.models.own_card import Card, read_card
 from mobilevit_tools.models.returned import Returned, outputs_in_words, returned_by
 from mobilevit_tools.models.unwrapping import is_lazy, plain_module
 
@@ -108,7 +108,7 @@ def build_own_model(
     return BuiltModel(module, described, preprocessing, card.labels, classes, returns, tried.outputs, fit)
 
 
-def _drafted(name: str, built: object) -> tuple[nn.Module, OwnCard]:
+def _drafted(name: str, built: object) -> tuple[nn.Module, Card]:
     module, stated = built if isinstance(built, tuple) and len(built) == 2 else (built, {})
     if not isinstance(module, nn.Module):
         raise BadInputError(f"{name} returns a {type(module).__name__}, not a torch.nn.Module.", code="own_model")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OwnCard:
+class Card:
     """What a function may say of the model that it builds; all of it may be left out.
 
     Attributes:
@@ -94,7 +94,7 @@ class OwnCard:
         )
 
 
-def read_card(name: str, stated: object) -> OwnCard:
+def read_card(name: str, stated: object) -> Card:
     """Check what a function returned beside its model.
 
     Raises:
@@ -104,7 +104,7 @@ def read_card(name: str, stated: object) -> OwnCard:
 
     if not isinstance(stated, Mapping):
         raise BadInputError(f"The card of {name} is a {type(stated).__name__}, not a dict.", code="own_card")
-    known = [field.name for field in fields(OwnCard)]
+    known = [field.name for field in fields(Card)]
     unknown = [str(key) for key in stated if key not in known]
     if unknown:
         raise BadInputError(
@@ -119,7 +119,7 @@ def read_card(name: str, stated: object) -> OwnCard:
                 f"The card of {name} has {len(value)} {what} in {field}, not {length}.", code="own_card"
             )
     try:
-        return TypeAdapter(OwnCard).validate_python(dict(stated))
+        return TypeAdapter(Card).validate_python(dict(stated))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))

@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mobilevit_tools.models.options import OptionValue
-    from mobilevit_tools.models.own_card import OwnCard
+    from mobilevit_tools.models.own_card import Card
     from mobilevit_tools.models.trial import Trial
 
 Returned = Literal["logits", "embedding", "features"]
 
 
-def returned_by(module: nn.Module, card: OwnCard, tried: Trial, options: Mapping[str, OptionValue]) -> Returned:
+def returned_by(module: nn.Module, card: Card, tried: Trial, options: Mapping[str, OptionValue]) -> Returned:
     """Tell what a custom model returns.
 
     One tensor (batch, n) is logits unless the card, the options or the model itself says that there are no classes;

@@ -11,9 +11,9 @@ import pytest
 
 from mobilevit_tools.api.sweep import SweepResult, sweep
 from mobilevit_tools.errors import MvtError, UsageError
-from mobilevit_tools.sweep.ledger import RESULTS
-from tests.sweep.conftest import environment_of_cells  # noqa: F401
-from tests.sweep.stand_in import RUNNER, entries, eventually
+from mobilevit_tools.sweeping.ledger import RESULTS
+from tests.sweeping.conftest import environment_of_cells  # noqa: F401
+from tests.sweeping.stand_in import RUNNER, entries, eventually
 
 
 def write_plan(folder: Path, *options: Mapping[str, object]) -> Path:

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from mobilevit_tools.matrix.cell import CellResult
-from mobilevit_tools.sweep.expand import expand
-from mobilevit_tools.sweep.job import Job
-from mobilevit_tools.sweep.ledger import RESULTS, open_ledger
-from mobilevit_tools.sweep.plan import read_plan
+from mobilevit_tools.sweeping.expand import expand
+from mobilevit_tools.sweeping.job import Job
+from mobilevit_tools.sweeping.ledger import RESULTS, open_ledger
+from mobilevit_tools.sweeping.plan import read_plan
 from tests.cli.conftest import Ran
 from tests.conftest import SMALL
-from tests.sweep.stand_in import PATIENCE_S, eventually
+from tests.sweeping.stand_in import PATIENCE_S, eventually
 
 Mvt = Callable[..., Ran]
 
@@ -135,7 +135,7 @@ def test_a_plan_that_is_wrong_is_bad_input(mvt: Mvt, plan: Path) -> None:
 
 
 def test_ray_is_optional(mvt: Mvt, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mobilevit_tools.sweep.cluster.find_spec", lambda name: None)
+    monkeypatch.setattr("mobilevit_tools.sweeping.cluster.find_spec", lambda name: None)
     ran = mvt("sweep", plan, "--engine", "ray", "--json")
     assert ran.code == 5
     assert ran.envelope["error"]["hint"] == "pip install 'mobilevit-tools[ray]'"

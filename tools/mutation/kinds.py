@@ -175,9 +175,9 @@ def _sweep(folder: Path, _: Path) -> list[Path]:
 
 
 def _use_sweep(path: Path, _: Path) -> None:
-    from mobilevit_tools.sweep.expand import expand
-    from mobilevit_tools.sweep.labels import labels_of
-    from mobilevit_tools.sweep.plan import read_plan
+    from mobilevit_tools.sweeping.expand import expand
+    from mobilevit_tools.sweeping.labels import labels_of
+    from mobilevit_tools.sweeping.plan import read_plan
 
     labels_of(expand(read_plan(path), path.parent))
 

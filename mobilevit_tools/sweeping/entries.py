@@ -13,7 +13,7 @@ from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.models.options import option_texts
 from mobilevit_tools.models.own import ENTRY_POINT_GROUP, is_file_reference
-from mobilevit_tools.sweep.plan import ModelEntry
+from mobilevit_tools.sweeping.plan import ModelEntry
 from mobilevit_tools.targets.registry import TARGETS
 
 _HUB = "hf://"

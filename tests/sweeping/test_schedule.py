@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from mobilevit_tools.matrix.cell import Cell, CellResult
-from mobilevit_tools.sweep.job import Job
-from mobilevit_tools.sweep.local import LocalWorkers, default_jobs
-from mobilevit_tools.sweep.schedule import ATTEMPTS, Event, run_jobs
-from tests.sweep.stand_in import RUNNER, Entry, entries, eventually, stand_in
+from mobilevit_tools.sweeping.job import Job
+from mobilevit_tools.sweeping.local import LocalWorkers, default_jobs
+from mobilevit_tools.sweeping.schedule import ATTEMPTS, Event, run_jobs
+from tests.sweeping.stand_in import RUNNER, Entry, entries, eventually, stand_in
 
 
 def jobs_of(*cells: Cell) -> list[Job]:
@@ -132,7 +132,7 @@ def test_cells_side_by_side_share_the_cores(tmp_path: Path, monkeypatch: pytest.
         def stop(self) -> None:
             pass
 
-    monkeypatch.setattr("mobilevit_tools.sweep.local.Child", Watched)
+    monkeypatch.setattr("mobilevit_tools.sweeping.local.Child", Watched)
     with closing(LocalWorkers(4)) as workers:
         beside, alone = jobs_of(stand_in(tmp_path), stand_in(tmp_path, "host"))
         assert workers.start(beside, alone=False)

@@ -7,8 +7,8 @@ import pytest
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.matrix.cell import Cell
-from mobilevit_tools.sweep.expand import MAX_CELLS, expand
-from mobilevit_tools.sweep.plan import Plan, read_plan
+from mobilevit_tools.sweeping.expand import MAX_CELLS, expand
+from mobilevit_tools.sweeping.plan import Plan, read_plan
 from mobilevit_tools.targets.registry import host_targets
 from tests.docs.pages import ROOT, blocks
 
@@ -239,6 +239,6 @@ def test_the_plan_that_the_docs_show(tmp_path: Path) -> None:
 
 
 def test_too_many_cells_are_counted_before_they_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mobilevit_tools.sweep.expand.product", lambda *_: pytest.fail("the cells were made"))
+    monkeypatch.setattr("mobilevit_tools.sweeping.expand.product", lambda *_: pytest.fail("the cells were made"))
     many = dict.fromkeys(("targets", "precisions", "devices"), ["onnx"] * 10_000)
     assert "more than" in refusal(tmp_path, **many).message

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 from mobilevit_tools.errors import DeviceError, ExitCode, MissingDependencyError, UsageError
 from mobilevit_tools.matrix.cell import CellResult
-from mobilevit_tools.sweep.child import Child
-from mobilevit_tools.sweep.job import Job
+from mobilevit_tools.sweeping.child import Child
+from mobilevit_tools.sweeping.job import Job
 
 if TYPE_CHECKING:
     from ray import ObjectRef

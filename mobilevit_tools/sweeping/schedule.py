@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from mobilevit_tools.errors import ExitCode
 from mobilevit_tools.matrix.cell import CellResult
-from mobilevit_tools.sweep.job import Job
+from mobilevit_tools.sweeping.job import Job
 
 ATTEMPTS = 2
 _LASTING = (ExitCode.USAGE, ExitCode.BAD_INPUT, ExitCode.MISSING_DEPENDENCY)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from mobilevit_tools.matrix.cell import Cell
-from mobilevit_tools.sweep.child import Child
-from mobilevit_tools.sweep.job import Job
-from tests.sweep.stand_in import PATIENCE_S, RUNNER, entries, eventually, parent_of, stand_in
+from mobilevit_tools.sweeping.child import Child
+from mobilevit_tools.sweeping.job import Job
+from tests.sweeping.stand_in import PATIENCE_S, RUNNER, entries, eventually, parent_of, stand_in
 
 
 def job(cell: Cell, folder: Path | None = None) -> Job:
@@ -86,7 +86,7 @@ def test_letting_go_interrupts_the_cell(tmp_path: Path) -> None:
 @pytest.mark.parametrize("deafness", ["signal.signal(2, signal.SIG_IGN)", "signal.pthread_sigmask(0, [2])"])
 def test_nothing_outlives_whoever_waits_for_it(tmp_path: Path, deafness: str) -> None:
     """Not even where that process is killed, so that it can tell nobody, and had Ctrl-C ignored or blocked."""
-    program = f"import sys; from tests.sweep.test_child import *; {deafness}\n"
+    program = f"import sys; from tests.sweeping.test_child import *; {deafness}\n"
     program += "Child(job(stand_in(Path(sys.argv[1]), seconds=60)), {}).result()"
     waiting = subprocess.Popen([sys.executable, "-c", program, tmp_path])
     eventually(lambda: entries(tmp_path))

@@ -21,13 +21,13 @@ from ray.cluster_utils import Cluster
 
 from mobilevit_tools.errors import DeviceError, MissingDependencyError, UsageError
 from mobilevit_tools.matrix.cell import Cell, CellResult
-from mobilevit_tools.sweep.child import Child
-from mobilevit_tools.sweep.cluster import RayWorkers
-from mobilevit_tools.sweep.job import Job
-from mobilevit_tools.sweep.schedule import ATTEMPTS, run_jobs
+from mobilevit_tools.sweeping.child import Child
+from mobilevit_tools.sweeping.cluster import RayWorkers
+from mobilevit_tools.sweeping.job import Job
+from mobilevit_tools.sweeping.schedule import ATTEMPTS, run_jobs
 from tests.conftest import SMALL
-from tests.sweep.conftest import ROOT
-from tests.sweep.stand_in import PATIENCE_S, RUNNER, Entry, entries, eventually, stand_in
+from tests.sweeping.conftest import ROOT
+from tests.sweeping.stand_in import PATIENCE_S, RUNNER, Entry, entries, eventually, stand_in
 
 STORE = {"object_store_memory": 80 << 20}
 
@@ -182,7 +182,7 @@ def test_devices_that_go_away_are_errors_and_no_wait(cluster: Cluster, workers: 
 def test_nothing_of_a_sweep_that_ends_goes_on(cluster: Cluster, tmp_path: Path, ending: str) -> None:
     program = f"""if True:
         import sys
-        from tests.sweep.test_cluster import *
+        from tests.sweeping.test_cluster import *
         before = signal.getsignal(signal.SIGTERM)
         workers = RayWorkers(sys.argv[1])
         assert signal.getsignal(signal.SIGTERM) is before
@@ -246,7 +246,8 @@ def test_addresses_that_are_none(address: str) -> None:
     [("ray", "auto", "pip install 'mobilevit-tools[ray]'"), ("grpc", "ray://host:10001", "pip install 'ray[client]'")],
 )
 def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch, missing: str, address: str, hint: str) -> None:
-    monkeypatch.setattr("mobilevit_tools.sweep.cluster.find_spec", lambda name: None if name == missing else object())
+    found = {True: None, False: object()}
+    monkeypatch.setattr("mobilevit_tools.sweeping.cluster.find_spec", lambda name: found[name == missing])
     with pytest.raises(MissingDependencyError) as caught:
         RayWorkers(address)
     assert caught.value.hint is not None

@@ -13,9 +13,9 @@ from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.profiling.protocol import RIGORS
-from mobilevit_tools.sweep.entries import existing, keyed, template_of
-from mobilevit_tools.sweep.needs import same_device
-from mobilevit_tools.sweep.plan import NO_DEVICE, ExcludeRule, Plan
+from mobilevit_tools.sweeping.entries import existing, keyed, template_of
+from mobilevit_tools.sweeping.needs import same_device
+from mobilevit_tools.sweeping.plan import NO_DEVICE, ExcludeRule, Plan
 from mobilevit_tools.targets.precisions import PRECISIONS
 from mobilevit_tools.targets.registry import find_target
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import product
 
 from mobilevit_tools.matrix.cell import Cell
-from mobilevit_tools.sweep.labels import Label, labels_of
+from mobilevit_tools.sweeping.labels import Label, labels_of
 
 CELL = Cell("/home/me/nets/mine.py:build", "onnx", checkpoint="/data/best.pth", input_size="192", options=("a=1",))
 

@@ -10,8 +10,8 @@ import pytest
 
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.matrix.cell import Cell, CellResult
-from mobilevit_tools.sweep.job import Job
-from mobilevit_tools.sweep.ledger import MAX_LINE_BYTES, RESULTS, Ledger, open_ledger
+from mobilevit_tools.sweeping.job import Job
+from mobilevit_tools.sweeping.ledger import MAX_LINE_BYTES, RESULTS, Ledger, open_ledger
 
 FIRST, SECOND, THIRD = (
     Job(Cell(name, "onnx", random_weights=True), name * 8, None, 1.0).error("crashed", f"{name} broke.")
@@ -87,7 +87,7 @@ def test_a_spoilt_line_in_the_middle_is_refused_and_left_alone(tmp_path: Path, l
 
 
 def test_a_folder_has_one_sweep_at_a_time(tmp_path: Path) -> None:
-    program = "import sys; from pathlib import Path; from mobilevit_tools.sweep.ledger import open_ledger\n"
+    program = "import sys; from pathlib import Path; from mobilevit_tools.sweeping.ledger import open_ledger\n"
     program += "with open_ledger(Path(sys.argv[1])): print('mine', flush=True); sys.stdin.read()"
     other = subprocess.Popen(
         [sys.executable, "-c", program, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

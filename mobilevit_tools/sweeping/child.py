@@ -27,8 +27,8 @@ from mobilevit_tools.errors import BadInputError, ExitCode
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.matrix.aside import without_artifact
 from mobilevit_tools.matrix.cell import Cell, CellResult, read_cell_result
-from mobilevit_tools.sweep import launch
-from mobilevit_tools.sweep.job import Job
+from mobilevit_tools.sweeping import launch
+from mobilevit_tools.sweeping.job import Job
 
 _LAUNCH = (sys.executable, "-I", "-S", launch.__file__)
 _STDIN = 0
@@ -54,7 +54,7 @@ class Child:
         self._lifeline = os.fdopen(lifeline, "wb")
         self._process = subprocess.Popen(
             # -P: unlike the mvt command, -m would let files of the working folder stand in for modules.
-            [*_LAUNCH, sys.executable, "-P", "-m", "mobilevit_tools.sweep.child"],
+            [*_LAUNCH, sys.executable, "-P", "-m", "mobilevit_tools.sweeping.child"],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.sweep.plan import MAX_PLAN_BYTES, ExcludeRule, ModelEntry, read_plan
+from mobilevit_tools.sweeping.plan import MAX_PLAN_BYTES, ExcludeRule, ModelEntry, read_plan
 
 MODEL = '[[models]]\nname = "care_s0.imagenette"\n'
 HEAD = 'targets = ["onnx"]\n'

@@ -10,7 +10,7 @@ from typing import get_args, get_type_hints
 
 from mobilevit_tools.exporters.staging import write_whole
 from mobilevit_tools.matrix.cell import CellResult
-from mobilevit_tools.sweep.labels import Label
+from mobilevit_tools.sweeping.labels import Label
 
 PARQUET = "results.parquet"
 

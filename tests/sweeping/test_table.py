@@ -9,9 +9,9 @@ import pytest
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.matrix.cell import Cell, CellResult
-from mobilevit_tools.sweep.job import Job
-from mobilevit_tools.sweep.labels import Label
-from mobilevit_tools.sweep.table import Row, row_of, write_parquet
+from mobilevit_tools.sweeping.job import Job
+from mobilevit_tools.sweeping.labels import Label
+from mobilevit_tools.sweeping.table import Row, row_of, write_parquet
 
 CELL = Cell("care_s0.imagenette", "executorch", "int8", "xnnpack", device="adb", threads=2)
 MEASURED = CellResult(

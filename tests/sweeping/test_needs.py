@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from mobilevit_tools.devices.registry import DEVICES
-from mobilevit_tools.sweep.needs import Needs, needs_of, same_device
+from mobilevit_tools.sweeping.needs import Needs, needs_of, same_device
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from mobilevit_tools.matrix.cell import CellResult
-from mobilevit_tools.sweep.child import Child
-from mobilevit_tools.sweep.job import Job
+from mobilevit_tools.sweeping.child import Child
+from mobilevit_tools.sweeping.job import Job
 
 
 def default_jobs() -> int:

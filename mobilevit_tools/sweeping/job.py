@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mobilevit_tools.errors import ExitCode
 from mobilevit_tools.matrix.cell import Cell, CellResult
-from mobilevit_tools.sweep.needs import Needs, needs_of
+from mobilevit_tools.sweeping.needs import Needs, needs_of
 
 RUN_CELL = "mobilevit_tools.matrix.run:run_cell"
 """The function that runs a cell: ``(cell, folder, *, timeout_s) -> CellResult``, as ``module:name``."""
