@@ -9,6 +9,7 @@ from pathlib import Path
 from mobilevit_tools.api.artifact import ExportedArtifact, make_artifact
 from mobilevit_tools.api.description import describe_model
 from mobilevit_tools.api.trade import AccuracyBound
+from mobilevit_tools.data.class_order import ClassOrder
 from mobilevit_tools.data.labels import read_labels
 from mobilevit_tools.errors import GateError, MvtError
 from mobilevit_tools.exporters._base import check_packages
@@ -64,6 +65,7 @@ def export(
     calibration_method: str | None = None,
     max_drop: float | None = None,
     eval_data: str | Path | None = None,
+    class_order: ClassOrder | None = None,
     images: Sequence[Path] | None = None,
     options: Mapping[str, OptionValue] | None = None,
     overwrite: bool = False,
@@ -95,6 +97,7 @@ def export(
         max_drop: Points of top-1 that a quantized artifact may lose on ``eval_data``; the fewest operators that this
             needs are kept in floating point.
         eval_data: Labelled photos, as :func:`mobilevit_tools.evaluate` takes them.
+        class_order: How folders of theirs without labels' names are classes: ``index``, ``text`` or ``natural``.
         images: Photos to verify with, of more than 256 as many, evenly chosen; by default the bundled ones.
         options: Options of the model's builder.
         overwrite: Replace artifacts that are there.
@@ -133,6 +136,7 @@ def export(
         calibration_method=calibration_method,
         max_drop=max_drop,
         eval_data=_text(eval_data),
+        class_order=class_order,
     )
     specs = [request.spec for request in requests]
     finals = [Path(output) / folder_name(model) / spec.variant for spec in specs]
@@ -157,7 +161,7 @@ def export(
         with progress("Preparing the calibration's photos"):
             photos = load_calibration(Path(calibration), loaded.preprocessing, count)
     plans = [plan_quantization(spec.target, spec.precision, photos, calibration_method) for spec in specs]
-    bound = None if max_drop is None or eval_data is None else AccuracyBound(max_drop, Path(eval_data))
+    bound = None if max_drop is None or eval_data is None else AccuracyBound(max_drop, Path(eval_data), class_order)
     with progress("Counting MACs"):
         record = describe_model(loaded, options or {})
     artifacts: list[ExportedArtifact] = []

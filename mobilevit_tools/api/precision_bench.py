@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from mobilevit_tools.api.artifact import ExportedArtifact
 from mobilevit_tools.api.evaluate import EvalResult, evaluate
@@ -18,6 +19,9 @@ from mobilevit_tools.progress import Counter, Progress, silent, uncounted
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.targets.precisions import PRECISIONS
 from mobilevit_tools.targets.registry import TARGETS, find_target, named_targets
+
+if TYPE_CHECKING:
+    from mobilevit_tools.data.class_order import ClassOrder
 
 BASELINE = "fp32"
 
@@ -61,6 +65,7 @@ def bench_precisions(
     *,
     calibration: str | Path,
     eval_data: str | Path,
+    class_order: ClassOrder | None = None,
     checkpoint: str | Path | None = None,
     calibration_size: int = DEFAULT_SIZE,
     targets: Sequence[str] = tuple(TARGETS),
@@ -77,6 +82,7 @@ def bench_precisions(
         model: The model.
         calibration: Photos to measure activations on.
         eval_data: Labelled photos, others than those.
+        class_order: How folders of theirs without labels' names are classes: ``index``, ``text`` or ``natural``.
         checkpoint: The model's weights; by default the bundled ones.
         calibration_size: How many photos to calibrate on.
         targets: The targets.
@@ -115,7 +121,14 @@ def bench_precisions(
                     progress=progress,
                 )
                 fp32 = fp32 or artifact
-                accuracy = _evaluate(artifact.path, eval_data, checkpoint=checkpoint, threads=threads, counter=counter)
+                accuracy = _evaluate(
+                    artifact.path,
+                    eval_data,
+                    class_order=class_order,
+                    checkpoint=checkpoint,
+                    threads=threads,
+                    counter=counter,
+                )
                 speed = instructions = None
                 if find_target(target).runs_here:
                     speed = compare(fp32.path, artifact.path, threads=threads, rigor=rigor, progress=progress)
@@ -127,11 +140,9 @@ def bench_precisions(
     return PrecisionBench(model, tuple(rows))
 
 
-def _evaluate(
-    artifact: Path, eval_data: str | Path, *, checkpoint: str | Path | None, threads: int, counter: Counter
-) -> EvalResult:
+def _evaluate(artifact: Path, eval_data: str | Path, **settings: Any) -> EvalResult:
     try:
-        return evaluate(artifact, eval_data, checkpoint=checkpoint, threads=threads, counter=counter)
+        return evaluate(artifact, eval_data, **settings)
     except GateError as error:  # of a failed precision, too, the table says how far it is off
         if not isinstance(error.result, EvalResult):
             raise

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from mobilevit_tools.data.class_order import ClassOrder
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.data.labelled import LabelledImages
     from mobilevit_tools.profiling.statistics import Comparison
@@ -43,10 +44,12 @@ class AccuracyBound:
     Attributes:
         max_drop: Points of top-1 below the PyTorch model's.
         data: Labelled photos: an ImageFolder or a CSV of ``path,label``.
+        class_order: How folders without labels' names are classes; None leaves it to the predictions.
     """
 
     max_drop: float
     data: Path
+    class_order: ClassOrder | None = None
 
 
 def keep_within(
@@ -86,7 +89,7 @@ def keep_within(
     from mobilevit_tools.data.labelled import read_labelled
     from mobilevit_tools.quantization.sensitivity import rank_operators
 
-    photos = read_labelled(bound.data, contract.labels, num_classes)
+    photos = read_labelled(bound.data, contract.labels, num_classes, bound.class_order)
     with progress("Ranking operators by what they hurt"):
         ranking = rank_operators(module, _ranking_inputs(quantization, contract, spec.batch), quantization.precision)
     expected = _remembered(reference)

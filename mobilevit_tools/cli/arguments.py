@@ -39,6 +39,14 @@ Images = Annotated[
         "Default: the few that come along.",
     ),
 ]
+ClassOrderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--class-order",
+        help="How folders without labels' names are classes: index (0 is class 0), or sorted as text "
+        "(torchvision: 0, 1, 10, 2) or natural (timm: 0, 1, 2, 10). Default: as the predictions confirm.",
+    ),
+]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of one inference.")]
 Rigor = Annotated[str, typer.Option("--rigor", help="quick, default or mlperf: how many runs.")]
 

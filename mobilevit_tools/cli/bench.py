@@ -15,6 +15,7 @@ from rich.table import Table
 from mobilevit_tools.cli.arguments import (
     AsJson,
     CheckpointOption,
+    ClassOrderOption,
     InputSize,
     Model,
     Rigor,
@@ -83,6 +84,7 @@ def precisions(
     model: Model,
     calibration: Annotated[Path, typer.Option("--calibration", help="A folder of photos to measure activations on.")],
     eval_data: Annotated[Path, typer.Option("--eval", help="Other photos, labelled: an ImageFolder, or a CSV.")],
+    class_order: ClassOrderOption = None,
     checkpoint: CheckpointOption = None,
     calibration_size: Annotated[int, typer.Option("--calibration-size", help="How many of them to use.")] = 200,
     target: Annotated[
@@ -100,11 +102,13 @@ def precisions(
     """Measure a model in every precision: size, top-1, agreement, latency against fp32 in turns, instructions."""
     with command_output("bench precisions", as_json=as_json, verbosity=verbose) as output:
         from mobilevit_tools.api.precision_bench import bench_precisions
+        from mobilevit_tools.data.class_order import parse_class_order
 
         result = bench_precisions(
             model,
             calibration=calibration,
             eval_data=eval_data,
+            class_order=None if class_order is None else parse_class_order(class_order),
             checkpoint=checkpoint,
             calibration_size=calibration_size,
             targets=target or tuple(TARGETS),

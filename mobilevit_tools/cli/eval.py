@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mobilevit_tools.cli.arguments import Artifact, AsJson, CheckpointOption, Ema, Threads, Verbosity
+from mobilevit_tools.cli.arguments import Artifact, AsJson, CheckpointOption, ClassOrderOption, Ema, Threads, Verbosity
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import UsageError
 
@@ -33,14 +33,7 @@ def evaluate(
     reference: Annotated[
         bool, typer.Option("--reference/--no-reference", help="Run the PyTorch model on the same photos, or not.")
     ] = True,
-    class_order: Annotated[
-        str | None,
-        typer.Option(
-            "--class-order",
-            help="How folders without labels' names are classes: index (0 is class 0), or sorted as text "
-            "(torchvision: 0, 1, 10, 2) or natural (timm: 0, 1, 2, 10). Default: as the predictions confirm.",
-        ),
-    ] = None,
+    class_order: ClassOrderOption = None,
     threads: Threads = 1,
     as_json: AsJson = False,
     verbose: Verbosity = 0,

@@ -17,6 +17,7 @@ from rich.table import Table
 from mobilevit_tools.cli.arguments import (
     AsJson,
     CheckpointOption,
+    ClassOrderOption,
     Ema,
     Images,
     InputSize,
@@ -101,6 +102,7 @@ def export(
     eval_data: Annotated[
         Path | None, typer.Option("--eval", help="Labelled photos for --max-drop: an ImageFolder, or a CSV.")
     ] = None,
+    class_order: ClassOrderOption = None,
     images: Images = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace artifacts that are there.")] = False,
     keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Keep an artifact that fails its gate.")] = False,
@@ -118,6 +120,7 @@ def export(
         if no_rewrites and rewrites is not None:
             raise UsageError("--no-rewrites and --rewrites contradict each other.", hint="Give one of them.")
         from mobilevit_tools.api.export import export as make
+        from mobilevit_tools.data.class_order import parse_class_order
         from mobilevit_tools.models.options import parse_options
 
         with _telling_what_was_finished(out, output, model):
@@ -141,6 +144,7 @@ def export(
                 calibration_method=calibration_method,
                 max_drop=max_drop,
                 eval_data=eval_data,
+                class_order=None if class_order is None else parse_class_order(class_order),
                 images=photos,
                 options=parse_options(option or []),
                 overwrite=overwrite,

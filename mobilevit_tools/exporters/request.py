@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from mobilevit_tools.data.class_order import ClassOrder, parse_class_order
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.input_size import parse_size
@@ -42,6 +43,7 @@ class ExportRequest:
         calibration_method: How measured values become ranges; None takes the target's default.
         max_drop: Points of top-1 that a quantized artifact may lose.
         eval_data: Labelled photos on which they are measured.
+        class_order: How folders of these photos without labels' names are classes; None leaves it to the predictions.
 
     Raises:
         UsageError: The target cannot do this, the arguments contradict each other, or a text would be taken for an
@@ -68,6 +70,7 @@ class ExportRequest:
     calibration_method: str | None = None
     max_drop: float | None = None
     eval_data: str | None = None
+    class_order: ClassOrder | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be asked for."""
@@ -92,6 +95,13 @@ class ExportRequest:
                 "A bound on the loss of accuracy needs photos to measure it on, and a precision that loses some.",
                 hint="Give --max-drop POINTS, --eval DIR and a quantized --precision together.",
             )
+
+        if self.class_order is not None:
+            parse_class_order(self.class_order)
+            if self.eval_data is None:
+                raise UsageError(
+                    "A class order is that of labelled photos, and there are none.", hint="Give --eval DIR."
+                )
 
     def _check_texts(self) -> None:
         for field in fields(self):
@@ -143,7 +153,9 @@ class ExportRequest:
         yield from _flag("fp16_keep", self.fp16_keep)
         for name in ("calibration", "calibration_size", "calibration_method", "max_drop"):
             yield from _flag(name, getattr(self, name))
-        yield from _flag("eval", None if self.max_drop is None else self.eval_data)
+        if self.max_drop is not None:
+            yield from _flag("eval", self.eval_data)
+            yield from _flag("class_order", self.class_order)
 
 
 def _flag(name: str, value: object) -> tuple[str, ...]:

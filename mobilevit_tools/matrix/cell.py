@@ -66,7 +66,8 @@ class Cell(ExportRequest):
             commands.append(("profile", artifact, "--device", self.device, *threads, "--rigor", self.rigor))
         if self.eval_data is not None:
             own = ("--model", self.model) if is_file_reference(self.model) else ()
-            commands.append(("eval", artifact, self.eval_data, *own, *threads))
+            order = () if self.class_order is None else ("--class-order", self.class_order)
+            commands.append(("eval", artifact, self.eval_data, *own, *order, *threads))
         return tuple(commands)
 
     def digest(self) -> str:

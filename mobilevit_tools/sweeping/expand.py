@@ -59,7 +59,9 @@ def expand(plan: Plan, base: Path) -> tuple[Cell, ...]:
     refused: dict[str, str] = {}
     cells: dict[Cell, None] = {}
     for index, entry in enumerate(plan.models):
-        template = replace(template_of(entry, f"models[{index}]", base), eval_data=eval_data)
+        template = template_of(entry, f"models[{index}]", base)
+        with keyed("class_order"):
+            template = replace(template, eval_data=eval_data, class_order=plan.class_order)
         for spot in spots:
             rules = {number for number, rule in enumerate(plan.exclude) if _matches(rule, entry.name, spot)}
             unused -= rules

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from mobilevit_tools.data.class_order import ClassOrder
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 
@@ -88,6 +89,7 @@ class Plan(_Table):
         calibration: A folder of photos for the precisions that are calibrated.
         calibration_size: How many of them to use.
         eval: Labelled photos on which every artifact is evaluated.
+        class_order: How their folders without labels' names are classes: ``index``, ``text`` or ``natural``.
         rigor: The latency protocol's preset.
         threads: Threads of one inference.
         timeout: Seconds that a cell may take.
@@ -101,6 +103,7 @@ class Plan(_Table):
     calibration: Text | None = None
     calibration_size: int = Field(default=DEFAULT_SIZE, ge=1)
     eval: Text | None = None
+    class_order: ClassOrder | None = None
     rigor: Text = "quick"
     threads: int = Field(default=1, ge=1)
     timeout: float = Field(default=1800.0, gt=0, strict=False, allow_inf_nan=False)

@@ -10,7 +10,8 @@ from PIL import Image
 from torch.export import ExportedProgram
 
 from mobilevit_tools.api import trade
-from mobilevit_tools.errors import GateError, UsageError
+from mobilevit_tools.data.class_order import ClassOrder
+from mobilevit_tools.errors import BadInputError, GateError, UsageError
 from mobilevit_tools.exporters import onnx
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.profiling import host
@@ -60,12 +61,14 @@ def photos(tmp_path: Path) -> Path:
     return root
 
 
-def _keep_within(max_drop: float, photos: Path, preflight: Preflight | None = None) -> Quantization:
+def _keep_within(
+    max_drop: float, photos: Path, preflight: Preflight | None = None, class_order: ClassOrder | None = None
+) -> Quantization:
     net = _damaged()
     plan = plan_quantization("onnx", "int8-weight", None)
     assert plan is not None
     return trade.keep_within(
-        trade.AccuracyBound(max_drop, photos),
+        trade.AccuracyBound(max_drop, photos, class_order),
         net,
         plan,
         exporter=onnx,
@@ -107,6 +110,11 @@ def test_a_generous_bound_keeps_nothing(photos: Path) -> None:
 def test_a_bound_that_cannot_be_met_is_a_failed_gate(photos: Path) -> None:
     with pytest.raises(GateError, match="only where nothing is quantized"):
         _keep_within(-1.0, photos)
+
+
+def test_the_photos_folders_are_read_in_the_order_that_is_asked_for(photos: Path) -> None:
+    with pytest.raises(BadInputError, match="The class order 'index' needs names that are class indices"):
+        _keep_within(5.0, photos, class_order="index")
 
 
 @pytest.mark.usefixtures("_untimed")

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 import mobilevit_tools.api.export as api
 from mobilevit_tools.cli import main
+from mobilevit_tools.data.class_order import CLASS_ORDERS
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters.request import ExportRequest
 from mobilevit_tools.jsonable import jsonable
@@ -57,6 +58,7 @@ def requests(draw: st.DrawFn) -> ExportRequest:
         calibration_size=draw(st.none() | st.integers(1, 500)) if calibrated else None,
         max_drop=bound,
         eval_data=None if bound is None else draw(paths),
+        class_order=None if bound is None else draw(st.sampled_from((None, *CLASS_ORDERS))),
         **({} if options is None else {"target_options": options}),
     )
     takes_several = target.name != "coreml" or (options is not None and options.tensor_io)
@@ -103,6 +105,8 @@ def test_json_states_the_same(request_: ExportRequest) -> None:
         ({"calibration": "photos"}, "takes --calibration"),
         ({"precision": "int8", "calibration": "photos", "calibration_size": 0}, "at least one photo"),
         ({"max_drop": 1.0}, "A bound on the loss of accuracy"),
+        ({"class_order": "text"}, "A class order is that of labelled photos"),
+        ({"class_order": "size", "eval_data": "val"}, "There is no class order 'size'"),
         ({"precision": "int8", "max_drop": 1.0}, "A bound on the loss of accuracy"),
         ({"input_size": "big"}, "not an input size"),
         ({"rewrites": ("merged_hats",)}, "no rewrite named 'merged_hats'"),

@@ -79,6 +79,15 @@ def test_a_model_with_all_its_settings(tmp_path: Path) -> None:
     )
 
 
+def test_the_class_order_goes_to_every_cell_with_labelled_photos(tmp_path: Path) -> None:
+    (tmp_path / "labelled").mkdir()
+    (cell,) = expand(plan(eval="labelled", class_order="natural"), tmp_path)
+    (command,) = (each for each in cell.commands(tmp_path) if each[0] == "eval")
+    assert command[command.index("--class-order") + 1] == "natural"
+    with pytest.raises(BadInputError, match="class_order: A class order is that of labelled photos"):
+        expand(plan(class_order="natural"), tmp_path)
+
+
 def test_a_cell_depends_on_nothing_that_it_does_not_use(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     plain = expand(plan(), tmp_path)
