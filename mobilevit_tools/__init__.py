@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from mobilevit_tools.api.verify import verify
     from mobilevit_tools.models.factory import create_model
     from mobilevit_tools.models.names import list_models
+    from mobilevit_tools.models.own_card import Card
 
 # ONNX Runtime's wheel reports usage home unless it is told not to before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
+    "Card": "mobilevit_tools.models.own_card",
     "create_model": "mobilevit_tools.models.factory",
     "diff": "mobilevit_tools.api.diff",
     "evaluate": "mobilevit_tools.api.evaluate",
@@ -40,6 +42,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Card",
     "create_model",
     "diff",
     "evaluate",

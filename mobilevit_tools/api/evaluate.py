@@ -29,6 +29,7 @@ from mobilevit_tools.verification.reference import Reference, torch_reference
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import nn
 
     from mobilevit_tools.data.class_order import ClassOrder
     from mobilevit_tools.data.contract import Contract
@@ -108,7 +109,7 @@ def evaluate(
     artifact: str | Path,
     data: str | Path,
     *,
-    model: str | None = None,
+    model: str | nn.Module | None = None,
     checkpoint: str | Path | None = None,
     ema: bool | None = None,
     reference: bool = True,
@@ -121,7 +122,8 @@ def evaluate(
     Args:
         artifact: An artifact of any target; a Core ML package runs in the reference runtime.
         data: An ImageFolder or a CSV of ``path,label``; see :func:`mobilevit_tools.data.labelled.read_labelled`.
-        model: The model to agree with; by default what the manifest or the artifact's contract names.
+        model: The model to agree with, a name or a :class:`torch.nn.Module`, which stays as it is; by default what
+            the manifest or the artifact's contract names.
         checkpoint: The model's weights; by default what the manifest names.
         ema: Take the checkpoint's moving average, or not; by default as the manifest says.
         reference: Run the PyTorch model on the same photos, too.

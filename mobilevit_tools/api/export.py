@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mobilevit_tools.api.artifact import ExportedArtifact, make_artifact
 from mobilevit_tools.api.description import describe_model
+from mobilevit_tools.api.given import given_module
 from mobilevit_tools.api.trade import AccuracyBound
 from mobilevit_tools.data.class_order import ClassOrder
 from mobilevit_tools.data.labels import read_labels
@@ -23,6 +25,11 @@ from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, load_calibration
 from mobilevit_tools.targets.registry import find_target, named_targets
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mobilevit_tools.models.own_card import Card
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,12 @@ class ExportResult:
 
 
 def export(
-    model: str,
+    model: str | nn.Module,
     *,
+    name: str | None = None,
+    card: Card | Mapping[str, object] | None = None,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
     targets: str | Sequence[str] = "all",
     output: str | Path = "out",
     checkpoint: str | Path | None = None,
@@ -77,7 +88,12 @@ def export(
     """Export ``model`` to one or more targets and verify every artifact.
 
     Args:
-        model: ``arch`` or ``arch.tag``, as ``mvt models`` lists them.
+        model: A name, as ``mvt export`` takes it, or a :class:`torch.nn.Module` that takes images (B, 3, H, W). The
+            module stays as it is: what is exported is a copy, in evaluation mode and float32 on the CPU.
+        name: A module: what its artifacts and their folder are called; by default the name of its class.
+        card: A module: what is known of it, a :class:`~mobilevit_tools.Card` or a dict with some of its fields.
+        mean: A module: per-channel mean on the 0-1 scale; by default the card's, which is ImageNet's.
+        std: A module: per-channel standard deviation on the 0-1 scale, likewise.
         targets: Target names, or ``all``.
         output: The folder that receives ``MODEL/TARGET-BACKEND-PRECISION/``.
         checkpoint: A path or ``hf://owner/repo/file``.
@@ -85,7 +101,7 @@ def export(
         random_weights: Allow random weights; the manifest says so.
         num_classes: The class count; by default the checkpoint's.
         labels: Class names in index order, or the file that holds them.
-        input_size: Height and width in pixels; by default the model's own.
+        input_size: Height and width in pixels; by default the model's own, or the card's.
         backend: The ExecuTorch backend.
         precision: A precision of the target; see :mod:`mobilevit_tools.targets.precisions`.
         batch: Images per inference.
@@ -115,9 +131,23 @@ def export(
 
     What was finished before an error stays, and the error's ``result`` is the :class:`ExportResult` of it.
     """
+    given = given_module(
+        model,
+        name=name,
+        card=card,
+        overrides={"mean": mean, "std": std},
+        of_names={
+            "checkpoint": checkpoint,
+            "ema": ema,
+            "random_weights": random_weights,
+            "num_classes": num_classes,
+            "options": options or None,
+        },
+    )
+    called = given.name if given is not None else str(model)
     requests = requests_for(
         named_targets([targets] if isinstance(targets, str) else targets),
-        model=model,
+        model=called,
         precision=precision,
         backend=backend,
         checkpoint=_text(checkpoint),
@@ -139,16 +169,16 @@ def export(
         class_order=class_order,
     )
     specs = [request.spec for request in requests]
-    finals = [Path(output) / folder_name(model) / spec.variant for spec in specs]
+    finals = [Path(output) / folder_name(called) / spec.variant for spec in specs]
     for final in finals:
         check_destination(final, overwrite=overwrite)
     for spec in specs:
         check_packages(spec.target, find_target(spec.target).running)
         if calibration is None:
             plan_quantization(spec.target, spec.precision, None)
-    with progress(f"Loading {model}"):
-        loaded = load_requested(requests[0])
-    if labels is not None and not isinstance(labels, str | Path):
+    with progress(f"Loading {called}"):
+        loaded = load_requested(requests[0]) if given is None else given.load(input_size, _names(labels))
+    if given is None and labels is not None and not isinstance(labels, str | Path):
         loaded = with_labels(loaded, labels)
     if any(spec.batch > 1 or spec.options.free_batch for spec in specs):
         from mobilevit_tools.models.trial import check_batches
@@ -168,7 +198,7 @@ def export(
 
     def finished() -> ExportResult:
         weights = loaded.weights
-        return ExportResult(model, weights.random, weights.ema, tuple(artifacts), weights.left_out)
+        return ExportResult(called, weights.random, weights.ema, tuple(artifacts), weights.left_out)
 
     for request, plan, final in zip(requests, plans, finals, strict=True):
         try:
@@ -217,6 +247,10 @@ def load_requested(request: ExportRequest) -> LoadedModel:
         options=parse_options(request.options),
     )
     return with_labels(loaded, None if request.labels is None else read_labels(Path(request.labels)))
+
+
+def _names(labels: Sequence[str] | str | Path | None) -> Sequence[str] | None:
+    return read_labels(Path(labels)) if isinstance(labels, str | Path) else labels
 
 
 def _text(path: str | Path | None) -> str | None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from mobilevit_tools.api.given import given_module
 from mobilevit_tools.models.cards import Published, WeightsCard
 from mobilevit_tools.models.factory import load_model
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.models.options import OptionValue
 from mobilevit_tools.profiling.macs import count_macs
 from mobilevit_tools.profiling.stages import Stage, stage_table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mobilevit_tools.models.own_card import Card
 
 
 @dataclass(frozen=True)
@@ -49,31 +56,48 @@ class InfoResult:
 
 
 def info(
-    model: str, *, input_size: tuple[int, int] | None = None, options: Mapping[str, OptionValue] | None = None
+    model: str | nn.Module,
+    *,
+    name: str | None = None,
+    card: Card | Mapping[str, object] | None = None,
+    input_size: tuple[int, int] | None = None,
+    options: Mapping[str, OptionValue] | None = None,
 ) -> InfoResult:
     """Count a model's parameters and MACs by stage, at its default input size or another.
 
+    Args:
+        model: A name, or a :class:`torch.nn.Module`, which stays as it is.
+        name: A module: what to call it; by default the name of its class.
+        card: A module: what is known of it, a :class:`~mobilevit_tools.Card` or a dict with some of its fields.
+        input_size: Height and width in pixels; by default the model's own.
+        options: Options of a named model's builder.
+
     Raises:
         BadInputError: No such model, or it cannot take that input size.
-        UsageError: The model does not take an option.
+        UsageError: The model does not take an option, or nobody says its input size.
     """
-    bundled = resolve(model)[1] if is_registered(model) else None
-    loaded = load_model(model, random_weights=bundled is None, input_size=input_size, options=options)
-    card = loaded.card
+    given = given_module(model, name=name, card=card, of_names={"options": options or None})
+    if given is None:
+        called = str(model)
+        bundled = resolve(called)[1] if is_registered(called) else None
+        loaded = load_model(called, random_weights=bundled is None, input_size=input_size, options=options)
+    else:
+        called, bundled, loaded = given.name, None, given.load(input_size)
+    known = loaded.card
     shape = (1, 3, *loaded.preprocessing.input_size)
     count = count_macs(loaded.module, shape)
     return InfoResult(
-        name=model,
-        title=card.title,
-        paper=card.paper,
-        license=card.license,
-        reconstruction=card.reconstruction,
+        name=called,
+        title=known.title,
+        paper=known.paper,
+        license=known.license,
+        reconstruction=known.reconstruction,
         input_size=loaded.preprocessing.input_size,
         num_classes=loaded.num_classes,
         params=sum(parameter.numel() for parameter in loaded.module.parameters()),
         macs=count.total,
         stages=stage_table(loaded.module, shape, count),
         uncounted=count.uncounted,
-        published=card.published,
+        published=known.published,
         weights=bundled,
     )

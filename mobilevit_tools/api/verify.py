@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mobilevit_tools.api.given import given_module
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.errors import BadInputError, GateError, MissingDependencyError, UsageError
 from mobilevit_tools.exporters.manifest import Manifest, describe_artifact, find_manifest, naming_changes
-from mobilevit_tools.models.factory import LoadedModel, load_model
+from mobilevit_tools.models.factory import IN_MEMORY, LoadedModel, load_model
 from mobilevit_tools.models.own import is_file_reference, short_name
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.runtimes.registry import open_session
@@ -21,6 +23,9 @@ from mobilevit_tools.verification.parity import Parity
 from mobilevit_tools.verification.reference import torch_reference
 from mobilevit_tools.verification.running import verify_session
 from mobilevit_tools.verification.tolerances import GATES, Tolerance
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _ASSUMED = f"Without a manifest it is judged as fp32; give --precision if it is another: {', '.join(GATES)}."
 
@@ -57,7 +62,7 @@ class VerifyResult:
 def verify(
     artifact: str | Path,
     *,
-    model: str | None = None,
+    model: str | nn.Module | None = None,
     checkpoint: str | Path | None = None,
     ema: bool | None = None,
     precision: str | None = None,
@@ -69,7 +74,8 @@ def verify(
 
     Args:
         artifact: The artifact's path.
-        model: The model to compare with; by default what the manifest or the artifact's contract names.
+        model: The model to compare with, a name or a :class:`torch.nn.Module`, which stays as it is; by default what
+            the manifest or the artifact's contract names.
         checkpoint: The model's weights; by default what the manifest names.
         ema: Take the checkpoint's moving average, or not; by default as the manifest says.
         precision: The gate to apply; by default the manifest's precision.
@@ -150,7 +156,7 @@ def verify(
 def reference_model(
     contract: Contract | None,
     manifest: Manifest | None,
-    model: str | None,
+    model: str | nn.Module | None,
     checkpoint: str | Path | None,
     ema: bool | None,
 ) -> LoadedModel:
@@ -159,7 +165,7 @@ def reference_model(
     Args:
         contract: The artifact's contract.
         manifest: Its manifest.
-        model: Another model; what the manifest says is then not of it.
+        model: Another model, or a module; what the manifest says is then not of it.
         checkpoint: Weights in place of those that the manifest names.
         ema: Take the checkpoint's moving average or not; by default as the manifest says.
 
@@ -167,6 +173,8 @@ def reference_model(
         UsageError: Nothing says what model it is.
         BadInputError: The weights cannot be read, or are not those of the manifest.
     """
+    if model is not None and not isinstance(model, str):
+        return _reference_module(model, contract, checkpoint, ema)
     name = model or (manifest.model.name if manifest else contract.model if contract else None)
     if name is None:
         raise UsageError(
@@ -179,6 +187,13 @@ def reference_model(
             f"The artifact was made from {name}, a Python file that is only run when you name it.",
             hint=f"Give --model path/to/{name}.",
             code="own_model",
+        )
+    if model is None and manifest is not None and manifest.model.weights.source == IN_MEMORY:
+        raise UsageError(
+            f"The artifact was made from {name}, a module that was in memory.",
+            hint="From Python, give model=THE_MODULE; on the command line, --model path/to/net.py:build and "
+            "--checkpoint PATH.",
+            code="in_memory",
         )
     size = contract.preprocessing.input_size if contract else None
     if manifest is None or short_name(name) != manifest.model.name:
@@ -210,3 +225,19 @@ def reference_model(
             code="checkpoint_changed",
         )
     return loaded
+
+
+def _reference_module(
+    module: nn.Module, contract: Contract | None, checkpoint: str | Path | None, ema: bool | None
+) -> LoadedModel:
+    """Load a module with the input that the artifact says it has."""
+    given = given_module(module, of_names={"checkpoint": checkpoint, "ema": ema})
+    if given is None or contract is None:
+        raise UsageError(
+            "The artifact does not say how to prepare an image, so no module can be run beside it.",
+            hint="Verify an artifact that `mvt export` made.",
+            code="no_contract",
+        )
+    said = {} if contract.output != "embedding" else {"output": contract.output}
+    loaded = replace(given, card=said).load(contract.preprocessing.input_size)
+    return replace(loaded, preprocessing=contract.preprocessing)

@@ -99,4 +99,4 @@ def _add_manifest(facts: Table, manifest: Manifest) -> None:
         facts.add_row("rewritten", f"{escape(rewrite.summary)}: {rewrite.places} places")
     tools = ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items()))
     facts.add_row("made with", escape(tools))
-    facts.add_row("command", escape(manifest.request.command))
+    facts.add_row("command", escape(manifest.command or "none: the model was a module in memory"))

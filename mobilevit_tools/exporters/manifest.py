@@ -17,7 +17,7 @@ from mobilevit_tools.errors import BadInputError, MvtError
 from mobilevit_tools.exporters._base import Delegation, ExportSpec
 from mobilevit_tools.exporters.request import ExportRequest
 from mobilevit_tools.jsonable import jsonable
-from mobilevit_tools.models.factory import Weights
+from mobilevit_tools.models.factory import IN_MEMORY, Weights
 from mobilevit_tools.precision.record import KeptOperator
 from mobilevit_tools.quantization._base import QuantizationRecord
 from mobilevit_tools.rewrites.applied import AppliedRewrite
@@ -111,6 +111,11 @@ class Manifest:
     request: ExportRequest
     tools: Mapping[str, str] = field(default_factory=dict)
     schema: int = MANIFEST_SCHEMA
+
+    @property
+    def command(self) -> str | None:
+        """The command that makes the same again; None where the model was in memory."""
+        return None if self.model.weights.source == IN_MEMORY else self.request.command
 
     def write(self, folder: Path) -> Path:
         """Write ``manifest.json`` into ``folder`` and return its path."""

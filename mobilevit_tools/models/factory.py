@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 RANDOM_SEED = 0
 """Random weights are always the same ones, so that an artifact made of them can be verified later."""
+IN_MEMORY = "<memory>"
+"""The source of weights that were in a module, not in a file."""
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 _STATISTICS = ("running_mean", "running_var")
 
@@ -37,8 +39,8 @@ class Weights:
     """Where a model's weights came from.
 
     Attributes:
-        source: A bundled tag, a path, a URL, or None for random weights.
-        sha256: Digest of the checkpoint file, or None for random weights.
+        source: A bundled tag, a path, a URL, ``<memory>`` for those of a module, or None for random weights.
+        sha256: Digest of the checkpoint file or of the module's weights, or None for random weights.
         ema: Whether the exponential moving average was taken; None where the file tells of none.
         left_out: Keys of the checkpoint that are of no part of the model, such as a loss's.
     """
@@ -172,7 +174,7 @@ def load_model(
 
         surplus = _head_keys(card, module, classes, preprocessing.input_size, options)
         fit = load_strictly(module, loaded, surplus=surplus, adapt=_adapter(card, module))
-    _freeze(module, name)
+    freeze(module, name)
     return LoadedModel(
         name=name,
         card=card,
@@ -214,7 +216,7 @@ def _load_own(
         seed=RANDOM_SEED,
         load=None if loaded is None else partial(load_strictly, checkpoint=loaded),
     )
-    _freeze(built.module, own.name)
+    freeze(built.module, own.name)
     return with_labels(
         LoadedModel(
             name=own.name,
@@ -260,7 +262,7 @@ def _no_weights(name: str, tagged: Sequence[str]) -> UsageError:
     )
 
 
-def _freeze(module: nn.Module, name: str) -> None:
+def freeze(module: nn.Module, name: str) -> None:
     """Put a model into evaluation mode, without gradients, and refuse weights that are not finite.
 
     Infinity is allowed in buffers, where attention masks have it; not in a norm's statistics.
@@ -270,6 +272,8 @@ def _freeze(module: nn.Module, name: str) -> None:
     module.eval().requires_grad_(requires_grad=False)
     constants = {key for key, _ in module.named_buffers(remove_duplicate=False) if not key.endswith(_STATISTICS)}
     for key, tensor in module.state_dict().items():
+        if not isinstance(tensor, torch.Tensor):  # extra state of a module's own
+            continue
         broken = torch.isnan(tensor) if key in constants else ~torch.isfinite(tensor)
         if not bool(broken.any()):
             continue

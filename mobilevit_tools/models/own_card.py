@@ -1,4 +1,4 @@
-"""What a function may say of the model that it builds."""
+"""What people may say of a model of theirs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Card:
-    """What a function may say of the model that it builds; all of it may be left out.
+    """What people say of a model of theirs, from Python or beside what their function builds; all may be left out.
 
     Attributes:
         title: The model's name for people.
@@ -95,7 +95,7 @@ class Card:
 
 
 def read_card(name: str, stated: object) -> Card:
-    """Check what a function returned beside its model.
+    """Check what is said of a model, some of the fields of a card by name.
 
     Raises:
         BadInputError: It is no card.

@@ -32,11 +32,11 @@ def plain_module(name: str, module: nn.Module) -> nn.Module:
     Raises:
         BadInputError: It is of a kind that cannot be exported: TorchScript, quantized, sharded, or without values.
     """
-    module = _unwrapped(module)
+    module = unwrapped(module)
     for parent in list(module.modules()):
         for key, child in parent._modules.items():
             if child is not None:
-                parent._modules[key] = _unwrapped(child)
+                parent._modules[key] = unwrapped(child)
     for path, child in module.named_modules():
         where = f"{name} ({path})" if path else name
         _refuse_foreign(where, child)
@@ -49,7 +49,8 @@ def is_lazy(module: nn.Module) -> bool:
     return any(isinstance(tensor, _UNINITIALIZED) for tensor in _tensors(module))
 
 
-def _unwrapped(module: nn.Module) -> nn.Module:
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Return the module that was compiled, parallelised or averaged, whole; any other as it is."""
     dynamo = sys.modules.get("torch._dynamo.eval_frame")  # not imported, nothing was compiled
     while True:
         if dynamo is not None and isinstance(module, dynamo.OptimizedModule):

@@ -1,0 +1,87 @@
+"""What a call is given as its model: a name, or a module that is in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from mobilevit_tools.errors import UsageError
+from mobilevit_tools.models.own_card import Card
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mobilevit_tools.models.factory import LoadedModel
+
+
+@dataclass(frozen=True)
+class GivenModule:
+    """A module, and what was said of it.
+
+    Attributes:
+        module: The module; it stays as it is.
+        name: What artifacts call it.
+        card: What is known of it, as :func:`mobilevit_tools.models.own_card.read_card` takes it.
+    """
+
+    module: nn.Module
+    name: str
+    card: Mapping[str, object]
+
+    def load(self, input_size: tuple[int, int] | None = None, labels: Sequence[str] | None = None) -> LoadedModel:
+        """Make it ready for export; see :func:`mobilevit_tools.models.in_memory.load_module`."""
+        from mobilevit_tools.models.in_memory import load_module
+
+        return load_module(self.module, name=self.name, card=self.card, input_size=input_size, labels=labels)
+
+
+def given_module(
+    model: object,
+    *,
+    name: str | None = None,
+    card: Card | Mapping[str, object] | None = None,
+    overrides: Mapping[str, object] | None = None,
+    of_names: Mapping[str, object] | None = None,
+) -> GivenModule | None:
+    """Return the module that a call was given; None where it was given a name.
+
+    Args:
+        model: What it was given.
+        name: What artifacts are to call a module.
+        card: What is known of a module.
+        overrides: Fields of the card that were given as arguments of their own; None is not given.
+        of_names: Arguments that only a model with a name takes; None and False are not given.
+
+    Raises:
+        UsageError: It is neither, or was given with what is for the other.
+    """
+    said = {key: value for key, value in (overrides or {}).items() if value is not None}
+    if isinstance(model, str):
+        about = [*(["name"] if name is not None else []), *(["card"] if card is not None else []), *said]
+        if about:
+            raise UsageError(
+                f"{', '.join(about)}: this is for a module in memory, and {model} says it of itself.",
+                hint="Leave it out, or give the torch.nn.Module in place of the name.",
+                code="not_a_module",
+            )
+        return None
+    from torch import nn
+
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"A model is a name or a torch.nn.Module, not a {type(model).__name__}.", code="not_a_module")
+    refused = [key for key, value in (of_names or {}).items() if value is not None and value is not False]
+    if refused:
+        raise UsageError(
+            f"{', '.join(refused)}: this is for a model with a name, and a module has its weights already.",
+            hint="Leave it out.",
+            code="not_a_module",
+        )
+    from mobilevit_tools.models.in_memory import module_name
+
+    stated = card if card is not None else {}
+    if isinstance(stated, Card):
+        stated = {field.name: getattr(stated, field.name) for field in fields(Card)}
+    if not isinstance(stated, Mapping):
+        raise UsageError(f"A card is a Card or a dict, not a {type(stated).__name__}.", code="not_a_module")
+    return GivenModule(model, module_name(model, name), {**stated, **said})

@@ -1,0 +1,113 @@
+"""A module that is in memory only, such as one that a notebook has just trained; it stays as it is."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from mobilevit_tools.errors import UsageError
+from mobilevit_tools.models.factory import IN_MEMORY, LoadedModel, Weights, freeze, with_labels
+from mobilevit_tools.models.guard import guarded
+from mobilevit_tools.models.names import is_registered
+from mobilevit_tools.models.own import OwnModel
+from mobilevit_tools.models.own_build import build_own_model
+from mobilevit_tools.models.unwrapping import unwrapped
+
+_NAME = re.compile(r"\w[\w.-]*")
+
+
+def load_module(
+    module: nn.Module,
+    *,
+    name: str | None = None,
+    card: Mapping[str, object] | None = None,
+    input_size: tuple[int, int] | None = None,
+    labels: Sequence[str] | None = None,
+) -> LoadedModel:
+    """Copy a module, try the copy out, and put it into evaluation mode in float32 on the CPU.
+
+    The module itself keeps its modes, hooks, device, element type and what else it has; nothing runs it.
+
+    Args:
+        module: Any module that takes images (B, 3, H, W).
+        name: What artifacts call it; by default the name of its class.
+        card: What is known of it, fields of a :class:`~mobilevit_tools.Card` by name.
+        input_size: Height and width in pixels, in place of the card's.
+        labels: Class names in index order, in place of the card's.
+
+    Raises:
+        BadInputError: The module cannot be copied, does not take the input, or returns what cannot be exported.
+        UsageError: Nobody says the input size, or the name cannot be one.
+    """
+    name = module_name(module, name)
+    own = OwnModel(name, lambda: (_copied(module), {} if card is None else card))
+    built = build_own_model(own, num_classes=None, input_size=input_size, options={}, seed=0, load=None)
+    freeze(built.module, name)
+    loaded = LoadedModel(
+        name=name,
+        card=built.card,
+        module=built.module,
+        num_classes=built.num_classes,
+        labels=None,
+        preprocessing=built.preprocessing,
+        weights=Weights(IN_MEMORY, digest_of(built.module), None),
+        returns=built.returns,
+        license=built.card.license,
+        outputs=built.outputs,
+    )
+    return with_labels(loaded, built.labels if labels is None else labels)
+
+
+def module_name(module: nn.Module, name: str | None) -> str:
+    """Return what artifacts call a module.
+
+    Raises:
+        UsageError: The name is of no use for a folder, or that of a model that mvt ships.
+    """
+    if name is None:
+        name = type(unwrapped(module)).__name__
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name for a model.", hint="Use letters, digits and any of _ . -")
+    if is_registered(name):
+        raise UsageError(
+            f"{name} is a model that mvt ships, and this module may be another.", hint="Give it a name of its own."
+        )
+    return name
+
+
+def digest_of(module: nn.Module) -> str:
+    """Return a digest of a module's weights and buffers: their names, shapes, types and values."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(module.state_dict().items()):
+        if isinstance(tensor, torch.Tensor):
+            digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    whole = unwrapped(module)
+    memo = {id(tensor): tensor.detach().clone() for tensor in _results(whole)}
+    duplicate: nn.Module = guarded(
+        f"Copying {type(whole).__name__}",
+        lambda: copy.deepcopy(whole, memo),
+        hint="mvt works on a copy of the module: leave out what cannot be copied, such as an open file or a lock.",
+    )
+    for child in duplicate.modules():  # no gradient is ever asked for
+        child._backward_hooks.clear()
+        child._backward_pre_hooks.clear()
+    return duplicate
+
+
+def _results(module: nn.Module) -> Iterator[torch.Tensor]:
+    """Yield what an earlier call left in attributes with its history of gradients, which torch does not copy."""
+    for child in module.modules():
+        for value in vars(child).values():
+            for each in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(each, torch.Tensor) and not each.is_leaf:
+                    yield each
