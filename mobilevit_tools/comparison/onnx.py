@@ -5,10 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from mobilevit_tools.comparison.stored import NOT_WEIGHTS, Stored, weight
+from mobilevit_tools.errors import BadInputError
 
 
 def read_weights(path: Path) -> Stored:
-    """Read the initializers of an ONNX model."""
+    """Read the initializers of an ONNX model.
+
+    Raises:
+        BadInputError: The file is damaged.
+    """
+    try:
+        return _stored(path)
+    except Exception as error:  # its decoders raise whatever a damaged file leads them to
+        raise BadInputError(f"{path} cannot be read as an ONNX model.", code="unloadable_artifact") from error
+
+
+def _stored(path: Path) -> Stored:
     import onnx
 
     model = onnx.load(path, load_external_data=False)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mobilevit_tools.comparison.reading import read_apart, read_stored
 from mobilevit_tools.comparison.stored import Stored, Weight
 from mobilevit_tools.targets.registry import find_target
 
@@ -63,9 +64,9 @@ def diff_weights(target_a: str, a: Path, target_b: str, b: Path) -> WeightsDiff:
 
 
 def _read(target: str, artifact: Path) -> Stored:
-    described = find_target(target)
-    stored: Stored = described.load(described.weights)(artifact)
-    return stored
+    if find_target(target).native_runtime:  # where a damaged file may end the process
+        return read_apart(target, artifact)
+    return read_stored(target, artifact)
 
 
 def match(

@@ -218,9 +218,11 @@ def _described(value: object) -> str:
         return "None"
     if isinstance(value, list | tuple | dict) and not value:
         return f"an empty {type(value).__name__}"
+    kind = type(value).__name__
+    article = "an" if kind[0].lower() in "aeiou" else "a"
     if isinstance(value, Mapping):
-        return f"a {type(value).__name__} with the keys {', '.join(map(str, value))}"
-    return f"a {type(value).__name__}"
+        return f"{article} {kind} with the keys {', '.join(map(str, value))}"
+    return f"{article} {kind}"
 
 
 def _shape(value: Tensor) -> str:

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mobilevit_tools.data.contract import Contract
-from mobilevit_tools.errors import BadInputError, retold
-from mobilevit_tools.runtimes._base import (
-    OperatorUse,
-    Session,
-    TensorInfo,
-    UnsupportedOperatorError,
-    check_input,
-    numpy_type,
-)
-from mobilevit_tools.runtimes.frames import FrameError, read_frame, write_frame
+from mobilevit_tools.runtimes._base import OperatorUse, Session, TensorInfo, check_input, numpy_type
+from mobilevit_tools.runtimes.child import PATIENCE_SECONDS, Child
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SERVER = "mobilevit_tools.runtimes.serving"
-PATIENCE_SECONDS = 120.0
-_GRACE_SECONDS = 5.0
-_HINT = "It may be damaged, or made by another version: copy it again, or export it again."
 
 
 class IsolatedSession(Session):
@@ -48,14 +33,10 @@ class IsolatedSession(Session):
     """
 
     def __init__(self, path: Path, threads: int, *, patience_s: float = PATIENCE_SECONDS, module: str = SERVER) -> None:
-        self._path = path
-        self._patience_s = patience_s
         with ExitStack() as stack:
-            # -P: a file in the current folder must not stand in for a module of ours.
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-            stack.callback(self._end)
+            child = Child(path, module, patience_s=patience_s)
+            stack.callback(child.end)
+            self._ask = child.ask
             facts, _ = self._ask("open", path=str(path.absolute()), threads=threads)
             self.inputs = tuple(_info(info) for info in facts["inputs"])
             self.outputs = tuple(_info(info) for info in facts["outputs"])
@@ -96,70 +77,6 @@ class IsolatedSession(Session):
     def close(self) -> None:
         """End the process."""
         self._stack.close()
-
-    def _ask(
-        self, operation: str, *arrays: NDArray[Any], **arguments: object
-    ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-        requests, replies = self._pipes()
-        overdue = threading.Event()
-
-        def stop() -> None:
-            overdue.set()
-            self._process.kill()
-
-        clock = threading.Timer(self._patience_s, stop)
-        clock.daemon = True
-        clock.start()
-        try:
-            with suppress(BrokenPipeError):  # a child that is gone has closed its stdout, too
-                write_frame(requests, {"operation": operation, "arguments": arguments}, arrays)
-            header, received = read_frame(replies)
-        except (EOFError, FrameError) as error:
-            raise self._lost(hung=overdue.is_set()) from error
-        finally:
-            clock.cancel()
-        if "error" in header:
-            if "operators" in header:
-                raise UnsupportedOperatorError(tuple(header["operators"]))
-            raise retold(header["error"])
-        return header["result"], received
-
-    def _lost(self, *, hung: bool) -> BadInputError:
-        try:
-            code = self._process.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:  # it lives, and talks nonsense
-            self._process.kill()
-            code = self._process.wait()
-        if hung:
-            return BadInputError(
-                f"{self._path} hangs: neither loading it nor a single inference may take {self._patience_s:g} s.",
-                hint=_HINT,
-                code="hang",
-            )
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        if code == -signal.SIGKILL:
-            how += ", as when memory runs out"
-        return BadInputError(
-            f"{self._path} ended the process that {'ran' if hasattr(self, 'inputs') else 'opened'} it ({how}).",
-            hint=_HINT,
-            code="crash",
-        )
-
-    def _pipes(self) -> tuple[BinaryIO, BinaryIO]:
-        if self._process.stdin is None or self._process.stdout is None:
-            raise ValueError("the process was started without pipes")
-        return self._process.stdin, self._process.stdout  # type: ignore[return-value]
-
-    def _end(self) -> None:
-        requests, replies = self._pipes()
-        with suppress(BrokenPipeError):
-            requests.close()
-        try:
-            self._process.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        replies.close()
 
 
 def _info(stated: dict[str, Any]) -> TensorInfo:

@@ -1,10 +1,13 @@
-"""The child process that opens and runs one artifact for :mod:`~mobilevit_tools.runtimes.isolated`."""
+"""The child process that opens and runs one artifact for :mod:`~mobilevit_tools.runtimes.isolated`.
+
+What such a process does beside answering stands in :func:`main`, which takes any operations.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from mobilevit_tools.runtimes._base import Session
 
 Answer = tuple[dict[str, object], list["NDArray[Any]"]]
+Operations = Mapping[str, Callable[..., Answer]]
+"""What a child can be asked for, by name; each takes the arrays that were sent, and arguments by name."""
 
 
 class Host:
@@ -67,13 +72,16 @@ class Host:
         return self._session
 
 
-def serve(requests: BinaryIO, replies: BinaryIO) -> None:
-    """Answer requests until there are no more."""
-    host = Host()
-    operations: dict[str, Callable[..., Answer]] = {
+def operations_of(host: Host) -> Operations:
+    """Return what a session's child can be asked for."""
+    return {
         operation.__name__: operation
         for operation in (host.open, host.run, host.use, host.operators, host.operator_uses)
     }
+
+
+def serve(requests: BinaryIO, replies: BinaryIO, operations: Operations) -> None:
+    """Answer requests until there are no more."""
     while True:
         try:
             request, arrays = read_frame(requests)
@@ -112,7 +120,7 @@ def bound_memory() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def main() -> None:
+def main(operations: Operations) -> None:
     """Serve on the process's own stdin and stdout, which nothing else can then reach."""
     requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
@@ -120,8 +128,8 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     bound_memory()
     with suppress(BrokenPipeError):  # whoever asked is gone
-        serve(requests, replies)
+        serve(requests, replies, operations)
 
 
 if __name__ == "__main__":
-    main()
+    main(operations_of(Host()))

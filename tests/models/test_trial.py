@@ -57,6 +57,7 @@ def test_logits_and_lists_of_tensors_are_told_apart() -> None:
         (lambda _, x: x, r"returns a tensor of 1x3x8x12, float32, neither logits"),
         (lambda *_: None, r"returns None, neither logits"),
         (lambda *_: [], r"returns an empty list, neither logits"),
+        (lambda *_: 3, r"returns an int, neither logits"),
         (lambda y, _: y.reshape(2, 5), r"on a 1x3x8x12 input failed with RuntimeError: shape .* \(test_trial\.py, "),
     ],
 )
