@@ -21,6 +21,10 @@ SAME = 1e-5
 """Largest difference of two runs of one model, relative to the largest output; on a CPU there is hardly any."""
 ALIKE = 5e-2
 """Largest difference of an image alone and in a batch, which other kernels compute: some models amplify rounding."""
+_RETURNED = frozenset(
+    {torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
+)
+"""Element types that every target can return, and NumPy can hold."""
 _WRAP = "Wrap the model in a module that returns one of them."
 
 
@@ -198,11 +202,12 @@ def _check_output(what: str, value: object) -> None:
     problem, hint = None, _WRAP
     if not isinstance(value, Tensor):
         problem = f"is {_described(value)}, not a tensor"
+    elif value.layout is not torch.strided:
+        problem, hint = "is a sparse tensor", "Return it as a dense one: y.to_dense()."
     elif not value.numel():
         problem, hint = f"is empty ({_shape(value)})", "Leave it out of what the model returns."
-    elif value.dtype == torch.bool or value.is_complex():
-        kind = str(value.dtype).removeprefix("torch.")
-        problem = f"is of type {kind}"
+    elif value.dtype not in _RETURNED:
+        problem = f"is of type {str(value.dtype).removeprefix('torch.')}"
         hint = "Return it as numbers: y.float(), or real and imaginary parts apart with torch.view_as_real(y)."
     elif not value.ndim or value.shape[0] != 1:
         problem = f"has the shape {_shape(value)} for one image, and its first dimension should be the batch"

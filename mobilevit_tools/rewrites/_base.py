@@ -62,7 +62,7 @@ def apply(
 
     Raises:
         UsageError: A name is unknown.
-        BadInputError: The model cannot be run in float64.
+        BadInputError: The model cannot be run in float64, or its own output is not finite.
         GateError: The copy does not compute what ``module`` computes.
     """
     defaults = default_rewrites(deployment, precision, weights_alone=weights_alone)
@@ -86,6 +86,7 @@ def apply(
                 hint="Export with --no-rewrites, or let the model make its tensors of its input's type.",
                 code="no_float64",
             ) from error
+        _check_finite(flow.result)
         for name in chosen:
             file = import_module(REWRITES[name].module)
             if hasattr(file, "REPLACEMENTS"):
@@ -118,6 +119,15 @@ def apply(
         rewritten.feature_channels = module.feature_channels
     applied = tuple(AppliedRewrite(name, REWRITES[name].summary, *found[name]) for name in chosen if found[name][0] > 0)
     return Rewritten(rewritten.to(dtype), applied, difference)
+
+
+def _check_finite(result: object) -> None:
+    if not all(leaf.isfinite().all() for leaf in pytree.tree_leaves(result)):
+        raise BadInputError(
+            "The model's own output is not finite: nothing can be compared with it.",
+            hint="Look for weights that are not numbers, and for a division by zero or a logarithm of it.",
+            code="non_finite_reference",
+        )
 
 
 def _difference(expected: object, actual: object) -> float:

@@ -48,6 +48,8 @@ def test_logits_and_lists_of_tensors_are_told_apart() -> None:
         (lambda y, _: [y, None], r"Output 2 of net\.py:build is None, not a tensor\."),
         (lambda y, _: [[y, y], y], r"Output 1 of net\.py:build is a list, not a tensor\."),
         (lambda y, _: [y > 0], r"Output 1 of net\.py:build is of type bool\."),
+        (lambda y, _: y.bfloat16(), r"The output of net\.py:build is of type bfloat16\."),
+        (lambda y, _: [y, y.to_sparse()], r"Output 2 of net\.py:build is a sparse tensor\."),
         (lambda y, _: torch.fft.fft(y), r"The output of net\.py:build is of type complex64\."),
         (lambda y, _: y.flatten(), r"has the shape 3 for one image"),
         (lambda y, _: y.sum(), r"has the shape a scalar for one image"),

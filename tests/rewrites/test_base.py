@@ -88,6 +88,11 @@ def test_non_finite_later_result_is_refused(monkeypatch):
         apply(seeded(Maps(1.0)), image(), deployment="onnx")
 
 
+def test_a_model_whose_own_output_is_not_finite_is_to_blame_itself():
+    with pytest.raises(BadInputError, match="model's own output is not finite"):
+        apply(seeded(Maps(float("nan"))), image(), deployment="onnx")
+
+
 class Single(nn.Module):
     """Makes a tensor of its own in float32, which float64 cannot be multiplied with."""
 
