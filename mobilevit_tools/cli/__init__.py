@@ -10,6 +10,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``mvt`` and return its exit code, one of :class:`mobilevit_tools.errors.ExitCode`."""
     # Read once, when torch loads its OpenMP runtime: idle threads must not spin, least of all on busy cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What people decorate with torch.compile runs as it is written: a model is run a few times, and traced.
+    os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
     from mobilevit_tools.cli.app import run
 
     return run(arguments)

@@ -111,7 +111,17 @@ def build_own_model(
 def _drafted(name: str, built: object) -> tuple[nn.Module, Card]:
     module, stated = built if isinstance(built, tuple) and len(built) == 2 else (built, {})
     if not isinstance(module, nn.Module):
-        raise BadInputError(f"{name} returns a {type(module).__name__}, not a torch.nn.Module.", code="own_model")
+        if isinstance(module, type):
+            raise BadInputError(
+                f"{name} returns the class {module.__name__}, not a model.",
+                hint=f"Return an instance of it: {module.__name__}().",
+                code="own_model",
+            )
+        raise BadInputError(
+            f"{name} returns {trial.described(module)}, not a torch.nn.Module.",
+            hint="Return the model itself, alone or in a pair with its card.",
+            code="own_model",
+        )
     return plain_module(name, module), read_card(name, stated)
 
 

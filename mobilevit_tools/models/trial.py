@@ -69,8 +69,9 @@ def try_out(
         changed = bool(given._version) or not torch.equal(given, image)
         if changed:
             module.register_forward_pre_hook(_copying_input)
-        for _ in range(REPEATS if randomness.line else 1):
-            again = run_on(name, module, image.clone())
+        for number in range(REPEATS if randomness.line else 1):
+            with _Randomness(redraw=number):  # whatever the forward pass seeds its generator with
+                again = run_on(name, module, image.clone())
             if difference(outputs, again) > SAME:
                 raise _random(name, randomness.line)
     return trial
@@ -160,11 +161,12 @@ def _random(name: str, line: str | None) -> BadInputError:
 
 
 class _Randomness(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves this class unannotated
-    """Notes the line that first draws random numbers."""
+    """Notes the line that first draws random numbers; with ``redraw`` others are drawn than the model's seed gives."""
 
-    def __init__(self) -> None:
+    def __init__(self, redraw: int | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.line: str | None = None
+        self.redraw = redraw
 
     def __torch_dispatch__(
         self,
@@ -174,11 +176,18 @@ class _Randomness(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
         del types
+        given = dict(kwargs or {})
+        may_draw = torch.Tag.nondeterministic_seeded in func.tags
         # Attention could drop out; where it does, dropout's own operator runs inside of it.
-        draws = torch.Tag.nondeterministic_seeded in func.tags and "attention" not in func._schema.name
-        if draws and self.line is None:
+        if may_draw and self.line is None and "attention" not in func._schema.name:
             self.line = line_now() or "in a library"
-        return func(*args, **(kwargs or {}))
+        if not may_draw or self.redraw is None:
+            return func(*args, **given)
+        if "generator" in given:
+            given["generator"] = None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.redraw)
+            return func(*args, **given)
 
 
 def _judge(name: str, outputs: object) -> Trial:
@@ -192,7 +201,7 @@ def _judge(name: str, outputs: object) -> Trial:
             _check_output(f"Output {index} of {name}", each)
         return Trial(0, len(outputs))
     raise BadInputError(
-        f"{name} returns {_described(outputs)}, neither logits (batch, classes) nor a list of tensors.",
+        f"{name} returns {described(outputs)}, neither logits (batch, classes) nor a list of tensors.",
         hint=_WRAP,
         code="own_model",
     )
@@ -201,7 +210,7 @@ def _judge(name: str, outputs: object) -> Trial:
 def _check_output(what: str, value: object) -> None:
     problem, hint = None, _WRAP
     if not isinstance(value, Tensor):
-        problem = f"is {_described(value)}, not a tensor"
+        problem = f"is {described(value)}, not a tensor"
     elif value.layout is not torch.strided:
         problem, hint = "is a sparse tensor", "Return it as a dense one: y.to_dense()."
     elif not value.numel():
@@ -216,7 +225,8 @@ def _check_output(what: str, value: object) -> None:
         raise BadInputError(f"{what} {problem}.", hint=hint, code="own_model")
 
 
-def _described(value: object) -> str:
+def described(value: object) -> str:
+    """Say in words what somebody's function returned."""
     if isinstance(value, Tensor):
         return f"a tensor of {_shape(value)}, {str(value.dtype).removeprefix('torch.')}"
     if value is None:

@@ -82,11 +82,10 @@ def _refuse_foreign(where: str, module: nn.Module) -> None:
             "Return the torch.nn.Module that it was scripted or traced from, and give its weights with --checkpoint.",
         )
     own = [tensor for tensor in (*module._parameters.values(), *module._buffers.values()) if tensor is not None]
-    if type(module).__module__.startswith(_QUANTIZED) or any(
-        tensor.is_quantized or type(tensor).__module__.startswith(_QUANTIZED) for tensor in own
-    ):
+    quantizing = [type(each).__module__ for each in (module, *own) if type(each).__module__.startswith(_QUANTIZED)]
+    if quantizing or any(tensor.is_quantized for tensor in own):
         raise _refusal(
-            f"{where} is quantized already, by {type(module).__module__.partition('.')[0]}.",
+            f"{where} is quantized already, by {(quantizing or ['torch'])[0].partition('.')[0]}.",
             "Return the model in floating point, as it was before it was quantized, and let --precision quantize it.",
         )
     wrapping = [type(tensor).__name__ for tensor in own if _wraps_others(tensor)]

@@ -27,6 +27,8 @@ Outputs = Sequence["NDArray[Any]"]
 CONDITIONING_FACTOR = 4.0
 """How many times PyTorch's own float32 error (the worst of several ways to compute it) an artifact may have where that
 misses the gate: 12 dB. Where a model amplifies rounding, the ways themselves differ by more than that."""
+LEAST_RATIO_DB, LEAST_COSINE, MOST_ABS_REL = 20.0, 0.995, 0.2
+"""What is asked for even where float32 can give less: its answers are noise then, and no artifact can be right."""
 LEAST_RESPONSE = 0.1
 """Of how much the reference's output changes from input to input, an artifact's has to change by this share."""
 NEGLIGIBLE_RESPONSE = 1e-6
@@ -73,7 +75,10 @@ def judge_input(
 
 
 def _relaxed(limits: Limits, own: Distance) -> Limits:
-    """Return what float32 can give: its own distance from float64 with a margin, where that is beyond the limit."""
+    """Return what float32 can give: its own distance from float64 with a margin, where that is beyond the limit.
+
+    Where it can give next to nothing, the limits stay at what an answer has to have.
+    """
 
     def beyond(limit: float, figure: float | None, choose: Callable[[float, float], float]) -> float:
         return limit if figure is None else choose(limit, figure)
@@ -84,9 +89,9 @@ def _relaxed(limits: Limits, own: Distance) -> Limits:
     # 1 - cosine grows with the square of the error.
     cosine = None if own.cosine is None else 1 - factor**2 * (1 - own.cosine)
     return Limits(
-        None if limits.max_abs_rel is None else beyond(limits.max_abs_rel, largest, max),
-        beyond(limits.snr_db, ratio, min),
-        beyond(limits.cosine, cosine, min),
+        None if limits.max_abs_rel is None else min(beyond(limits.max_abs_rel, largest, max), MOST_ABS_REL),
+        max(beyond(limits.snr_db, ratio, min), min(limits.snr_db, LEAST_RATIO_DB)),
+        max(beyond(limits.cosine, cosine, min), min(limits.cosine, LEAST_COSINE)),
     )
 
 

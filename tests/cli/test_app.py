@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -28,3 +29,9 @@ def test_a_usage_error_names_its_verb(
     ran = mvt(*arguments, "--json")
     assert (ran.code, ran.envelope["command"]) == (2, command)
     assert f"`{help_of}`" in ran.envelope["error"]["hint"]
+
+
+def test_nothing_is_compiled_for_a_few_runs(mvt: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCH_COMPILE_DISABLE", raising=False)
+    mvt("models", "--json")
+    assert os.environ["TORCH_COMPILE_DISABLE"] == "1"

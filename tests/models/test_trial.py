@@ -79,6 +79,8 @@ def test_what_cannot_be_exported_is_refused_by_what_it_is(
         lambda y, _: [y, y * torch.randn_like(y)],
         lambda y, _: torch.bernoulli(y.sigmoid()),
         lambda y, _: y[:, torch.randperm(3)],
+        lambda y, _: y * torch.randn(3, generator=torch.manual_seed(0)),  # the same each time, and no part of a graph
+        lambda y, _: y * torch.randn(3, generator=torch.Generator().manual_seed(0)),
     ],
 )
 def test_a_forward_pass_that_draws_random_numbers_is_refused_with_its_line(

@@ -77,6 +77,14 @@ def test_far_beyond_what_float32_gives_it_fails() -> None:
     assert "PyTorch float32 itself is at" in (parity.reason or "")
 
 
+def test_where_float32_itself_is_noise_nothing_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.verification.test_reference.SCALE", 3e6)
+    parity = verify_session(apart(1.0, on=is_ill), torch_reference(Cancelling()), inputs(8), GATES["fp32"])
+    assert parity.snr_db is not None
+    assert parity.snr_db < 20
+    assert parity.status == "failed"
+
+
 def test_elsewhere_the_gate_holds_as_ever() -> None:
     session = apart(1.0, on=lambda image: not is_ill(image))
     parity = verify_session(session, torch_reference(Cancelling()), inputs(8), GATES["fp32"])
