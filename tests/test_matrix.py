@@ -11,6 +11,7 @@ from mobilevit_tools.exporters.delegation_lint import UNKNOWN, reason
 from mobilevit_tools.models.cards import ModelCard
 from mobilevit_tools.models.names import all_cards
 from mobilevit_tools.targets.registry import TARGETS
+from tests.shallow import cut_builder
 
 CARDS = list(all_cards())
 
@@ -37,7 +38,8 @@ def check(card: ModelCard, size: tuple[int, int] | None, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
-def test_small(card: ModelCard, tmp_path: Path) -> None:
+def test_small_and_shallow(card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_builder(monkeypatch, card.name)
     check(card, small_size(card), tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a module, counted on its exported graph and cross-checked against its layers.
+"""Multiply-accumulates of a module, counted at the operators of one forward pass and cross-checked against its layers.
 
 One multiply-accumulate is one MAC. Convolutions, linears and every matrix product count, those of attention included;
 elementwise work, reductions and data movement do not. torch's own FLOP counter is not used: it reports nothing for
@@ -7,8 +7,9 @@ fused attention on CPU.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
@@ -21,7 +22,9 @@ from torch.fx.node import map_arg
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mobilevit_tools.profiling.graph import evaluating, example_input, exported_program, module_path
+from mobilevit_tools.blame import line_of, reason_and_remedy
+from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.profiling.graph import evaluating, example_input
 
 Rule = Callable[[Sequence[Any], Any], int]
 """Takes an operator's arguments and its result, returns its MACs."""
@@ -60,8 +63,8 @@ class MacCount:
         total: All of them.
         by_module: By the dotted path of the innermost module that does the work; "" is the model itself.
         uncounted: Operators that are neither counted nor known to be free, with how often they occur.
-        mismatches: Convolutions and linears whose count on the graph differs from the one at the layer itself, as
-            (on the graph, at the layer); empty when all is well.
+        mismatches: Convolutions and linears whose count at the operators differs from the one at the layer itself, as
+            (at the operators, at the layer); empty when all is well.
     """
 
     total: int
@@ -82,27 +85,36 @@ def count_macs(module: nn.Module, input_shape: tuple[int, ...]) -> MacCount:
         input_shape: Shape of the input, batch included: (1, 3, H, W) gives the usual figure for one image.
 
     Raises:
-        BadInputError: ``torch.export`` cannot trace the module at this size.
+        BadInputError: The module cannot be run on an input of this size.
     """
-    names = _first_names(module)
-    counts: defaultdict[str, int] = defaultdict(int)
-    uncounted: Counter[str] = Counter()
-    for node in exported_program(module, input_shape).graph.nodes:
-        if node.op != "call_function":
-            continue
-        macs, unknown = _count_node(node)
-        uncounted += unknown
-        if macs:
-            path = module_path(node)
-            counts[names.get(path, path)] += macs
-    at_layers = _count_at_layers(module, input_shape)
+    counts: Counter[str] = Counter()
+    counter = _Counter()
+    example = example_input(module, input_shape)
+    with evaluating(module), _fused_layers_off(), _by_module(module, counter, counts) as at_layers:
+        try:
+            with counter:
+                module(example)
+        except Exception as error:  # users' modules raise what they like
+            raise _does_not_run(module, input_shape, error) from error
+        counts[""] += counter.taken()
     return MacCount(
         total=sum(counts.values()),
-        by_module=MappingProxyType(dict(counts)),
-        uncounted=MappingProxyType(dict(uncounted)),
+        by_module=MappingProxyType({path: macs for path, macs in counts.items() if macs}),
+        uncounted=MappingProxyType(dict(counter.uncounted)),
         mismatches=MappingProxyType(
-            {path: (counts.get(path, 0), macs) for path, macs in at_layers.items() if counts.get(path, 0) != macs}
+            {path: (counts[path], macs) for path, macs in at_layers.items() if counts[path] != macs}
         ),
+    )
+
+
+def _does_not_run(module: nn.Module, input_shape: tuple[int, ...], error: Exception) -> BadInputError:
+    size = "x".join(str(side) for side in input_shape)
+    reason, remedy = reason_and_remedy(error)
+    line = line_of(error)
+    return BadInputError(
+        f"{type(module).__name__} cannot be run on an input of {size}: {reason}" + (f" ({line})" if line else ""),
+        hint=remedy or "Give the input size that the model takes.",
+        code="does_not_run",
     )
 
 
@@ -111,21 +123,18 @@ def macs_of(nodes: Iterable[Node]) -> int:
     return sum(_count_node(node)[0] for node in nodes if node.op == "call_function")
 
 
-def _first_names(module: nn.Module) -> dict[str, str]:
-    """Map every path of a submodule to the first one that it is known by, so that shared modules are counted once."""
-    first: dict[int, str] = {}
-    return {
-        path: first.setdefault(id(child), path) for path, child in module.named_modules(remove_duplicate=False) if path
-    }
-
-
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves this class unannotated
-    """Counts the operators that really run inside a composite one, such as the products of an einsum."""
+    """Counts the operators that really run, those inside composite ones such as an einsum among them."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.macs = 0
         self.uncounted: Counter[str] = Counter()
+
+    def taken(self) -> int:
+        """Return what was counted since this was last asked."""
+        macs, self.macs = self.macs, 0
+        return macs
 
     def __torch_dispatch__(
         self,
@@ -206,28 +215,50 @@ _RULES: Mapping[str, Rule] = MappingProxyType(
 )
 
 
-def _count_at_layers(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
-    """Run ``module`` and count at each convolution and linear from what really went in and out."""
-    counts: dict[str, int] = {}
+@contextmanager
+def _fused_layers_off() -> Iterator[None]:
+    """Let torch run transformer layers operator by operator, not as one that tells nothing of its inside."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
+def _by_module(module: nn.Module, counter: _Counter, counts: Counter[str]) -> Iterator[dict[str, int]]:
+    """Add what ``counter`` counts to the innermost module that runs, under the first name that it is known by.
+
+    Yields what each convolution and linear should come to by what really went in and out.
+    """
+    at_layers: dict[str, int] = {}
     handles = []
+    running = [""]
 
-    def hook(path: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            counts[path] += _layer_macs(layer, inputs[0], output)
+    def enter(path: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def hook(_layer: nn.Module, _inputs: tuple[Any, ...]) -> None:
+            counts[running[-1]] += counter.taken()
+            running.append(path)
 
-        return count
+        return hook
+
+    def leave(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        path = running.pop()
+        counts[path] += counter.taken()
+        if path in at_layers:
+            at_layers[path] += _layer_macs(layer, inputs[0], output)
 
     for path, child in module.named_modules():
+        if path:
+            handles += [child.register_forward_pre_hook(enter(path)), child.register_forward_hook(leave)]
         if isinstance(child, _ConvNd | nn.Linear):
-            counts[path] = 0
-            handles.append(child.register_forward_hook(hook(path)))
+            at_layers[path] = 0
     try:
-        with evaluating(module):
-            module(example_input(module, input_shape))
+        yield at_layers
     finally:
         for handle in handles:
             handle.remove()
-    return counts
 
 
 def _layer_macs(layer: nn.Module, x: Tensor, output: Tensor) -> int:

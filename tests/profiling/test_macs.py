@@ -172,11 +172,19 @@ def test_the_module_is_left_as_it_was() -> None:
 
 
 class Branching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
     def forward(self, x: Tensor) -> Tensor:
-        return x if x.sum() > 0 else -x
+        return self.layer(x) if x.sum() > 0 else self.layer(self.layer(x))
 
 
-def test_a_module_that_cannot_be_traced_is_refused_in_one_sentence() -> None:
-    with pytest.raises(BadInputError, match="Branching cannot be traced for an input of 4x4") as caught:
-        count_macs(Branching(), (4, 4))
+def test_what_no_graph_can_hold_is_counted_as_it_runs() -> None:
+    assert dict(count_macs(Branching(), (4, 4)).by_module) == {"layer": 2 * 4 * 4 * 4}
+
+
+def test_a_module_that_does_not_run_is_refused_in_one_sentence() -> None:
+    with pytest.raises(BadInputError, match="Branching cannot be run on an input of 4x5: .*line 1") as caught:
+        count_macs(Branching(), (4, 5))
     assert "\n" not in caught.value.message
