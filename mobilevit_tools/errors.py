@@ -31,6 +31,13 @@ class MvtError(Exception):
         hint: What to do or type next.
         code: A stable snake_case identifier; defaults to the class's own.
         result: What was found before it failed, as the call would have returned it.
+
+    Example:
+        >>> try:
+        ...     mvt.info("care_s00")
+        ... except mvt.MvtError as error:
+        ...     print(type(error).__name__, error.error_code, int(error.exit_code), error.hint, sep="; ")
+        BadInputError; unknown_model; 3; Did you mean care_s0 or care_s2 or care_s1?
     """
 
     code: ClassVar[str] = "internal"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
 import re
 import subprocess
@@ -19,6 +21,33 @@ ROOT = Path(__file__).parents[1]
 def test_public_names_resolve(name: str) -> None:
     assert callable(getattr(mobilevit_tools, name))
     assert name in dir(mobilevit_tools)
+
+
+def test_tools_that_only_read_the_source_find_every_name() -> None:
+    tree = ast.parse(Path(mobilevit_tools.__file__).read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    stated = {
+        alias.name: each.module for each in block.body if isinstance(each, ast.ImportFrom) for alias in each.names
+    }
+    assert stated == {name: f"mobilevit_tools.{home}" for name, home in mobilevit_tools._HOMES.items()}
+    assert sorted(stated) == sorted(mobilevit_tools.__all__)
+
+
+def test_no_module_hides_a_public_name() -> None:
+    """A module is set as an attribute of the package when it is imported."""
+    modules = {path.stem for path in (ROOT / "mobilevit_tools").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert not modules & set(mobilevit_tools.__all__)
+
+
+def test_what_calls_return_and_raise_is_public() -> None:
+    functions = [each for name in mobilevit_tools.__all__ if inspect.isfunction(each := getattr(mobilevit_tools, name))]
+    returned = {str(inspect.signature(each).return_annotation) for each in functions}
+    assert {each for each in returned if each.endswith(("Result", "Bench", "List"))} <= set(mobilevit_tools.__all__)
+    assert len(returned) > 10
+    errors = [mobilevit_tools.MvtError]
+    for error in errors:
+        errors += error.__subclasses__()
+    assert {each.__name__ for each in errors if not each.__name__.startswith("_")} <= set(mobilevit_tools.__all__)
 
 
 def test_unknown_names_do_not() -> None:

@@ -21,6 +21,7 @@ from mobilevit_tools.models.factory import LoadedModel
 from mobilevit_tools.precision.record import Preflight
 from mobilevit_tools.progress import Progress
 from mobilevit_tools.quantization._base import Quantization, QuantizationRecord
+from mobilevit_tools.result import Shown
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.runtimes.registry import load_session
 from mobilevit_tools.targets.precisions import PRECISIONS
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from mobilevit_tools.rewrites._base import Rewritten
 
 
-@dataclass(frozen=True)
-class ExportedArtifact:
+@dataclass(frozen=True, repr=False)
+class ExportedArtifact(Shown):
     """One finished artifact.
 
     Attributes:

@@ -17,6 +17,7 @@ from mobilevit_tools.models.names import is_registered
 from mobilevit_tools.profiling.host import DEVICE, latency_spec
 from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.progress import Progress, silent
+from mobilevit_tools.result import Result
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.targets.registry import find_target, host_targets
 
@@ -46,8 +47,8 @@ class RewriteGain:
     measured: ComparisonResult | None
 
 
-@dataclass(frozen=True)
-class BenchResult:
+@dataclass(frozen=True, repr=False)
+class BenchResult(Result, command="bench rewrites"):
     """All comparisons of one call.
 
     Attributes:
@@ -88,6 +89,13 @@ def bench_rewrites(
             is to take several threads.
         BadInputError: There is no such model.
         DeviceError: A device is not ready.
+
+    Example:
+        >>> try:
+        ...     mvt.bench_rewrites(["care_s0"], rigor="thorough")
+        ... except mvt.UsageError as error:
+        ...     print(error.message, error.hint)
+        There is no rigor 'thorough'. Choose from default, quick, mlperf.
     """
     latency_spec(rigor)
     targets = host_targets() if targets is None else targets

@@ -15,6 +15,7 @@ from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.profiling.baseline import read_profile
 from mobilevit_tools.profiling.result import ProfileResult
 from mobilevit_tools.progress import Progress, silent
+from mobilevit_tools.result import Result
 from mobilevit_tools.runtimes.registry import open_session
 
 
@@ -39,8 +40,8 @@ class Side:
     has_manifest: bool
 
 
-@dataclass(frozen=True)
-class DiffResult:
+@dataclass(frozen=True, repr=False)
+class DiffResult(Result, command="diff"):
     """What changed from ``a`` to ``b``.
 
     Attributes:
@@ -83,6 +84,10 @@ def diff(
     Raises:
         BadInputError: One of the two, or a measurement, cannot be read, or is of another artifact.
         MissingDependencyError: The runtime of one of the two is not installed.
+
+    Example:
+        >>> mvt.diff(artifact, artifact.parent).identical
+        True
     """
     one, other = find_subject(Path(a)), find_subject(Path(b))
     latency = None

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Literal
 
 from mobilevit_tools.errors import MissingDependencyError
+from mobilevit_tools.result import Result
 from mobilevit_tools.targets._base import BadPair, Package, Target
 from mobilevit_tools.targets.registry import TARGETS
 
@@ -40,8 +41,8 @@ class Check:
     remedy: str | None = None
 
 
-@dataclass(frozen=True)
-class DoctorResult:
+@dataclass(frozen=True, repr=False)
+class DoctorResult(Result, command="doctor"):
     """The state of this installation.
 
     Attributes:
@@ -84,7 +85,12 @@ BAD_PAIRS = (
 
 
 def doctor() -> DoctorResult:
-    """Look at the installation; no backend is imported, so it takes well under a second."""
+    """Look at the installation; no backend is imported, so it takes well under a second.
+
+    Example:
+        >>> mvt.doctor().checks[0].name
+        'torch'
+    """
     found = {name: _version(name) for name in _names()}
     checks = [_check_package(package, found[package.name]) for package in PACKAGES]
     states = {check.name: check.status for check in checks}

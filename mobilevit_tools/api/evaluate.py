@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mobilevit_tools.api.given import artifact_path
 from mobilevit_tools.api.predict import classifier_contract
 from mobilevit_tools.api.verify import reference_model
 from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.exporters.manifest import check_digest, describe_artifact
 from mobilevit_tools.progress import Counter, uncounted
+from mobilevit_tools.result import Result
 from mobilevit_tools.runtimes._base import fit_channels, only_input
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.registry import target_of
@@ -64,8 +66,8 @@ class ClassResult:
     correct: int
 
 
-@dataclass(frozen=True)
-class EvalResult:
+@dataclass(frozen=True, repr=False)
+class EvalResult(Result, command="eval"):
     """What an evaluation found; all shares are fractions from 0 to 1.
 
     Attributes:
@@ -138,10 +140,15 @@ def evaluate(
             other classes than the artifact.
         UsageError: Nothing says which model to agree with.
         GateError: The output of a photo is not finite.
+
+    Example:
+        >>> result = mvt.evaluate(artifact, "photos", model=net)
+        >>> result.images, result.agreement, result.top1 == result.reference_top1
+        (3, 1.0, True)
     """
     from mobilevit_tools.data.labelled import read_labelled
 
-    path, source = Path(artifact), Path(data)
+    path, source = artifact_path(artifact, "evaluate"), Path(data)
     target_of(path)
     manifest = check_digest(path)
     with open_session(path, threads=threads) as session:

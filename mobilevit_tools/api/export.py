@@ -24,6 +24,7 @@ from mobilevit_tools.models.own import folder_name
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, load_calibration
+from mobilevit_tools.result import Result
 from mobilevit_tools.targets.registry import find_target, named_targets
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from mobilevit_tools.models.own_card import Card
 
 
-@dataclass(frozen=True)
-class ExportResult:
+@dataclass(frozen=True, repr=False)
+class ExportResult(Result, command="export"):
     """All artifacts of one call, in the order of its targets.
 
     Attributes:
@@ -130,6 +131,13 @@ def export(
         GateError: An artifact does not compute the model.
 
     What was finished before an error stays, and the error's ``result`` is the :class:`ExportResult` of it.
+
+    Example:
+        >>> made = mvt.export(net, name="small", targets="onnx", input_size=(32, 32), mean=(0, 0, 0), std=(1, 1, 1))
+        >>> made.artifacts[0].path.as_posix(), made.artifacts[0].parity.status
+        ('out/small/onnx-fp32/model.onnx', 'passed')
+        >>> net.training
+        True
     """
     given = given_module(
         model,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.errors import UsageError
@@ -85,3 +86,20 @@ def given_module(
     if not isinstance(stated, Mapping):
         raise UsageError(f"A card is a Card or a dict, not a {type(stated).__name__}.", code="not_a_module")
     return GivenModule(model, module_name(model, name), {**stated, **said})
+
+
+def artifact_path(artifact: object, verb: str) -> Path:
+    """Return the path of the artifact that a call was given.
+
+    Raises:
+        UsageError: It was given a model, or what is no path.
+    """
+    if isinstance(artifact, str | Path):
+        return Path(artifact)
+    if hasattr(artifact, "state_dict"):
+        raise UsageError(
+            f"{verb} takes an artifact, which runs in a process of its own, and not a module in memory.",
+            hint="Export the module, and give result.artifacts[0].path.",
+            code="not_an_artifact",
+        )
+    raise UsageError(f"{verb} takes the path of an artifact, not a {type(artifact).__name__}.", code="not_an_artifact")

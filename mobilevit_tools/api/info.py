@@ -13,6 +13,7 @@ from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.models.options import OptionValue
 from mobilevit_tools.profiling.macs import count_macs
 from mobilevit_tools.profiling.stages import Stage, stage_table
+from mobilevit_tools.result import Result
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from mobilevit_tools.models.own_card import Card
 
 
-@dataclass(frozen=True)
-class InfoResult:
+@dataclass(frozen=True, repr=False)
+class InfoResult(Result, command="info"):
     """One model, measured.
 
     Attributes:
@@ -75,6 +76,24 @@ def info(
     Raises:
         BadInputError: No such model, or it cannot take that input size.
         UsageError: The model does not take an option, or nobody says its input size.
+
+    Example:
+        >>> mvt.info(net, name="tiny", input_size=(32, 32))
+        InfoResult
+          name         tiny
+          title        tiny
+          license      not stated
+          input_size   32, 32
+          num_classes  3
+          params       787
+          macs         12,300
+          stages
+            name  params  macs    output_shape
+            0     772     12,288  1, 4, 4, 4
+            1     0       0       1, 4, 4, 4
+            2     0       0       1, 4, 1, 1
+            3     0       0       1, 4
+            4     15      12      1, 3
     """
     given = given_module(model, name=name, card=card, of_names={"options": options or None})
     if given is None:

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobilevit_tools.api.given import artifact_path
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.exporters.delegation_lint import reason
 from mobilevit_tools.exporters.manifest import Manifest, check_digest
+from mobilevit_tools.result import Result
 from mobilevit_tools.runtimes._base import DELEGATE, OperatorUse, TensorInfo
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.registry import find_target, target_of
 
 
-@dataclass(frozen=True)
-class InspectResult:
+@dataclass(frozen=True, repr=False)
+class InspectResult(Result, command="inspect"):
     """What an artifact is.
 
     Attributes:
@@ -49,8 +51,13 @@ def inspect(artifact: str | Path) -> InspectResult:
 
     Raises:
         BadInputError: It cannot be read, or is not the file that its manifest describes.
+
+    Example:
+        >>> found = mvt.inspect(artifact)
+        >>> found.operators["Conv"], found.contract.labels
+        (1, ('cat', 'dog', 'horse'))
     """
-    path = Path(artifact)
+    path = artifact_path(artifact, "inspect")
     target_of(path)
     manifest = check_digest(path)
     with open_session(path) as session:

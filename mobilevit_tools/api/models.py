@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models.names import all_cards, nearest_hint
+from mobilevit_tools.result import Result
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class ListedModel:
     reconstruction: bool
 
 
-@dataclass(frozen=True)
-class ModelsResult:
+@dataclass(frozen=True, repr=False)
+class ModelsResult(Result, command="models"):
     """The models that matched, in listing order."""
 
     models: tuple[ListedModel, ...]

@@ -17,6 +17,7 @@ from mobilevit_tools.profiling.host import latency_spec
 from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.progress import Counter, Progress, silent, uncounted
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
+from mobilevit_tools.result import Result
 from mobilevit_tools.targets.precisions import PRECISIONS
 from mobilevit_tools.targets.registry import TARGETS, find_target, named_targets
 
@@ -47,8 +48,8 @@ class PrecisionRow:
     instructions: int | None
 
 
-@dataclass(frozen=True)
-class PrecisionBench:
+@dataclass(frozen=True, repr=False)
+class PrecisionBench(Result, command="bench precisions"):
     """All precisions of all targets that were asked for.
 
     Attributes:
@@ -97,6 +98,13 @@ def bench_precisions(
         UsageError: There is no such target, precision or rigor.
         BadInputError: The model's weights or the photos cannot be used.
         DeviceError: ``count`` is asked for and not ready.
+
+    Example:
+        >>> try:
+        ...     mvt.bench_precisions("care_s0", calibration="photos", eval_data="photos", precisions=["int3"])
+        ... except mvt.UsageError as error:
+        ...     print(error.message)
+        There is no precision named int3.
     """
     latency_spec(rigor)
     wanted = tuple(PRECISIONS) if precisions is None else (BASELINE, *precisions)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mobilevit_tools.api.given import artifact_path
 from mobilevit_tools.data.contract import CLASS_SCORES, Contract
 from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.exporters.manifest import check_digest
+from mobilevit_tools.result import Result
 from mobilevit_tools.runtimes._base import Session, fit_channels, only_input
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.registry import target_of
@@ -44,8 +46,8 @@ class Prediction:
     top: tuple[Guess, ...]
 
 
-@dataclass(frozen=True)
-class PredictResult:
+@dataclass(frozen=True, repr=False)
+class PredictResult(Result, command="predict"):
     """The predictions for all images, in the order given."""
 
     artifact: Path
@@ -60,12 +62,17 @@ def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5,
             describes, or it has no contract, other outputs than logits, not as many as its contract has labels, or a
             single one behind a softmax.
         GateError: The artifact's output is not finite.
+
+    Example:
+        >>> result = mvt.predict(artifact, ["photos/cat/1.png"], top=2)
+        >>> [guess.label in ("cat", "dog", "horse") for guess in result.predictions[0].top]
+        [True, True]
     """
     import numpy as np
 
     from mobilevit_tools.data.images import load_image
 
-    path = Path(artifact)
+    path = artifact_path(artifact, "predict")
     predictions = []
     target_of(path)
     check_digest(path)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mobilevit_tools.errors import DeviceError, UsageError
-from mobilevit_tools.exporters.manifest import describe_artifact, find_manifest, naming_changes
+from mobilevit_tools.api.given import artifact_path
+from mobilevit_tools.errors import DeviceError, GateError, UsageError
+from mobilevit_tools.exporters.manifest import Manifest, describe_artifact, find_manifest, naming_changes
 from mobilevit_tools.exporters.staging import check_file, write_whole
 from mobilevit_tools.models.names import is_registered, resolve
+from mobilevit_tools.profiling.baseline import compare_with_baseline, read_profile
 from mobilevit_tools.profiling.device import ROUNDS, profile_on_device
 from mobilevit_tools.profiling.host import DEVICE, compare_on_host, profile_on_host
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
@@ -17,6 +19,9 @@ from mobilevit_tools.profiling.statistics import compare as compare_samples
 from mobilevit_tools.profiling.trace import trace_of
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.runtimes.registry import open_session
+
+MAX_REGRESS = 0.02
+"""How much slower than a baseline is allowed, as a share of it, where nobody says."""
 
 
 def profile(
@@ -28,9 +33,13 @@ def profile(
     per_op: bool = False,
     trace: str | Path | None = None,
     overwrite: bool = False,
+    against: str | Path | ProfileResult | None = None,
+    max_regress: float = MAX_REGRESS,
     progress: Progress = silent,
 ) -> ProfileResult:
     """Measure an artifact by the latency protocol.
+
+    The artifact runs in a process of its own, so it is a file: a module in memory is exported first.
 
     Args:
         artifact: The artifact's path.
@@ -40,6 +49,9 @@ def profile(
         per_op: Whether to time every operator, in runs of their own.
         trace: Receives the operator times for Chrome's trace viewer or Perfetto; they are then taken, too.
         overwrite: Replace ``trace``.
+        against: An earlier measurement in the same place, or the file that ``mvt profile --json`` or
+            :meth:`ProfileResult.to_json` gave of it.
+        max_regress: How much slower than ``against`` is allowed, as a share of it: 0.02 is two percent.
         progress: Told of every step.
 
     Raises:
@@ -47,9 +59,23 @@ def profile(
         UsageError: There is no such device or rigor, or no latency to be had for this artifact there; or the trace is
             there already.
         DeviceError: The device failed, or the artifact crashed or hung.
-        GateError: The device computes something else than this machine does, or this one gets what is not finite.
+        GateError: The device computes something else than this machine does, or this one gets what is not finite; or
+            the artifact is certainly slower than ``against`` by more than ``max_regress``, and ``result`` holds the
+            :class:`ProfileResult`.
+
+    Example:
+        >>> first = mvt.profile(artifact, rigor="quick")
+        >>> first.latency_ms.n >= 30
+        True
+        >>> _ = Path("before.json").write_text(first.to_json())
+        >>> try:
+        ...     mvt.profile(artifact, against="no-such.json")
+        ... except mvt.BadInputError as error:
+        ...     print(error.message)
+        no-such.json cannot be read: No such file or directory.
     """
-    path = Path(artifact)
+    path = artifact_path(artifact, "profile")
+    baseline = against if against is None or isinstance(against, ProfileResult) else read_profile(Path(against))
     manifest = find_manifest(path)
     if trace is not None:
         check_file(Path(trace), overwrite=overwrite)
@@ -63,7 +89,18 @@ def profile(
             raise
     if trace is not None and result.per_op is not None:
         write_whole(Path(trace), trace_of(result.per_op, result.device).encode())
-    result = _with_digest(result)
+    result = _with_model(_with_digest(result), manifest)
+    if baseline is None:
+        return result
+    regression = compare_with_baseline(result, baseline, max_regress)
+    result = replace(result, regression=regression)
+    if regression.regressed:
+        raise GateError(f"{artifact} regressed: {regression.in_words}.", result=result)
+    return result
+
+
+def _with_model(result: ProfileResult, manifest: Manifest | None) -> ProfileResult:
+    """Say what the manifest knows of the model, where it is the manifest of the bytes that were measured."""
     if manifest is None or manifest.artifact.sha256 != result.sha256:
         return result
     name = manifest.model.name
@@ -95,11 +132,26 @@ def compare(
 ) -> ComparisonResult:
     """Measure two artifacts in turns, A B A B, and tell whether ``b`` is faster or slower than ``a``.
 
+    Args:
+        a: An artifact.
+        b: Another one.
+        device: Where to run both, as ``mvt devices`` lists them.
+        threads: Threads of one inference.
+        rigor: ``quick``, ``default`` or ``mlperf``: how many runs and seconds.
+        progress: Told of every step.
+
     Raises:
         UsageError: The device gives neither a latency nor a count.
         MvtError: As :func:`profile`.
+
+    Example:
+        >>> try:
+        ...     mvt.compare(artifact, net)
+        ... except mvt.UsageError as error:
+        ...     print(error.message)
+        compare takes an artifact, which runs in a process of its own, and not a module in memory.
     """
-    first, second = Path(a), Path(b)
+    first, second = artifact_path(a, "compare"), artifact_path(b, "compare")
     if device == DEVICE:
         compared = compare_on_host(first, second, threads=threads, rigor=rigor, progress=progress)
         return replace(compared, a=_with_digest(compared.a), b=_with_digest(compared.b))

@@ -12,13 +12,14 @@ from mobilevit_tools.exporters.staging import check_destination, write_whole
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.reporting.figures import FORMATS, figure_file, styled
 from mobilevit_tools.reporting.intake import read_runs
+from mobilevit_tools.result import Result
 
 if TYPE_CHECKING:
     from mobilevit_tools.reporting.contents import Contents
 
 
-@dataclass(frozen=True)
-class ReportResult:
+@dataclass(frozen=True, repr=False)
+class ReportResult(Result, command="report"):
     """What was written, and of what.
 
     Attributes:
@@ -63,6 +64,10 @@ def report(
     Raises:
         UsageError: No run was given, the format is unknown or of no plots, or something is there already.
         BadInputError: A run cannot be read or holds nothing that a report shows, or the output cannot be written.
+
+    Example:
+        >>> mvt.report(["out"], output="report.html").failed
+        0
     """
     page, folder = Path(output), None if plots is None else Path(plots)
     if not runs:

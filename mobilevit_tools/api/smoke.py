@@ -90,6 +90,11 @@ def smoke(
         UsageError: The matrix is not possible, or two of ``output``, ``junit`` and ``baseline`` are one file.
         BadInputError: The baseline cannot be used, or a file cannot be written.
         MvtError: A cell failed or regressed; of the class of the worst exit code, with the result in ``result``.
+
+    Example:
+        >>> result = mvt.smoke(["couplformer_kct2"], targets=["onnx"], random_weights=True)
+        >>> result.passed, result.cells[0].cell.name
+        (1, 'couplformer_kct2/onnx/fp32')
     """
     started = time.perf_counter()
     if not 0 < timeout_s < float("inf"):

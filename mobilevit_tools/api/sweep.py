@@ -13,6 +13,7 @@ from mobilevit_tools.errors import MvtError, UsageError
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.matrix.outcome import exit_code_of
 from mobilevit_tools.models.own import folder_name
+from mobilevit_tools.result import Result
 from mobilevit_tools.sweeping.cluster import AUTO, RayWorkers
 from mobilevit_tools.sweeping.expand import expand
 from mobilevit_tools.sweeping.job import RUN_CELL, Job
@@ -29,8 +30,8 @@ ARTIFACTS = "artifacts"
 _DIGITS = 12
 
 
-@dataclass(frozen=True)
-class SweepResult:
+@dataclass(frozen=True, repr=False)
+class SweepResult(Result, command="sweep"):
     """A whole sweep.
 
     Attributes:
@@ -132,6 +133,14 @@ def sweep(
         DeviceError: No cluster answers at ``address``.
         MvtError: A cell failed, and ``result`` holds the :class:`SweepResult`. The class is that of the
             worst exit code.
+
+    Example:
+        >>> _ = Path("plan.toml").write_text('targets = ["onnx"]')
+        >>> try:
+        ...     mvt.sweep("plan.toml")
+        ... except mvt.BadInputError as error:
+        ...     print(error.message)
+        plan.toml: models is missing.
     """
     started = time.perf_counter()
     path, folder = Path(plan), Path(output)

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobilevit_tools.api.given import given_module
+from mobilevit_tools.api.given import artifact_path, given_module
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.errors import BadInputError, GateError, MissingDependencyError, UsageError
 from mobilevit_tools.exporters.manifest import Manifest, describe_artifact, find_manifest, naming_changes
 from mobilevit_tools.models.factory import IN_MEMORY, LoadedModel, load_model
 from mobilevit_tools.models.own import is_file_reference, short_name
 from mobilevit_tools.progress import Progress, silent
+from mobilevit_tools.result import Result
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.registry import target_of
 from mobilevit_tools.verification.metrics import Distance
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 _ASSUMED = f"Without a manifest it is judged as fp32; give --precision if it is another: {', '.join(GATES)}."
 
 
-@dataclass(frozen=True)
-class VerifyResult:
+@dataclass(frozen=True, repr=False)
+class VerifyResult(Result, command="verify"):
     """What a verification found.
 
     Attributes:
@@ -91,11 +92,23 @@ def verify(
         DeviceError: The device failed, or the artifact crashed or hung on it.
         GateError: The gate failed; ``result`` holds the :class:`VerifyResult`.
         MissingDependencyError: Nothing here can run the artifact, which is no pass; ``result`` as above.
+
+    Example:
+        >>> mvt.verify(artifact, model=net).parity.status
+        'passed'
+        >>> import copy
+        >>> other = copy.deepcopy(net)
+        >>> other[-1].bias.data += 1 / torch.arange(1, 4)
+        >>> try:
+        ...     mvt.verify(artifact, model=other)
+        ... except mvt.GateError as error:
+        ...     print(error.exit_code, error.result.parity.status)
+        4 failed
     """
     from mobilevit_tools.data.bundled import verification_photos
     from mobilevit_tools.verification.inputs import build_inputs
 
-    path = Path(artifact)
+    path = artifact_path(artifact, "verify")
     if device is not None:
         check_device(device, path)
     target_of(path)

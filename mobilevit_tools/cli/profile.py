@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +13,11 @@ from rich.table import Table
 
 from mobilevit_tools.cli.arguments import Artifact, AsJson, Rigor, Threads, Verbosity, check_bounds, parse_share
 from mobilevit_tools.cli.output import command_output
-from mobilevit_tools.errors import GateError, UsageError
+from mobilevit_tools.errors import UsageError
 
 if TYPE_CHECKING:
     from mobilevit_tools.devices import OperatorTime
-    from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult, Regression
+    from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
     from mobilevit_tools.profiling.statistics import LatencySummary
 
 MAX_REGRESS = "2%"
@@ -52,7 +51,6 @@ def profile(
         if overwrite and trace is None:
             raise UsageError("--overwrite replaces nothing without --trace.", hint="Add --trace, or leave it out.")
         from mobilevit_tools.api import profile as measuring
-        from mobilevit_tools.profiling.baseline import compare_with_baseline, read_profile
 
         if compare is not None:
             compared = measuring.compare(
@@ -60,7 +58,6 @@ def profile(
             )
             output.show(compared, _render_comparison)
             return
-        baseline = None if against is None else read_profile(against)
         result = measuring.profile(
             artifact,
             device=device,
@@ -69,19 +66,11 @@ def profile(
             per_op=per_op,
             trace=trace,
             overwrite=overwrite,
+            against=against,
+            max_regress=allowed,
             progress=output.progress,
         )
-        if baseline is not None:
-            regression = compare_with_baseline(result, baseline, allowed)
-            result = replace(result, regression=regression)
-            if regression.regressed:
-                raise GateError(f"{artifact} regressed: {_in_words(regression)}.", result=result)
         output.show(result, render)
-
-
-def _in_words(regression: Regression) -> str:
-    what = "instructions are" if regression.exact else "median latency is, by the intervals, at least"
-    return f"its {what} {regression.ratio:.4f} times the baseline's, where {regression.allowed:g} is allowed"
 
 
 def _render_comparison(console: Console, result: ComparisonResult) -> None:
@@ -135,7 +124,7 @@ def render(console: Console, result: ProfileResult) -> None:
     for flag in result.flags:
         console.print(f"[yellow]flag:[/] {escape(flag.replace('_', ' '))}", highlight=False)
     if result.regression is not None and not result.regression.regressed:
-        console.print(f"no regression: {_in_words(result.regression)}", highlight=False, soft_wrap=True)
+        console.print(f"no regression: {result.regression.in_words}", highlight=False, soft_wrap=True)
 
 
 def _add_latency(table: Table, latency: LatencySummary) -> None:

@@ -11,6 +11,7 @@ from typing import cast
 
 from mobilevit_tools.devices._base import Device, Readiness
 from mobilevit_tools.errors import UsageError
+from mobilevit_tools.result import Result
 from mobilevit_tools.targets.registry import targets_on
 
 
@@ -97,8 +98,8 @@ class ListedDevice(Readiness):
     meaning: str = ""
 
 
-@dataclass(frozen=True)
-class DeviceList:
+@dataclass(frozen=True, repr=False)
+class DeviceList(Result, command="devices"):
     """What `mvt devices` shows.
 
     Attributes:
@@ -109,7 +110,12 @@ class DeviceList:
 
 
 def probe_devices() -> DeviceList:
-    """Tell of every kind of device whether it is ready."""
+    """Tell of every kind of device whether it is ready.
+
+    Example:
+        >>> [(device.device, device.ready) for device in mvt.probe_devices().devices][0]
+        ('host', True)
+    """
     return DeviceList(
         tuple(
             ListedDevice(found.device, found.ready, found.detail, found.remedy, kind.meaning)

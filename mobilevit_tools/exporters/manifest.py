@@ -20,6 +20,7 @@ from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.models.factory import IN_MEMORY, Weights
 from mobilevit_tools.precision.record import KeptOperator
 from mobilevit_tools.quantization._base import QuantizationRecord
+from mobilevit_tools.result import Shown
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.targets.registry import TARGETS
 from mobilevit_tools.verification.parity import Parity
@@ -78,8 +79,8 @@ class ModelRecord:
     reconstruction: str | None
 
 
-@dataclass(frozen=True)
-class Manifest:
+@dataclass(frozen=True, repr=False)
+class Manifest(Shown):
     """Everything that is known of one artifact.
 
     Attributes:

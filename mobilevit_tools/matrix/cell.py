@@ -16,6 +16,7 @@ from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.exporters.manifest import tool_versions
 from mobilevit_tools.exporters.request import ExportRequest
 from mobilevit_tools.models.own import folder_name, is_file_reference
+from mobilevit_tools.result import Shown
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -119,8 +120,8 @@ def _digest_of_lines(lines: Iterable[str]) -> str:
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode(errors="surrogateescape")).hexdigest()
 
 
-@dataclass(frozen=True)
-class CellResult:
+@dataclass(frozen=True, repr=False)
+class CellResult(Shown):
     """What came of a cell.
 
     Attributes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mobilevit_tools.errors import ExitCode
 from mobilevit_tools.matrix.baseline import BaselineReport
 from mobilevit_tools.matrix.cell import CellResult
+from mobilevit_tools.result import Result
 
 _WORST_FIRST = (
     ExitCode.INTERNAL,
@@ -20,8 +21,8 @@ _WORST_FIRST = (
 """A figure that is off the gate is the least of all failures: whatever is above it could not be judged."""
 
 
-@dataclass(frozen=True)
-class SmokeResult:
+@dataclass(frozen=True, repr=False)
+class SmokeResult(Result, command="smoke"):
     """A matrix of exports, each verified and, where that was asked for, measured.
 
     Attributes:

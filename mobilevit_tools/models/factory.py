@@ -315,6 +315,11 @@ def create_model(
     Raises:
         BadInputError: No such model, an unusable checkpoint, or a size that the architecture cannot take.
         UsageError: No weights were given and random ones not allowed, or options contradict each other.
+
+    Example:
+        >>> model = mvt.create_model("couplformer_kct2", random_weights=True)
+        >>> model(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 10])
     """
     return load_model(
         name,

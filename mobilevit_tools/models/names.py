@@ -24,7 +24,12 @@ def is_registered(name: str) -> bool:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Return the names of all models, tags of bundled weights included, that match a shell-style pattern."""
+    """Return the names of all models, tags of bundled weights included, that match a shell-style pattern.
+
+    Example:
+        >>> mvt.list_models("care_s0*")
+        ['care_s0', 'care_s0.imagenette']
+    """
     names = []
     for card in all_cards():
         names.append(card.name)

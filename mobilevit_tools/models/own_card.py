@@ -31,6 +31,11 @@ class Card:
         labels: Class names in index order.
         output: What a single output (batch, n) holds: ``logits`` of n classes, or an ``embedding``. By default it is
             an embedding where the model's own ``num_classes`` is 0.
+
+    Example:
+        >>> card = mvt.Card(input_size=(32, 32), mean=(0, 0, 0), std=(1, 1, 1), labels=("cat", "dog", "horse"))
+        >>> mvt.info(net, card=card).num_classes
+        3
     """
 
     title: str = ""

@@ -9,6 +9,7 @@ from pathlib import Path
 from mobilevit_tools.devices import OperatorTime
 from mobilevit_tools.profiling.environment import HostInfo
 from mobilevit_tools.profiling.statistics import Comparison, LatencySummary
+from mobilevit_tools.result import Result
 from mobilevit_tools.verification.metrics import Distance
 
 
@@ -28,9 +29,15 @@ class Regression:
     exact: bool
     regressed: bool
 
+    @property
+    def in_words(self) -> str:
+        """The comparison as the end of a sentence."""
+        what = "instructions are" if self.exact else "median latency is, by the intervals, at least"
+        return f"its {what} {self.ratio:.4f} times the baseline's, where {self.allowed:g} is allowed"
 
-@dataclass(frozen=True)
-class ProfileResult:
+
+@dataclass(frozen=True, repr=False)
+class ProfileResult(Result, command="profile"):
     """One artifact, measured in one place.
 
     Attributes:
@@ -90,8 +97,8 @@ class ProfileResult:
     regression: Regression | None = None
 
 
-@dataclass(frozen=True)
-class ComparisonResult:
+@dataclass(frozen=True, repr=False)
+class ComparisonResult(Result, command="profile"):
     """Two artifacts, measured in turns on one device.
 
     Attributes:

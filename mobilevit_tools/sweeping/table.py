@@ -10,13 +10,14 @@ from typing import get_args, get_type_hints
 
 from mobilevit_tools.exporters.staging import write_whole
 from mobilevit_tools.matrix.cell import CellResult
+from mobilevit_tools.result import Shown
 from mobilevit_tools.sweeping.labels import Label
 
 PARQUET = "results.parquet"
 
 
-@dataclass(frozen=True)
-class Row:
+@dataclass(frozen=True, repr=False)
+class Row(Shown):
     """One cell's result; None wherever the cell has nothing to say.
 
     Attributes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from mobilevit_tools.result import Shown
 from mobilevit_tools.verification.metrics import Distance
 from mobilevit_tools.verification.tolerances import Limits
 
@@ -116,8 +117,8 @@ class Float32Check:
     drift: Drift | None = None
 
 
-@dataclass(frozen=True)
-class Parity:
+@dataclass(frozen=True, repr=False)
+class Parity(Shown):
     """What a verification found.
 
     Attributes:

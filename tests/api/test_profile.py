@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from mobilevit_tools.api.profile import compare, profile
+from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.exporters.manifest import describe_artifact
 from mobilevit_tools.models.names import resolve
-from mobilevit_tools.profiling.result import ComparisonResult
+from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
 from mobilevit_tools.profiling.statistics import Comparison
 from tests.profiling.test_baseline import COUNTED
 
@@ -54,3 +55,31 @@ def test_what_others_published_goes_by_the_architecture_whatever_the_tag(
     known = resolve("care_s0")[0].published.latency_ms
     assert known
     assert result.published_ms == (known if name.startswith("care_s0") else {})
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["file", "result"])
+def test_a_baseline_is_compared_with_by_the_library(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, stored: bool
+) -> None:
+    path = measured(monkeypatch, tmp_path, "care_s0")
+    before = replace(profile(path), instructions=970_000)  # today's are 1 000 000
+    against = before
+    if stored:
+        against = tmp_path / "before.json"
+        against.write_text(before.to_json())
+    fine = profile(path, against=against, max_regress=0.04).regression
+    assert fine is not None
+    assert (fine.regressed, fine.exact, fine.allowed) == (False, True, 1.04)
+    with pytest.raises(GateError, match=r"regressed: its instructions are 1\.0309 times the baseline's") as caught:
+        profile(path, against=against)
+    assert isinstance(caught.value.result, ProfileResult)
+    assert caught.value.result.regression.regressed
+
+
+def test_what_is_no_measurement_is_refused_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = measured(monkeypatch, tmp_path, "care_s0")
+    monkeypatch.setattr("mobilevit_tools.api.profile.profile_on_host", lambda *_, **__: pytest.fail("it ran"))
+    with pytest.raises(BadInputError, match=r"there.json cannot be read"):
+        profile(path, against=tmp_path / "there.json")
