@@ -14,6 +14,7 @@ from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import ExportSpec, load_exporter
 from mobilevit_tools.models.factory import LoadedModel, load_model
 from mobilevit_tools.models.names import is_registered
+from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.host import DEVICE, latency_spec
 from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.progress import Progress, silent
@@ -58,6 +59,7 @@ class BenchResult(Result, command="bench rewrites"):
     gains: tuple[RewriteGain, ...]
 
 
+@restoring
 def bench_rewrites(
     models: Sequence[str],
     *,

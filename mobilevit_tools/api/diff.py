@@ -12,6 +12,7 @@ from mobilevit_tools.comparison.latency import LatencyDiff, diff_latency
 from mobilevit_tools.comparison.subject import Subject, find_subject
 from mobilevit_tools.comparison.weights import WeightsDiff, diff_weights
 from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.baseline import read_profile
 from mobilevit_tools.profiling.result import ProfileResult
 from mobilevit_tools.progress import Progress, silent
@@ -66,6 +67,7 @@ class DiffResult(Result, command="diff"):
     notes: tuple[str, ...]
 
 
+@restoring
 def diff(
     a: str | Path,
     b: str | Path,

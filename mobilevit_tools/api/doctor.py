@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Literal
 
 from mobilevit_tools.errors import MissingDependencyError
+from mobilevit_tools.process_state import restoring
 from mobilevit_tools.result import Result
 from mobilevit_tools.targets._base import BadPair, Package, Target
 from mobilevit_tools.targets.registry import TARGETS
@@ -84,6 +85,7 @@ BAD_PAIRS = (
 )
 
 
+@restoring
 def doctor() -> DoctorResult:
     """Look at the installation; no backend is imported, so it takes well under a second.
 

@@ -13,6 +13,7 @@ from mobilevit_tools.api.predict import classifier_contract
 from mobilevit_tools.api.verify import reference_model
 from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.exporters.manifest import check_digest, describe_artifact
+from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Counter, uncounted
 from mobilevit_tools.result import Result
 from mobilevit_tools.runtimes._base import fit_channels, only_input
@@ -107,6 +108,7 @@ class EvalResult(Result, command="eval"):
     sha256: str | None = None
 
 
+@restoring
 def evaluate(
     artifact: str | Path,
     data: str | Path,

@@ -21,6 +21,7 @@ from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.models.factory import LoadedModel, load_model, with_labels
 from mobilevit_tools.models.options import OptionValue, option_texts, parse_options
 from mobilevit_tools.models.own import folder_name
+from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, load_calibration
@@ -52,6 +53,7 @@ class ExportResult(Result, command="export"):
     left_out: tuple[str, ...] = ()
 
 
+@restoring
 def export(
     model: str | nn.Module,
     *,

@@ -11,6 +11,7 @@ from mobilevit_tools.models.cards import Published, WeightsCard
 from mobilevit_tools.models.factory import load_model
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.models.options import OptionValue
+from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.macs import count_macs
 from mobilevit_tools.profiling.stages import Stage, stage_table
 from mobilevit_tools.result import Result
@@ -56,6 +57,7 @@ class InfoResult(Result, command="info"):
     weights: WeightsCard | None
 
 
+@restoring
 def info(
     model: str | nn.Module,
     *,

@@ -10,6 +10,7 @@ from mobilevit_tools.api.given import artifact_path
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.exporters.delegation_lint import reason
 from mobilevit_tools.exporters.manifest import Manifest, check_digest
+from mobilevit_tools.process_state import restoring
 from mobilevit_tools.result import Result
 from mobilevit_tools.runtimes._base import DELEGATE, OperatorUse, TensorInfo
 from mobilevit_tools.runtimes.registry import open_session
@@ -46,6 +47,7 @@ class InspectResult(Result, command="inspect"):
     notes: tuple[str, ...]
 
 
+@restoring
 def inspect(artifact: str | Path) -> InspectResult:
     """Read an artifact and check it against its manifest.
 

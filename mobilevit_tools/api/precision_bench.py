@@ -13,6 +13,7 @@ from mobilevit_tools.api.evaluate import EvalResult, evaluate
 from mobilevit_tools.api.export import ExportResult, export
 from mobilevit_tools.api.profile import compare, profile
 from mobilevit_tools.errors import GateError, UsageError
+from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.host import latency_spec
 from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.progress import Counter, Progress, silent, uncounted
@@ -61,6 +62,7 @@ class PrecisionBench(Result, command="bench precisions"):
     rows: tuple[PrecisionRow, ...]
 
 
+@restoring
 def bench_precisions(
     model: str,
     *,

@@ -11,6 +11,7 @@ from mobilevit_tools.api.given import artifact_path
 from mobilevit_tools.data.contract import CLASS_SCORES, Contract
 from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.exporters.manifest import check_digest
+from mobilevit_tools.process_state import restoring
 from mobilevit_tools.result import Result
 from mobilevit_tools.runtimes._base import Session, fit_channels, only_input
 from mobilevit_tools.runtimes.registry import open_session
@@ -54,6 +55,7 @@ class PredictResult(Result, command="predict"):
     predictions: tuple[Prediction, ...]
 
 
+@restoring
 def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5, threads: int = 1) -> PredictResult:
     """Classify ``images`` with an artifact, preprocessed as its contract, or else its own format, says.
 

@@ -10,6 +10,7 @@ from mobilevit_tools.errors import DeviceError, GateError, UsageError
 from mobilevit_tools.exporters.manifest import Manifest, describe_artifact, find_manifest, naming_changes
 from mobilevit_tools.exporters.staging import check_file, write_whole
 from mobilevit_tools.models.names import is_registered, resolve
+from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.baseline import compare_with_baseline, read_profile
 from mobilevit_tools.profiling.device import ROUNDS, profile_on_device
 from mobilevit_tools.profiling.host import DEVICE, compare_on_host, profile_on_host
@@ -24,6 +25,7 @@ MAX_REGRESS = 0.02
 """How much slower than a baseline is allowed, as a share of it, where nobody says."""
 
 
+@restoring
 def profile(
     artifact: str | Path,
     *,
@@ -121,6 +123,7 @@ def _measure(path: Path, device: str, *, threads: int, rigor: str, per_op: bool,
     return result
 
 
+@restoring
 def compare(
     a: str | Path,
     b: str | Path,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters.staging import check_destination, write_whole
+from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.reporting.figures import FORMATS, figure_file, styled
 from mobilevit_tools.reporting.intake import read_runs
@@ -41,6 +42,7 @@ class ReportResult(Result, command="report"):
     failures: int
 
 
+@restoring
 def report(
     runs: Sequence[str | Path],
     *,

@@ -25,6 +25,7 @@ from mobilevit_tools.matrix.plan import Axes, plan_cells
 from mobilevit_tools.matrix.run import run_cell
 from mobilevit_tools.matrix.summary import markdown_summary
 from mobilevit_tools.models.names import list_models
+from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.quantization._base import check_calibrated
 from mobilevit_tools.targets.registry import ALL, TARGETS, named_targets
@@ -34,6 +35,7 @@ Finished = Callable[[CellResult, int, int], None]
 """Told of every finished cell: its result, its number and how many there are."""
 
 
+@restoring
 def smoke(
     models: Sequence[str] = (),
     *,

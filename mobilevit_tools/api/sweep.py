@@ -13,6 +13,7 @@ from mobilevit_tools.errors import MvtError, UsageError
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.matrix.outcome import exit_code_of
 from mobilevit_tools.models.own import folder_name
+from mobilevit_tools.process_state import restoring
 from mobilevit_tools.result import Result
 from mobilevit_tools.sweeping.cluster import AUTO, RayWorkers
 from mobilevit_tools.sweeping.expand import expand
@@ -95,6 +96,7 @@ def _ignore(event: Event) -> None:
     del event
 
 
+@restoring
 def sweep(
     plan: str | Path,
     *,

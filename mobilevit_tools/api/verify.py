@@ -14,6 +14,7 @@ from mobilevit_tools.errors import BadInputError, GateError, MissingDependencyEr
 from mobilevit_tools.exporters.manifest import Manifest, describe_artifact, find_manifest, naming_changes
 from mobilevit_tools.models.factory import IN_MEMORY, LoadedModel, load_model
 from mobilevit_tools.models.own import is_file_reference, short_name
+from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.result import Result
 from mobilevit_tools.runtimes.registry import open_session
@@ -60,6 +61,7 @@ class VerifyResult(Result, command="verify"):
     difference: Distance | None = None
 
 
+@restoring
 def verify(
     artifact: str | Path,
     *,

@@ -11,6 +11,7 @@ from typing import cast
 
 from mobilevit_tools.devices._base import Device, Readiness
 from mobilevit_tools.errors import UsageError
+from mobilevit_tools.process_state import restoring
 from mobilevit_tools.result import Result
 from mobilevit_tools.targets.registry import targets_on
 
@@ -109,6 +110,7 @@ class DeviceList(Result, command="devices"):
     devices: tuple[ListedDevice, ...]
 
 
+@restoring
 def probe_devices() -> DeviceList:
     """Tell of every kind of device whether it is ready.
 

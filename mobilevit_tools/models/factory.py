@@ -19,6 +19,7 @@ from mobilevit_tools.models.options import OptionValue
 from mobilevit_tools.models.own import OwnModel, find_own_model
 from mobilevit_tools.models.registry import FAMILIES
 from mobilevit_tools.models.returned import Returned, outputs_in_words
+from mobilevit_tools.process_state import restoring
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -286,6 +287,7 @@ def _provenance(loaded: Checkpoint | None, fit: Fit | None) -> Weights:
     return Weights(loaded.source, loaded.sha256, loaded.ema if fit.ema is None else fit.ema, fit.strangers)
 
 
+@restoring
 def create_model(
     name: str,
     *,

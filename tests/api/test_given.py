@@ -16,15 +16,20 @@ from mobilevit_tools.exporters.manifest import read_manifest
 from tests.models.test_in_memory import SIZE, Net
 
 NOTEBOOK = """
-import torch, mobilevit_tools
+import logging, os, warnings, numpy, torch, mobilevit_tools
 class Cell(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.stem, self.head = torch.nn.Conv2d(3, 8, 4, 4), torch.nn.Linear(8, 4)
     def forward(self, x):
         return self.head(torch.nn.functional.gelu(self.stem(x)).mean((2, 3)))
-result = mobilevit_tools.export(Cell(), input_size=(32, 32), mean=(0, 0, 0), std=(1, 1, 1))
+cell = Cell()
+def state():
+    return dict(os.environ), list(warnings.filters), list(logging.root.handlers), repr(numpy.random.get_state())
+before = state()
+result = mobilevit_tools.export(cell, input_size=(32, 32), mean=(0, 0, 0), std=(1, 1, 1))
 print(result.model, *((each.target, each.parity.status) for each in result.artifacts))
+assert state() == before
 """
 
 
