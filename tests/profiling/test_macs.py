@@ -185,6 +185,6 @@ def test_what_no_graph_can_hold_is_counted_as_it_runs() -> None:
 
 
 def test_a_module_that_does_not_run_is_refused_in_one_sentence() -> None:
-    with pytest.raises(BadInputError, match="Branching cannot be run on an input of 4x5: .*line 1") as caught:
+    with pytest.raises(BadInputError, match=r"Branching cannot be run on an input of 4x5: .*line 1") as caught:
         count_macs(Branching(), (4, 5))
     assert "\n" not in caught.value.message
