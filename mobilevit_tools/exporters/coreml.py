@@ -15,7 +15,7 @@ from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.exporters.coreml_half import compute_precision, mark_kept
 from mobilevit_tools.exporters.coreml_handles import give_handles, made_of, operations_of
 from mobilevit_tools.exporters.coreml_package import save_package
-from mobilevit_tools.exporters.coreml_passes import exact_factors, passes
+from mobilevit_tools.exporters.coreml_passes import exact_factors, passes, validated_where_it_counts
 from mobilevit_tools.exporters.coreml_program import traced
 from mobilevit_tools.exporters.io_names import INPUT_NAME, example_input, output_names
 
@@ -73,7 +73,7 @@ def lower(
         if contract.labels and contract.output == "probabilities"
         else None
     )
-    with exact_factors():
+    with exact_factors(), validated_where_it_counts():
         package = ct.convert(
             program,
             convert_to="mlprogram",

@@ -17,21 +17,30 @@ from mobilevit_tools.exporters.half import HalfPrecision
 from mobilevit_tools.exporters.manifest import read_manifest
 from mobilevit_tools.runtimes.coreml.session import open_session
 from tests.conftest import SMALL, golden, golden_input, golden_state_dict
+from tests.shallow import cut_builder
 
 QK_SCALE = 16
 SIZE = (64, 64)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(autouse=True)
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let CARE-S0 have two blocks of a kind."""
+    cut_builder(monkeypatch, "care_s0")
+
+
+@pytest.fixture
+def checkpoint(shallow: None, tmp_path: Path) -> Path:
     """CARE-S0 with seeded weights, those of q and k sixteen times as large."""
-    state = golden_state_dict(golden("care_s0")["state_dict"])
+    there = mobilevit_tools.create_model("care_s0", random_weights=True).state_dict()
+    seeded = golden_state_dict(golden("care_s0")["state_dict"])
+    state = {name: seeded[name] for name in there}
     for name, tensor in state.items():
         if ".qk.weight" in name:
             state[name] = QK_SCALE * tensor
         if name.endswith("num_batches_tracked"):
             state[name] = tensor.long()
-    path = tmp_path_factory.mktemp("overflow") / "care_s0.pth"
+    path = tmp_path / "care_s0.pth"
     torch.save(state, path)
     return path
 
