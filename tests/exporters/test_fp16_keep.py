@@ -23,14 +23,14 @@ QK_SCALE = 16
 SIZE = (64, 64)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let CARE-S0 have two blocks of a kind."""
     cut_builder(monkeypatch, "care_s0")
 
 
 @pytest.fixture
-def checkpoint(shallow: None, tmp_path: Path) -> Path:
+def checkpoint(tmp_path: Path) -> Path:
     """CARE-S0 with seeded weights, those of q and k sixteen times as large."""
     there = mobilevit_tools.create_model("care_s0", random_weights=True).state_dict()
     seeded = golden_state_dict(golden("care_s0")["state_dict"])
@@ -59,6 +59,7 @@ def make(checkpoint: Path, output: Path, target: str, **options: Any) -> Exporte
     return result.artifacts[0]
 
 
+@pytest.mark.usefixtures("shallow")  # before the checkpoint is made
 def test_core_ml_as_written(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(GateError, match="non-finite") as caught:
         make(checkpoint, tmp_path / "plain", "coreml", rewrites=(), fp16_keep=(), keep_failed=True)
