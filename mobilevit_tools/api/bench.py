@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mobilevit_tools.api.given import model_names
 from mobilevit_tools.api.profile import compare
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.errors import UsageError
@@ -101,6 +102,7 @@ def bench_rewrites(
     """
     latency_spec(rigor)
     targets = host_targets() if targets is None else targets
+    models = model_names(models, "bench_rewrites")
     models, targets, devices = (tuple(dict.fromkeys(each)) for each in (models, targets, devices))
     threads = tuple(dict.fromkeys(threads))
     for device in devices:

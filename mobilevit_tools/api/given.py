@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,10 +97,47 @@ def artifact_path(artifact: object, verb: str) -> Path:
     """
     if isinstance(artifact, str | Path):
         return Path(artifact)
-    if hasattr(artifact, "state_dict"):
+    if _is_module(artifact):
         raise UsageError(
-            f"{verb} takes an artifact, which runs in a process of its own, and not a module in memory.",
+            f"{verb} takes an artifact, a file, and not a module in memory.",
             hint="Export the module, and give result.artifacts[0].path.",
             code="not_an_artifact",
         )
     raise UsageError(f"{verb} takes the path of an artifact, not a {type(artifact).__name__}.", code="not_an_artifact")
+
+
+def model_names(models: object, verb: str) -> list[str]:
+    """Return the names of the models that a call was given, a single one as a list of one.
+
+    Raises:
+        UsageError: One of them is no name.
+    """
+    given = [models] if isinstance(models, str) or not isinstance(models, Iterable) or _is_module(models) else models
+    names = []
+    for each in given:
+        if not isinstance(each, str):
+            what = "a module in memory" if _is_module(each) else f"a {type(each).__name__}"
+            raise UsageError(
+                f"{verb} runs every export in a process of its own, which needs a model's name, and not {what}.",
+                hint="Put a function that returns the module into a file, and give path/to/net.py:build.",
+                code="not_a_name",
+            )
+        names.append(each)
+    return names
+
+
+def plan_path(plan: object) -> Path:
+    """Return the path of the plan that a sweep was given.
+
+    Raises:
+        UsageError: It was given something else.
+    """
+    if isinstance(plan, str | Path):
+        return Path(plan)
+    model_names(plan, "sweep")
+    raise UsageError(f"sweep takes the path of a plan, not a {type(plan).__name__}.", code="no_plan")
+
+
+def _is_module(value: object) -> bool:
+    torch = sys.modules.get("torch")  # without it there is no module
+    return torch is not None and isinstance(value, torch.nn.Module)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mobilevit_tools.api.artifact import ExportedArtifact
 from mobilevit_tools.api.evaluate import EvalResult, evaluate
 from mobilevit_tools.api.export import ExportResult, export
+from mobilevit_tools.api.given import model_names
 from mobilevit_tools.api.profile import compare, profile
 from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.process_state import restoring
@@ -108,6 +109,7 @@ def bench_precisions(
         ...     print(error.message)
         There is no precision named int3.
     """
+    (model,) = model_names(model, "bench_precisions")
     latency_spec(rigor)
     wanted = tuple(PRECISIONS) if precisions is None else (BASELINE, *precisions)
     if unknown := set(wanted) - set(PRECISIONS):

@@ -152,7 +152,7 @@ def compare(
         ...     mvt.compare(artifact, net)
         ... except mvt.UsageError as error:
         ...     print(error.message)
-        compare takes an artifact, which runs in a process of its own, and not a module in memory.
+        compare takes an artifact, a file, and not a module in memory.
     """
     first, second = artifact_path(a, "compare"), artifact_path(b, "compare")
     if device == DEVICE:

@@ -12,6 +12,7 @@ from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mobilevit_tools.api.given import model_names
 from mobilevit_tools.errors import BadInputError, MvtError, UsageError
 from mobilevit_tools.exporters.manifest import tool_versions
 from mobilevit_tools.exporters.staging import check_file, write_whole
@@ -102,7 +103,7 @@ def smoke(
     if not 0 < timeout_s < float("inf"):
         raise UsageError(f"A cell needs a time limit above 0, not {timeout_s:g} s.")
     _check_apart({"--output": output, "--junit": junit, "--baseline": baseline})
-    chosen = _models(models, checkpoint, random_weights=random_weights)
+    chosen = _models(model_names(models, "smoke"), checkpoint, random_weights=random_weights)
     axes = Axes(
         tuple(chosen),
         _targets(targets),

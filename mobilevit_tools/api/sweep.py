@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mobilevit_tools.api.given import plan_path
 from mobilevit_tools.errors import MvtError, UsageError
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.matrix.outcome import exit_code_of
@@ -145,7 +146,7 @@ def sweep(
         plan.toml: models is missing.
     """
     started = time.perf_counter()
-    path, folder = Path(plan), Path(output)
+    path, folder = plan_path(plan), Path(output)
     described = read_plan(path)
     labels = labels_of(expand(described, path.parent))
     open_workers = _engine(engine, address, jobs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,39 @@ def test_info_takes_the_module() -> None:
 def test_what_is_for_the_other_kind_of_model_is_refused(model: object, given: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         mobilevit_tools.export(model, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        mobilevit_tools.verify,
+        mobilevit_tools.inspect,
+        mobilevit_tools.profile,
+        lambda net: mobilevit_tools.predict(net, ["photo.jpg"]),
+        lambda net: mobilevit_tools.evaluate(net, "photos"),
+        lambda net: mobilevit_tools.compare("model.onnx", net),
+        lambda net: mobilevit_tools.diff(net, "model.onnx"),
+    ],
+    ids=["verify", "inspect", "profile", "predict", "evaluate", "compare", "diff"],
+)
+def test_what_runs_a_file_says_to_export_the_module_first(call: Callable[[nn.Module], object]) -> None:
+    with pytest.raises(UsageError, match="takes an artifact, a file, and not a module in memory") as caught:
+        call(Net())
+    assert caught.value.hint == "Export the module, and give result.artifacts[0].path."
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        mobilevit_tools.smoke,
+        mobilevit_tools.sweep,
+        mobilevit_tools.bench_rewrites,
+        lambda net: mobilevit_tools.smoke(["care_s0", net]),
+        lambda net: mobilevit_tools.bench_precisions(net, calibration="photos", eval_data="photos"),
+    ],
+    ids=["smoke", "sweep", "rewrites", "list", "precisions"],
+)
+def test_what_starts_processes_says_to_put_the_module_into_a_file(call: Callable[[nn.Module], object]) -> None:
+    with pytest.raises(UsageError, match="needs a model's name, and not a module in memory") as caught:
+        call(Net())
+    assert "net.py:build" in (caught.value.hint or "")
