@@ -167,7 +167,7 @@ class _Search:
             path = Path(folder) / self.spec.file_name
             self.exporter.lower(_ending_with(self.graph, nodes), self.spec, contract, path)
             with load_session(path) as session:
-                given = self.item.pixels if session.inputs[0].kind == "image" else self.item.tensor
+                given = session.feed(self.item.tensor, self.item.pixels)
                 if given is None:
                     raise _UnfoundError
                 outputs = session.run(given.copy())

@@ -16,7 +16,7 @@ from mobilevit_tools.exporters.manifest import check_digest, describe_artifact
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Counter, uncounted
 from mobilevit_tools.result import Result
-from mobilevit_tools.runtimes._base import fit_channels, only_input
+from mobilevit_tools.runtimes._base import only_input
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.registry import target_of
 from mobilevit_tools.verification.accuracy import (
@@ -206,21 +206,19 @@ def evaluate_session(
     import numpy as np
 
     info = only_input(session)
-    batch = info.shape[0] or 1
     sha256 = describe_artifact(path).sha256  # now: by the end there may be another file
     unreadable: list[Unreadable] = []
     outputs, expected, truths, seconds = [], [], [], 0.0
     with counter(f"Evaluating {path.name} on {len(photos.images)} photos", len(photos.images)) as advance:
-        for pixels, labels in _batches(photos.images, contract, batch, unreadable, advance):
+        for pixels, labels in _batches(photos.images, contract, info.batch, unreadable, advance):
             tensor = contract.preprocessing.normalize(pixels)
-            array = fit_channels(info, pixels) if info.kind == "image" else tensor
-            padded = np.concatenate([array, np.repeat(array[-1:], batch - len(array), axis=0)])
+            fed = info.feed(tensor, pixels)
             started = time.perf_counter()
-            logits = session.run(padded)[0]
+            logits = session.run(fed)[0]
             seconds += time.perf_counter() - started
-            contract.check_logits(logits, batch)
+            contract.check_logits(logits, len(fed))
             _check_ranked(path, logits.shape[1])
-            outputs.append(np.asarray(logits[: len(array)], np.float64))
+            outputs.append(np.asarray(logits[: len(pixels)], np.float64))
             truths += labels
             if run_reference is not None:
                 expected.append(run_reference(tensor)[0])

@@ -13,7 +13,7 @@ from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.exporters.manifest import check_digest
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.result import Result
-from mobilevit_tools.runtimes._base import Session, fit_channels, only_input
+from mobilevit_tools.runtimes._base import Session, only_input
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.registry import target_of
 
@@ -81,13 +81,10 @@ def predict(artifact: str | Path, images: Sequence[str | Path], *, top: int = 5,
     with open_session(path, threads=threads) as session:
         contract = classifier_contract(session, path)
         info = only_input(session)
-        batch = info.shape[0] or 1
         for image in map(Path, images):
             pixels = contract.preprocessing.pixels(load_image(image))[None]
-            is_image = info.kind == "image"
-            array = fit_channels(info, pixels) if is_image else contract.preprocessing.normalize(pixels)
-            logits = session.run(np.repeat(array, batch, axis=0))[0]
-            contract.check_logits(logits, batch)
+            logits = session.run(info.feed(contract.preprocessing.normalize(pixels), pixels))[0]
+            contract.check_logits(logits, info.batch)
             if not np.isfinite(logits[0]).all():
                 raise GateError(
                     f"{path} gives NaN or infinity for {image}.",

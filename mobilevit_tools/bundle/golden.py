@@ -56,7 +56,7 @@ def write_bundle(
     bundle.mkdir()
     _share(artifact, bundle / artifact.name)
     photo = max((item for item in inputs if item.pixels is not None), key=_fitness)
-    batch = session.inputs[0].shape[0] or 1
+    batch = session.inputs[0].batch
     raw = [np.repeat(output, batch, axis=0) for output in reference(photo.tensor)]
     answers = [info for info in session.outputs if info.kind != "label"]
     golden = Golden(

@@ -108,8 +108,7 @@ def _on_this_machine(artifact: Path, threads: int) -> tuple[NDArray[Any], NDArra
         info = only_input(session)
         if any(size is None for size in info.shape[1:]):
             raise UsageError(f"{artifact} leaves more than its batch open; mvt cannot make up an input for it.")
-        batch = info.shape[0] or 1
-        shape = (batch, *(size or 1 for size in info.shape[1:]))
+        shape = (info.batch, *(size or 1 for size in info.shape[1:]))
         batches = [seeded_noise(info, shape, rng) for _ in range(CHECKED_INPUTS)]
         outputs = [session.run(array)[0] for array in batches]
     if not all(output.ndim for output in outputs):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mobilevit_tools.errors import BadInputError, MissingDependencyError, UsageError
 
@@ -37,6 +37,33 @@ class TensorInfo:
     shape: tuple[int | None, ...]
     dtype: str
     kind: Literal["tensor", "image", "label"] = "tensor"
+
+    @property
+    def batch(self) -> int:
+        """How many images go in at once; 1 where any number does."""
+        return (self.shape[0] if self.shape else None) or 1
+
+    @overload
+    def feed(self, tensor: NDArray[np.float32], pixels: NDArray[np.uint8]) -> NDArray[Any]: ...
+
+    @overload
+    def feed(self, tensor: NDArray[np.float32], pixels: NDArray[np.uint8] | None) -> NDArray[Any] | None: ...
+
+    def feed(self, tensor: NDArray[np.float32], pixels: NDArray[np.uint8] | None) -> NDArray[Any] | None:
+        """Return images as this input takes them, the last one again in the places that are left; None if it cannot.
+
+        Args:
+            tensor: The images, normalised (N, 3, H, W).
+            pixels: The same images (N, 3, H, W), for an input that normalises by itself; None where no pixels give
+                ``tensor``.
+        """
+        import numpy as np
+
+        images = tensor if self.kind != "image" else None if pixels is None else _fit_channels(self, pixels)
+        if images is None:
+            return None
+        left = self.batch - len(images)
+        return np.concatenate([images, np.repeat(images[-1:], left, axis=0)]) if left > 0 else images
 
 
 @dataclass(frozen=True)
@@ -99,6 +126,14 @@ class Session(ABC):
             BadInputError: The shape or type does not fit the artifact.
             UnsupportedOperatorError: The runtime lacks operators of this artifact.
         """
+
+    def feed(self, tensor: NDArray[np.float32], pixels: NDArray[np.uint8] | None) -> NDArray[Any] | None:
+        """Return images as the artifact's only input takes them; see :meth:`TensorInfo.feed`.
+
+        Raises:
+            BadInputError: It has no input, several, or one whose sizes are not known, or it gives no numbers.
+        """
+        return only_input(self).feed(tensor, pixels)
 
     def use(self, arithmetic: str) -> None:
         """Compute in one of ``arithmetics`` from now on.
@@ -190,11 +225,11 @@ def check_input(inputs: tuple[TensorInfo, ...], array: NDArray[Any]) -> None:
         raise BadInputError(f"The artifact takes {shape}, not {given}.", code="input_shape")
 
 
-def fit_channels(info: TensorInfo, pixels: NDArray[Any]) -> NDArray[Any]:
+def _fit_channels(info: TensorInfo, pixels: NDArray[Any]) -> NDArray[Any]:
     """Return photos (N, 3, H, W) with the channels that an input has: one of luma (ITU-R 601) where it takes gray."""
     import numpy as np
 
-    if info.kind != "image" or len(info.shape) != 4 or info.shape[1] != 1:
+    if len(info.shape) != 4 or info.shape[1] != 1:
         return pixels
     luma = np.einsum("nchw,c->nhw", pixels.astype(np.float64), [0.299, 0.587, 0.114])
     gray: NDArray[Any] = np.round(luma)[:, None].astype(np.uint8)

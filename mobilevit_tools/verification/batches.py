@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +42,7 @@ def batches(info: TensorInfo, inputs: Sequence[VerificationInput]) -> Iterator[B
     arrays = {
         index: array
         for index, item in enumerate(inputs)
-        if (array := item.pixels if info.kind == "image" else item.tensor) is not None
+        if (array := replace(info, shape=(1, *info.shape[1:])).feed(item.tensor, item.pixels)) is not None
     }
     for first in arrays:
         alike = [index for index in arrays if (inputs[index].kind == "stress") == (inputs[first].kind == "stress")]

@@ -99,7 +99,7 @@ def verify_on_device(
         )
     info = only_input(session)
     # Devices run a free batch one image at a time.
-    info = replace(info, shape=(info.shape[0] or 1, *info.shape[1:]))
+    info = replace(info, shape=(info.batch, *info.shape[1:]))
     feeds = [batch.array.astype(numpy_type(info)) for batch in batches(info, inputs)]
     with open_device(device) as opened:
         ran = opened.measure(RunRequest(artifact, np.concatenate(feeds), warmup=0, iterations=1, timeout_s=TIMEOUT_S))
