@@ -9,9 +9,11 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 from pydantic import TypeAdapter
 
@@ -127,16 +129,41 @@ def _sentence(message: ast.expr) -> str:
 
 
 def python_api() -> str:
-    """Return the page of the public Python API; the site's generator fills in the docstrings."""
-    page = ["# Python", "", PYTHON, ""]
-    for name in mobilevit_tools.__all__:
-        function = getattr(mobilevit_tools, name)
-        page += [f"::: {function.__module__}.{function.__qualname__}", ""]
+    """Return the page of the public Python API; the site's generator fills in the docstrings.
+
+    Each function is followed by what it returns. Then come what such results hold, and what is raised.
+    """
+    public = [getattr(mobilevit_tools, name) for name in mobilevit_tools.__all__]
+    shown: dict[object, None] = {}
+    for function in filter(inspect.isfunction, public):
+        shown[function] = None
         returned = inspect.signature(function).return_annotation
         result = getattr(sys.modules[function.__module__], str(returned), None)
-        if inspect.isclass(result) and result.__module__.startswith("mobilevit_tools."):
-            page += [f"::: {result.__module__}.{result.__qualname__}", ""]
+        if is_dataclass(result):
+            shown[result] = None
+    raised = [each for each in public if inspect.isclass(each) and issubclass(each, errors.MvtError)]
+    shown |= dict.fromkeys(each for each in public if each not in raised)
+    for each in [each for each in shown if is_dataclass(each)]:
+        shown |= dict.fromkeys(_held_by(each))
+    shown |= dict.fromkeys(sorted(raised, key=lambda each: each is not errors.MvtError))
+    page = ["# Python", "", PYTHON, "", inspect.getdoc(mobilevit_tools) or "", ""]
+    for each in shown:
+        page += [f"::: {each.__module__}.{each.__qualname__}", ""]
     return "\n".join(page)
+
+
+def _held_by(result: object) -> Iterator[type]:
+    """Yield a dataclass and all of the package's that its fields hold, however deep."""
+    found: dict[type, None] = {}
+    waiting = [result]
+    while waiting:
+        each = waiting.pop(0)
+        waiting += get_args(each)
+        if is_dataclass(each) and each not in found and each.__module__.startswith(f"{mobilevit_tools.__name__}."):
+            found[each] = None
+            hints = get_type_hints(each)
+            waiting += [hints[field.name] for field in fields(each)]
+    yield from found
 
 
 def used_packages() -> dict[str, set[str]]:

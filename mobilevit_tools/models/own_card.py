@@ -64,7 +64,7 @@ class Card:
         if size is None:
             raise UsageError(
                 f"{name} does not say its input size.",
-                hint="Give --input-size HEIGHTxWIDTH, or let the function return a card with input_size.",
+                hint="Give --input-size HEIGHTxWIDTH, input_size=(HEIGHT, WIDTH) from Python, or a card that says it.",
                 code="input_size",
             )
         if min(size) < 1:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.generate_reference import GENERATED, PACKAGE, PAGES, REFERENCE, error_codes, used_packages
+import mobilevit_tools
+from tools.generate_reference import GENERATED, PACKAGE, PAGES, REFERENCE, error_codes, python_api, used_packages
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -44,3 +45,11 @@ def test_arrows_point_one_way() -> None:
         for name in free:
             del left[name]
     assert not left, "these use each other in a circle"
+
+
+def test_the_page_on_python_has_every_public_name_once() -> None:
+    shown = re.findall(r"^::: (\S+)$", python_api(), re.MULTILINE)
+    public = {getattr(mobilevit_tools, name) for name in mobilevit_tools.__all__}
+    assert {f"{each.__module__}.{each.__qualname__}" for each in public} <= set(shown)
+    assert "mobilevit_tools.verification.parity.InputResult" in shown  # two results deep
+    assert len(shown) == len(set(shown))
