@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mobilevit_tools.api.description import contract_of
 from mobilevit_tools.api.given import model_names
 from mobilevit_tools.api.profile import compare
-from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import ExportSpec, load_exporter
 from mobilevit_tools.models.factory import LoadedModel, load_model
@@ -161,7 +161,7 @@ def _lower(
     from mobilevit_tools.exporters.io_names import example_input
     from mobilevit_tools.rewrites._base import apply
 
-    contract = Contract(model=loaded.name, preprocessing=loaded.preprocessing)
+    contract = contract_of(loaded, spec)
     example = example_input(contract, spec.batch)
     rewritten = apply(loaded.module, example, deployment=spec.deployment, names=names)
     load_exporter(spec.target).lower(rewritten.module, spec, contract, path, None)

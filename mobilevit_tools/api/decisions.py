@@ -49,7 +49,7 @@ def count_flips(
     reference = torch_reference(decisions)
     example = torch.from_numpy(inputs[0].tensor)
     rewritten = apply(decisions, example, deployment=spec.deployment, names=spec.rewrites).module
-    features = replace(contract, output="features")
+    features = replace(contract, output="features", outputs=())
     flips = 0
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"decisions{find_target(spec.target).suffix}"

@@ -32,13 +32,15 @@ def describe_model(loaded: LoadedModel, options: Mapping[str, OptionValue]) -> M
 def contract_of(loaded: LoadedModel, spec: ExportSpec) -> Contract:
     """Return what an app must know of the artifact that ``spec`` asks for."""
     image = spec.options.takes_image
+    output = _output_of(loaded, image=image)
     return Contract(
         model=loaded.name,
         preprocessing=loaded.preprocessing,
         input="image" if image else "tensor",
-        output=_output_of(loaded, image=image),
+        output=output,
         labels=loaded.labels,
         license=loaded.license,
+        outputs=() if output == "probabilities" else loaded.output_names,
     )
 
 
@@ -46,4 +48,4 @@ def _output_of(loaded: LoadedModel, *, image: bool) -> OutputKind:
     if loaded.returns != "logits":
         return loaded.returns
     # The softmax of one logit is 1, whatever the model says.
-    return "probabilities" if image and loaded.num_classes > 1 else "logits"
+    return "probabilities" if image and loaded.num_classes > 1 and loaded.outputs == 1 else "logits"

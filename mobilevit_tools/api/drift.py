@@ -162,7 +162,7 @@ class _Search:
         began = time.monotonic()
         if began - self.started + self.lasted > BUDGET_S:
             raise _UnfoundError
-        contract = replace(self.contract, output="features", labels=None)
+        contract = replace(self.contract, output="features", labels=None, outputs=())
         with TemporaryDirectory(prefix="mvt-drift-") as folder:
             path = Path(folder) / self.spec.file_name
             self.exporter.lower(_ending_with(self.graph, nodes), self.spec, contract, path)

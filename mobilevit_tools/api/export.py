@@ -20,7 +20,7 @@ from mobilevit_tools.exporters.staging import check_destination
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.models.factory import LoadedModel, load_model, with_labels
 from mobilevit_tools.models.options import OptionValue, option_texts, parse_options
-from mobilevit_tools.models.own import folder_name
+from mobilevit_tools.models.references import folder_name
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.quantization._base import plan_quantization

@@ -7,6 +7,8 @@ from fnmatch import fnmatchcase
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models.names import all_cards, nearest_hint
+from mobilevit_tools.models.references import split_source
+from mobilevit_tools.models.sources.registry import listed_models
 from mobilevit_tools.result import Result
 
 
@@ -17,17 +19,18 @@ class ListedModel:
     Attributes:
         name: ``arch`` or ``arch.tag``.
         family: Its family.
-        params: Trainable parameters: with these weights' classes, or of the bare architecture with its default ones.
+        params: Trainable parameters: with these weights' classes, or of the bare architecture with its default ones;
+            None for a source's where a pattern matches too many to build each.
         macs: Multiply-accumulates of one image at ``input_size``; None where nobody counted.
         input_size: Height and width in pixels that these weights are meant for, or the architecture's default.
         published_top1: ImageNet-1K top-1 accuracy in percent, as published; None where it is not.
-        weights: Where the bundled weights come from; None for the bare architecture.
+        weights: Where the bundled weights come from, or where a source has its own; None where there are none.
         reconstruction: Whether the architecture is this project's own reconstruction.
     """
 
     name: str
     family: str
-    params: int
+    params: int | None
     macs: int | None
     input_size: tuple[int, int]
     published_top1: float | None
@@ -43,11 +46,37 @@ class ModelsResult(Result, command="models"):
 
 
 def models(pattern: str = "*") -> ModelsResult:
-    """Return every model whose name matches a shell-style pattern.
+    """Return every model whose name matches a shell-style pattern; one such as ``timm:mobilevit*`` lists a source's.
 
     Raises:
         BadInputError: None does.
+        UsageError: There is no such source, or it has no list.
+        MissingDependencyError: The package that the source needs is not installed.
     """
+    sourced = split_source(pattern)
+    matching = _shipped(pattern) if sourced is None else _offered(*sourced)
+    if not matching:
+        raise BadInputError(f"No model's name matches {pattern!r}.", hint=nearest_hint(pattern), code="unknown_model")
+    return ModelsResult(matching)
+
+
+def _offered(prefix: str, pattern: str) -> tuple[ListedModel, ...]:
+    return tuple(
+        ListedModel(
+            name=model.name,
+            family=model.family,
+            params=model.params,
+            macs=None,
+            input_size=model.input_size,
+            published_top1=None,
+            weights=model.weights,
+            reconstruction=False,
+        )
+        for model in listed_models(prefix, pattern)
+    )
+
+
+def _shipped(pattern: str) -> tuple[ListedModel, ...]:
     found = []
     for card in all_cards():
         bare = ListedModel(
@@ -73,7 +102,4 @@ def models(pattern: str = "*") -> ModelsResult:
             )
             for tag, weights in card.weights.items()
         ]
-    matching = tuple(model for model in found if fnmatchcase(model.name, pattern))
-    if not matching:
-        raise BadInputError(f"No model's name matches {pattern!r}.", hint=nearest_hint(pattern), code="unknown_model")
-    return ModelsResult(matching)
+    return tuple(model for model in found if fnmatchcase(model.name, pattern))

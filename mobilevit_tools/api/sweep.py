@@ -13,7 +13,7 @@ from mobilevit_tools.api.given import plan_path
 from mobilevit_tools.errors import MvtError, UsageError
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.matrix.outcome import exit_code_of
-from mobilevit_tools.models.own import folder_name
+from mobilevit_tools.models.references import folder_name
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.result import Result
 from mobilevit_tools.sweeping.cluster import AUTO, RayWorkers

@@ -13,7 +13,7 @@ from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.errors import BadInputError, GateError, MissingDependencyError, UsageError
 from mobilevit_tools.exporters.manifest import Manifest, describe_artifact, find_manifest, naming_changes
 from mobilevit_tools.models.factory import IN_MEMORY, LoadedModel, load_model
-from mobilevit_tools.models.own import is_file_reference, short_name
+from mobilevit_tools.models.references import is_file_reference, path_in, short_name, with_path
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.result import Result
@@ -168,6 +168,10 @@ def verify(
     return result
 
 
+def _taken(name: str) -> str:
+    return "run" if is_file_reference(name) else "read"
+
+
 def reference_model(
     contract: Contract | None,
     manifest: Manifest | None,
@@ -196,11 +200,12 @@ def reference_model(
             "The artifact does not say what model it is, and has no manifest beside it.",
             hint="Give --model NAME and --checkpoint PATH.",
         )
-    if model is None and is_file_reference(name):
-        # What an artifact says may come from anyone, so only a file that people name themselves is run.
+    path = path_in(name)
+    if model is None and path is not None:
+        # What an artifact says may come from anyone, so only what people name themselves is run or read.
         raise UsageError(
-            f"The artifact was made from {name}, a Python file that is only run when you name it.",
-            hint=f"Give --model path/to/{name}.",
+            f"The artifact was made from {name}, which is only {_taken(name)} when you name it.",
+            hint=f"Give --model {with_path(name, f'path/to/{path}')}.",
             code="own_model",
         )
     if model is None and manifest is not None and manifest.model.weights.source == IN_MEMORY:

@@ -17,7 +17,13 @@ Verbosity = Annotated[
     int, typer.Option("--verbose", "-v", count=True, help="Tell more; twice: what the libraries print, too.")
 ]
 Artifact = Annotated[Path, typer.Argument(help=f"An artifact: {', '.join(SUFFIXES)}.", show_default=False)]
-Model = Annotated[str, typer.Argument(help="A model, as `mvt models` lists it.", show_default=False)]
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="A model, as `mvt models` lists it, timm:NAME, hf:OWNER/NAME or path/to/net.py:function.",
+        show_default=False,
+    ),
+]
 CheckpointOption = Annotated[
     str | None,
     typer.Option("--checkpoint", help="Weights: a .pth, .pt, .pth.tar or .safetensors file, or hf://owner/repo/file."),

@@ -159,7 +159,7 @@ def export(
 @contextmanager
 def _telling_what_was_finished(out: Output, output: Path, model: str) -> Iterator[None]:
     """Have an interruption tell of the artifacts that were finished before it, where there are any."""
-    from mobilevit_tools.models.own import folder_name
+    from mobilevit_tools.models.references import folder_name
 
     folder = output / folder_name(model)
     before = _finished(folder)

@@ -10,13 +10,14 @@ from rich.table import Table
 
 from mobilevit_tools.cli.arguments import AsJson
 from mobilevit_tools.cli.output import command_output
+from mobilevit_tools.models.sources.registry import SOURCES
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.models import ModelsResult
 
 
 def models(
-    pattern: Annotated[str, typer.Argument(help="A shell-style pattern, such as 'care*'.")] = "*",
+    pattern: Annotated[str, typer.Argument(help="A shell-style pattern, such as 'care*' or 'timm:mobilevit*'.")] = "*",
     as_json: AsJson = False,
 ) -> None:
     """List the models: parameters, MACs, published accuracy and trained weights."""
@@ -36,13 +37,16 @@ def _render(console: Console, result: ModelsResult) -> None:
         name = f"{model.name} *" if model.reconstruction else model.name
         table.add_row(
             name,
-            f"{model.params / 1e6:.2f}",
+            "" if model.params is None else f"{model.params / 1e6:.2f}",
             "" if model.macs is None else f"{model.macs / 1e9:.3f}",
             f"{model.input_size[0]}x{model.input_size[1]}",
             "" if model.published_top1 is None else f"{model.published_top1:.1f}",
             model.weights or "",
         )
     console.print(table)
-    console.print("top-1: as published, ImageNet-1K", style="dim", highlight=False)
+    if any(model.published_top1 is not None for model in result.models):
+        console.print("top-1: as published, ImageNet-1K", style="dim", highlight=False)
+        others = ", ".join(f"{source.prefix}:{source.name}" for source in SOURCES.values())
+        console.print(f"and others' models: {others}, path/to/net.py:function", style="dim", highlight=False)
     if any(model.reconstruction for model in result.models):
         console.print("* this project's own reconstruction: `mvt info MODEL` tells how far.")

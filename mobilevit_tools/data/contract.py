@@ -17,6 +17,8 @@ METADATA_KEY = "mobilevit_tools.contract"
 METHOD_NAME = METADATA_KEY.replace(".", "_")
 """What formats that store functions in place of metadata call the one that returns the contract."""
 
+INPUT_NAME = "image"
+"""What the one input of every artifact is called."""
 KEPT_KEY = "mobilevit_tools.fp16_keep"
 """Under it, a half-precision artifact names the operators that deliberately stayed in float32."""
 MAX_CONTRACT_BYTES = 16 * 1024 * 1024
@@ -38,6 +40,7 @@ class Contract:
         output: What the outputs hold.
         labels: Class names in index order, or None where they are unknown.
         license: Under what the weights, or the architecture alone, may be used.
+        outputs: The outputs' names, where they are the model's own; else what the outputs hold names them.
         schema: The version of this layout.
     """
 
@@ -47,6 +50,7 @@ class Contract:
     output: OutputKind = "logits"
     labels: tuple[str, ...] | None = None
     license: str = ""
+    outputs: tuple[str, ...] = ()
     schema: int = CONTRACT_SCHEMA
 
     def to_json(self) -> str:

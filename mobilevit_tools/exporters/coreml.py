@@ -9,7 +9,7 @@ import coremltools as ct
 import torch
 from torch import Tensor, nn
 
-from mobilevit_tools.data.contract import METADATA_KEY, Contract
+from mobilevit_tools.data.contract import INPUT_NAME, METADATA_KEY, Contract
 from mobilevit_tools.data.labels import unique_labels
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.exporters.coreml_half import compute_precision, mark_kept
@@ -17,7 +17,7 @@ from mobilevit_tools.exporters.coreml_handles import give_handles, made_of, oper
 from mobilevit_tools.exporters.coreml_package import save_package
 from mobilevit_tools.exporters.coreml_passes import exact_factors, passes, validated_where_it_counts
 from mobilevit_tools.exporters.coreml_program import traced
-from mobilevit_tools.exporters.io_names import INPUT_NAME, example_input, output_names
+from mobilevit_tools.exporters.io_names import example_input, output_names
 
 if TYPE_CHECKING:
     from pathlib import Path

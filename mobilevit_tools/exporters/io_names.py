@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from mobilevit_tools.data.contract import Contract
 
-INPUT_NAME = "image"
-
 
 def example_input(contract: Contract, batch: int) -> torch.Tensor:
     """Return a seeded example (batch, 3, H, W), float32."""
@@ -22,12 +20,14 @@ def example_input(contract: Contract, batch: int) -> torch.Tensor:
 
 
 def output_names(module: nn.Module, contract: Contract, example: torch.Tensor) -> list[str]:
-    """Return the output names: ``logits``, ``probabilities`` or ``embedding``, or ``stage1`` and so on for maps.
+    """Return the output names: the model's own, or else ``logits``, ``probabilities``, ``embedding``, ``stage1``...
 
     How many maps there are is only known from running ``module`` on ``example``.
     """
     import torch
 
+    if contract.outputs:
+        return list(contract.outputs)
     if contract.output != "features":
         return [contract.output]
     with torch.no_grad():

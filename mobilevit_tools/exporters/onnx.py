@@ -8,11 +8,11 @@ import onnx
 import torch
 from torch import nn
 
-from mobilevit_tools.data.contract import METADATA_KEY, Contract
+from mobilevit_tools.data.contract import INPUT_NAME, METADATA_KEY, Contract
 from mobilevit_tools.errors import MvtError
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.exporters.half import in_half
-from mobilevit_tools.exporters.io_names import INPUT_NAME, example_input, output_names
+from mobilevit_tools.exporters.io_names import example_input, output_names
 from mobilevit_tools.exporters.onnx_forms import check_arguments, forms_of
 from mobilevit_tools.exporters.refusals import fixed_batch
 from mobilevit_tools.forms._base import functional, write_forms

@@ -15,7 +15,7 @@ from mobilevit_tools.data.labelled import MAX_CSV_BYTES
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.exporters.manifest import tool_versions
 from mobilevit_tools.exporters.request import ExportRequest
-from mobilevit_tools.models.own import folder_name, is_file_reference
+from mobilevit_tools.models.references import folder_name, path_in
 from mobilevit_tools.result import Shown
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Cell(ExportRequest):
         if self.device is not None:
             commands.append(("profile", artifact, "--device", self.device, *threads, "--rigor", self.rigor))
         if self.eval_data is not None:
-            own = ("--model", self.model) if is_file_reference(self.model) else ()
+            own = ("--model", self.model) if path_in(self.model) else ()
             order = () if self.class_order is None else ("--class-order", self.class_order)
             commands.append(("eval", artifact, self.eval_data, *own, *order, *threads))
         return tuple(commands)
@@ -75,9 +75,10 @@ class Cell(ExportRequest):
         """Return a SHA-256 that changes with whatever the result depends on.
 
         These are the cell's fields, the versions of the tools, the content of the checkpoint and of the model's own
-        file (not of what that imports), and the names and sizes of the photos in a folder or that a CSV lists.
+        file (not of what that imports) or folder, the names and sizes of the photos in a folder or in
+        a CSV.
         """
-        own = self.model.rpartition(":")[0] if is_file_reference(self.model) else None
+        own = path_in(self.model)
         read = [path and _content(path) for path in (self.checkpoint, own, self.calibration, self.eval_data)]
         known: dict[str, object] = {"cell": asdict(self), "tools": tool_versions(), "read": read}
         if self.eval_data is not None and Path(self.eval_data).is_file():

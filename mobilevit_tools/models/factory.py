@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,16 +14,18 @@ from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.models.cards import ModelCard, WeightsCard
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.models.options import OptionValue
-from mobilevit_tools.models.own import OwnModel, find_own_model
-from mobilevit_tools.models.registry import FAMILIES
+from mobilevit_tools.models.own import OwnModel, TrainedWeights, find_own_model
 from mobilevit_tools.models.returned import Returned, outputs_in_words
+from mobilevit_tools.models.shipped import adapter, build, head_keys
 from mobilevit_tools.process_state import restoring
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from mobilevit_tools.models.checkpoint import Checkpoint
-    from mobilevit_tools.models.loading import Adapt, Fit
+    from mobilevit_tools.models.fusing import Fused
+    from mobilevit_tools.models.loading import Fit
+    from mobilevit_tools.models.own_build import BuiltModel
 
 RANDOM_SEED = 0
 """Random weights are always the same ones, so that an artifact made of them can be verified later."""
@@ -72,6 +72,8 @@ class LoadedModel:
         returns: Whether it returns logits, an embedding (one vector an image), or features (a list of tensors).
         license: Under what its weights, or the architecture alone, may be used.
         outputs: How many tensors it returns.
+        output_names: Their names, where they are the model's own.
+        fused: What became of branches that only training needs; None where there were none.
     """
 
     name: str
@@ -84,6 +86,8 @@ class LoadedModel:
     returns: Returned
     license: str
     outputs: int = 1
+    output_names: tuple[str, ...] = ()
+    fused: Fused | None = None
 
 
 def check_input_size(card: ModelCard, size: tuple[int, int], patch_size: object = None) -> None:
@@ -168,13 +172,13 @@ def load_model(
     classes = counted or num_classes or card.num_classes
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
-        module = _build(card, classes, preprocessing.input_size, options)
+        module = build(card, classes, preprocessing.input_size, options)
     fit = None
     if loaded is not None:
         from mobilevit_tools.models.loading import load_strictly
 
-        surplus = _head_keys(card, module, classes, preprocessing.input_size, options)
-        fit = load_strictly(module, loaded, surplus=surplus, adapt=_adapter(card, module))
+        surplus = head_keys(card, module, classes, preprocessing.input_size, options)
+        fit = load_strictly(module, loaded, surplus=surplus, adapt=adapter(card, module))
     freeze(module, name)
     return LoadedModel(
         name=name,
@@ -201,21 +205,26 @@ def _load_own(
     options: Mapping[str, OptionValue],
 ) -> LoadedModel:
     from mobilevit_tools.models.checkpoint import read_checkpoint
-    from mobilevit_tools.models.loading import load_strictly
     from mobilevit_tools.models.own_build import build_own_model
 
     if checkpoint is not None and random_weights:
         raise UsageError("Give one source of weights: a checkpoint, or random weights.")
+    trained = None
     if checkpoint is None and not random_weights:
-        raise _no_weights(own.name, [])
+        if own.trained is None:
+            raise _no_weights(own.name, [])
+        trained = own.trained()
+        checkpoint = trained.checkpoint
     loaded = None if checkpoint is None else read_checkpoint(str(checkpoint), ema=ema)
+    if loaded is not None and own.classifier is not None and num_classes is None:
+        num_classes = loaded.class_count(own.classifier)
     built = build_own_model(
         own,
         num_classes=num_classes,
         input_size=input_size,
         options=options,
         seed=RANDOM_SEED,
-        load=None if loaded is None else partial(load_strictly, checkpoint=loaded),
+        load=None if loaded is None else partial(_load_into, own, loaded),
     )
     freeze(built.module, own.name)
     return with_labels(
@@ -230,9 +239,24 @@ def _load_own(
             returns=built.returns,
             license=built.card.license,
             outputs=built.outputs,
+            output_names=built.output_names,
+            fused=built.fused,
         ),
-        built.labels,
+        _labels_of(built, trained),
     )
+
+
+def _labels_of(built: BuiltModel, trained: TrainedWeights | None) -> Sequence[str] | None:
+    """Return the labels that a function states, or else those of the trained weights, where the classes are theirs."""
+    if built.labels is not None or trained is None or trained.labels is None:
+        return built.labels
+    return trained.labels if built.returns == "logits" and built.num_classes == len(trained.labels) else None
+
+
+def _load_into(own: OwnModel, loaded: Checkpoint, module: nn.Module) -> Fit:
+    from mobilevit_tools.models.loading import load_strictly
+
+    return load_strictly(module, loaded, adapt=None if own.adapt is None else own.adapt(module))
 
 
 def with_labels(loaded: LoadedModel, labels: Sequence[str] | None) -> LoadedModel:
@@ -301,8 +325,9 @@ def create_model(
     """Build a model in evaluation mode and load its weights strictly.
 
     Args:
-        name: ``arch`` or ``arch.tag``, as ``mvt models`` lists them, a function ``path/to/net.py:build``, or a name
-            that an installed package registers (see :mod:`mobilevit_tools.models.own`).
+        name: ``arch`` or ``arch.tag``, as ``mvt models`` lists them, ``timm:NAME``, ``hf:OWNER/NAME``, a function
+            ``path/to/net.py:build``, or a name that an installed package registers (see
+            :mod:`mobilevit_tools.models.own`).
         num_classes: The class count; by default the checkpoint's, or the card's.
         checkpoint: A path or an ``hf://owner/repo/file`` address.
         ema: Take the exponential moving average of the weights (True), the raw weights (False), or the average
@@ -343,53 +368,3 @@ def _read_weights(
         stored = read_checkpoint(str(WEIGHTS_FOLDER / bundled.file))
         return replace(stored, source=f"{card.name}.{bundled.tag}")
     return None if checkpoint is None else read_checkpoint(str(checkpoint), ema=ema)
-
-
-def _adapter(card: ModelCard, module: nn.Module) -> Adapt | None:
-    """Return what fits a checkpoint's tables to the model's input size; None where the family has no such tables.
-
-    Tables of an impossible shape stay as they are, for :func:`~mobilevit_tools.models.loading.load_strictly` to list.
-    """
-    family = FAMILIES[card.family]
-    if family.adapter is None:
-        return None
-    adapter = getattr(import_module(family.module), family.adapter)
-
-    def adapt(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        try:
-            adapted: Mapping[str, Tensor] = adapter(module, dict(tensors))
-        except (IndexError, RuntimeError, ValueError):
-            return tensors
-        return adapted
-
-    return adapt
-
-
-def _head_keys(
-    card: ModelCard, module: nn.Module, classes: int, size: tuple[int, int], options: Mapping[str, OptionValue]
-) -> set[str]:
-    """Return the keys that the classifier has and ``module``, built with ``features_only``, lacks."""
-    if not options.get("features_only"):
-        return set()
-    import torch
-
-    with torch.device("meta"):
-        classifier = _build(card, classes, size, {**options, "features_only": False})
-    return classifier.state_dict().keys() - module.state_dict().keys()
-
-
-def _build(card: ModelCard, classes: int, size: tuple[int, int], options: Mapping[str, OptionValue]) -> nn.Module:
-    builder = getattr(import_module(FAMILIES[card.family].module), card.name)
-    sized = {"img_size": size} if card.fixed_size else {}
-    try:
-        module: nn.Module = builder(num_classes=classes, **sized, **options)
-    except TypeError as error:
-        taken = [option for option in signature(builder).parameters if option not in ("num_classes", "img_size")]
-        raise UsageError(
-            f"{card.name} does not take these options: {', '.join(sorted(options))} ({error}).",
-            hint=f"It takes these options: {', '.join(taken)}.",
-            code="model_option",
-        ) from error
-    except ValueError as error:
-        raise UsageError(f"{card.name} cannot be built so: {error}.", code="model_option") from error
-    return module

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from mobilevit_tools.errors import BadInputError, MissingDependencyError, first_line
 
 SCHEME = "hf://"
+NO_FILE = "hub_no_file"
+"""The code of the error that says of a repository, which is there, that it lacks a file."""
 _ADDRESS = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?/(?P<file>[^\\\0]+)", re.ASCII)
 
 
@@ -34,6 +37,30 @@ def download(address: str) -> Path:
     return _fetch(address, match["repo"], match["file"], match["revision"])
 
 
+def first_of(repo: str, files: Sequence[str]) -> tuple[str, Path] | None:
+    """Fetch the first of some files that a repository has.
+
+    Args:
+        repo: ``owner/repo`` or ``owner/repo@revision``.
+        files: Names of files, the better first.
+
+    Returns:
+        Its address and its path; None where there is none of them.
+
+    Raises:
+        BadInputError: There is no such repository, or the hub cannot be reached.
+        MissingDependencyError: ``huggingface_hub`` is not installed.
+    """
+    for file in files:
+        address = f"{SCHEME}{repo}/{file}"
+        try:
+            return address, download(address)
+        except BadInputError as error:
+            if error.error_code != NO_FILE:
+                raise
+    return None
+
+
 def _fetch(address: str, repo: str, file: str, revision: str | None) -> Path:
     from huggingface_hub import errors, hf_hub_download
 
@@ -49,9 +76,11 @@ def _fetch(address: str, repo: str, file: str, revision: str | None) -> Path:
         raise _unavailable(address, f"{repo} has no revision {revision}") from error
     except errors.LocalEntryNotFoundError as error:
         reason = "the hub cannot be reached or fails, and the file is not in the cache"
-        raise _unavailable(address, reason, "Check the network, HF_ENDPOINT and HF_HUB_OFFLINE.") from error
+        raise _unavailable(
+            address, reason, "Check the network, HF_ENDPOINT and HF_HUB_OFFLINE, or give a file with --checkpoint."
+        ) from error
     except errors.EntryNotFoundError as error:
-        raise _unavailable(address, f"{repo} has no file {file}") from error
+        raise _unavailable(address, f"{repo} has no file {file}", code=NO_FILE) from error
     except (errors.HFValidationError, OSError) as error:
         raise _unavailable(address, first_line(error).rstrip(".")) from error
     except Exception as error:  # the transport's own classes are neither OSErrors nor huggingface_hub's
@@ -59,5 +88,5 @@ def _fetch(address: str, repo: str, file: str, revision: str | None) -> Path:
         raise _unavailable(address, first_line(error).rstrip("."), hint) from error
 
 
-def _unavailable(address: str, reason: str, hint: str | None = None) -> BadInputError:
-    return BadInputError(f"{address} cannot be fetched: {reason}.", hint=hint, code="hub_unavailable")
+def _unavailable(address: str, reason: str, hint: str | None = None, code: str = "hub_unavailable") -> BadInputError:
+    return BadInputError(f"{address} cannot be fetched: {reason}.", hint=hint, code=code)

@@ -59,6 +59,8 @@ def load_module(
         returns=built.returns,
         license=built.card.license,
         outputs=built.outputs,
+        output_names=built.output_names,
+        fused=built.fused,
     )
     return with_labels(loaded, built.labels if labels is None else labels)
 

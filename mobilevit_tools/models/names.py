@@ -8,7 +8,9 @@ from fnmatch import fnmatchcase
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models.cards import ModelCard, WeightsCard, family_cards
+from mobilevit_tools.models.references import split_source
 from mobilevit_tools.models.registry import FAMILIES
+from mobilevit_tools.models.sources.registry import listed_models
 
 
 def all_cards() -> Iterator[ModelCard]:
@@ -26,10 +28,19 @@ def is_registered(name: str) -> bool:
 def list_models(pattern: str = "*") -> list[str]:
     """Return the names of all models, tags of bundled weights included, that match a shell-style pattern.
 
+    One such as ``timm:mobilevit*`` lists a source's.
+
+    Raises:
+        UsageError: There is no such source, or it has no list.
+        MissingDependencyError: The package that the source needs is not installed.
+
     Example:
         >>> mvt.list_models("care_s0*")
         ['care_s0', 'care_s0.imagenette']
     """
+    sourced = split_source(pattern)
+    if sourced is not None:
+        return [model.name for model in listed_models(*sourced)]
     names = []
     for card in all_cards():
         names.append(card.name)

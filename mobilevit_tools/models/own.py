@@ -1,7 +1,8 @@
 """Models that the project does not ship: a function in a Python file, or one that an installed package registers.
 
 ``path/to/net.py:build`` names the function ``build`` of a file; a package registers ``name = "package.module:build"``
-in the entry-point group ``mobilevit_tools.models`` and people then write ``name``. The function returns a
+in the entry-point group ``mobilevit_tools.models`` and people then write ``name``; ``PREFIX:NAME`` is a model of a
+source (:mod:`mobilevit_tools.models.sources.registry`). The function returns a
 :class:`torch.nn.Module`, or a pair of it and a card: a dict with some of the fields of :class:`Card`. It is given
 the options that were asked for, ``num_classes`` where that was asked for, and ``img_size`` (height, width) where an
 input size was asked for and it takes one.
@@ -9,7 +10,6 @@ input size was asked for and it takes one.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -24,13 +24,29 @@ from typing import TYPE_CHECKING
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.models import neighbours
 from mobilevit_tools.models.guard import guarded
+from mobilevit_tools.models.references import is_file_reference, split_file, split_source
+from mobilevit_tools.models.sources.registry import load_source
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from mobilevit_tools.models.loading import Adapt
     from mobilevit_tools.models.options import OptionValue
 
 ENTRY_POINT_GROUP = "mobilevit_tools.models"
 
-_FILE_REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)", re.DOTALL)
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """Weights that a source has for a model.
+
+    Attributes:
+        checkpoint: Where they are, as ``--checkpoint`` takes it.
+        labels: Their class names, where they are known.
+    """
+
+    checkpoint: str
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,44 +54,38 @@ class OwnModel:
     """A function that builds a model.
 
     Attributes:
-        name: ``net.py:build`` or the entry point's name; it holds no path.
+        name: ``net.py:build``, the entry point's name or a source's; it holds no path.
         builder: The function.
         folder: The folder of its file, importable from while it runs; None for an installed package's.
+        classifier: The state-dict prefix of the last linear layer, from which a checkpoint's class count is read; None
+            where nobody knows it.
+        trained: Finds the trained weights that the model's source has; None where there are none.
+        adapt: Takes the model and returns what fits a checkpoint of another layout to it; None where all must fit.
     """
 
     name: str
     builder: Callable[..., object]
     folder: Path | None = None
-
-
-def is_file_reference(name: str) -> bool:
-    """Tell whether ``name`` is of the form ``path/to/net.py:build``."""
-    return _FILE_REFERENCE.fullmatch(name) is not None
-
-
-def short_name(name: str) -> str:
-    """Return ``net.py:build`` for ``path/to/net.py:build``, and any other name as it is."""
-    found = _FILE_REFERENCE.fullmatch(name)
-    return f"{Path(found['file']).name}:{found['function']}" if found else name
-
-
-def folder_name(name: str) -> str:
-    """Return a name for a model's folder that is safe on every file system: ``net_build`` for ``net.py:build``."""
-    found = _FILE_REFERENCE.fullmatch(name)
-    return re.sub(r"[^\w.-]+", "_", f"{Path(found['file']).stem}_{found['function']}") if found else name
+    classifier: str | None = None
+    trained: Callable[[], TrainedWeights] | None = None
+    adapt: Callable[[nn.Module], Adapt] | None = None
 
 
 def find_own_model(name: str) -> OwnModel | None:
-    """Return the function that ``name`` refers to, or None where it is neither a file's nor an entry point.
+    """Return the function that ``name`` refers to, or None where it is no file's, no source's and no entry point.
 
     A file that people name is run, as Python would run it.
 
     Raises:
-        BadInputError: The file or package cannot be imported, or has no such function.
+        BadInputError: The file or package cannot be imported, or has no such function, or the source no such model.
+        MissingDependencyError: The package that the source needs is not installed.
+        UsageError: There is no such source.
     """
-    found = _FILE_REFERENCE.fullmatch(name)
-    if found is not None:
-        return _from_file(Path(found["file"]), found["function"])
+    if is_file_reference(name):
+        return _from_file(*split_file(name))
+    sourced = split_source(name)
+    if sourced is not None:
+        return load_source(sourced[0]).find_model(sourced[1])
     entry = next(iter(entry_points(group=ENTRY_POINT_GROUP, name=name)), None)
     if entry is None:
         return None

@@ -16,7 +16,9 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from mobilevit_tools.errors import BadInputError, MvtError
 from mobilevit_tools.models import trial
+from mobilevit_tools.models.fusing import Fused, fuse_branches
 from mobilevit_tools.models.loading import Fit
+from mobilevit_tools.models.outputs import described
 from mobilevit_tools.models.own import OwnModel, beside, call_builder
 from mobilevit_tools.models.own_card import Card, read_card
 from mobilevit_tools.models.returned import Returned, outputs_in_words, returned_by
@@ -43,6 +45,8 @@ class BuiltModel:
         num_classes: Its class count; 0 where it returns no logits.
         returns: What it returns.
         outputs: How many tensors it returns.
+        output_names: Their names, where they are the model's own.
+        fused: The branches of its training that were fused; None where there were none.
         fit: What of the checkpoint it got; None with random weights.
     """
 
@@ -53,6 +57,8 @@ class BuiltModel:
     num_classes: int
     returns: Returned
     outputs: int
+    output_names: tuple[str, ...]
+    fused: Fused | None
     fit: Fit | None
 
 
@@ -93,6 +99,7 @@ def build_own_model(
         _prepare(own.name, fresh, size, load)
         with surroundings(), torch.no_grad():
             _check_determined(own.name, module, fresh, size)
+    module, fused = fuse_branches(module, size, surroundings)
     returns = returned_by(module, card, tried, options)
     classes = tried.classes if returns == "logits" else 0
     if num_classes is not None and not classes:
@@ -104,8 +111,19 @@ def build_own_model(
         )
     if num_classes is not None and classes != num_classes:
         raise BadInputError(f"{own.name} has {classes} classes, not {num_classes}.", code="class_count")
-    described = card.describe(own.name, module, preprocessing, classes)
-    return BuiltModel(module, described, preprocessing, card.labels, classes, returns, tried.outputs, fit)
+    labels = card.labels if card.labels is None or num_classes in (None, len(card.labels)) else None
+    return BuiltModel(
+        module=module,
+        card=card.describe(own.name, module, preprocessing, classes),
+        preprocessing=preprocessing,
+        labels=labels,
+        num_classes=classes,
+        returns=returns,
+        outputs=tried.outputs,
+        output_names=tried.names,
+        fused=fused,
+        fit=fit,
+    )
 
 
 def _drafted(name: str, built: object) -> tuple[nn.Module, Card]:
@@ -118,7 +136,7 @@ def _drafted(name: str, built: object) -> tuple[nn.Module, Card]:
                 code="own_model",
             )
         raise BadInputError(
-            f"{name} returns {trial.described(module)}, not a torch.nn.Module.",
+            f"{name} returns {described(module)}, not a torch.nn.Module.",
             hint="Return the model itself, alone or in a pair with its card.",
             code="own_model",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mobilevit_tools.blame import line_now
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models.guard import guarded
+from mobilevit_tools.models.outputs import only_tensors, read_outputs, tensors_in
 
 REPEATS = 3
 """How often a model whose forward pass draws random numbers is run: dropout of little may drop the same twice."""
@@ -21,11 +23,6 @@ SAME = 1e-5
 """Largest difference of two runs of one model, relative to the largest output; on a CPU there is hardly any."""
 ALIKE = 5e-2
 """Largest difference of an image alone and in a batch, which other kernels compute: some models amplify rounding."""
-_RETURNED = frozenset(
-    {torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
-)
-"""Element types that every target can return, and NumPy can hold."""
-_WRAP = "Wrap the model in a module that returns one of them."
 
 
 @dataclass(frozen=True)
@@ -35,10 +32,12 @@ class Trial:
     Attributes:
         classes: Its class count; 0 where it returns anything else than logits.
         outputs: How many tensors it returns.
+        names: Their names, where they are the model's own; see :class:`~mobilevit_tools.models.outputs.Outputs`.
     """
 
     classes: int
     outputs: int
+    names: tuple[str, ...] = ()
 
 
 def try_out(
@@ -49,7 +48,8 @@ def try_out(
 ) -> Trial:
     """Run a model on one image, and again, and see that both are the same.
 
-    A model that changes its input in place is given a copy of it from then on.
+    A model that changes its input in place is given a copy of it from then on, and one that returns something else
+    than a tensor or a list of tensors returns a tuple of those that are in it.
 
     Args:
         name: The model's name, for errors.
@@ -60,21 +60,23 @@ def try_out(
     Raises:
         BadInputError: It fails, returns what cannot be exported, or something else each time.
     """
+    _check_inputs(name, module)
     image = sample(1, size)
     with surroundings(), torch.no_grad(), torch.random.fork_rng(devices=[]):
         given = image.clone()
         with _Randomness() as randomness:
-            outputs = run_on(name, module, given)
-        trial = _judge(name, outputs)
+            outputs = read_outputs(name, run_on(name, module, given))
+        if not outputs.plain:
+            only_tensors(module)
         changed = bool(given._version) or not torch.equal(given, image)
         if changed:
             module.register_forward_pre_hook(_copying_input)
         for number in range(REPEATS if randomness.line else 1):
             with _Randomness(redraw=number):  # whatever the forward pass seeds its generator with
                 again = run_on(name, module, image.clone())
-            if difference(outputs, again) > SAME:
+            if difference(outputs.tensors, again) > SAME:
                 raise _random(name, randomness.line)
-    return trial
+    return Trial(outputs.classes, len(outputs.tensors), outputs.names)
 
 
 def check_batches(
@@ -124,13 +126,16 @@ def sample(count: int, size: tuple[int, int]) -> Tensor:
 
 def as_tensors(outputs: object) -> list[Tensor]:
     """Return the tensors that a model returned as a list."""
-    return [outputs] if isinstance(outputs, Tensor) else list(outputs)  # type: ignore[call-overload]
+    return list(tensors_in(outputs))
 
 
 def difference(expected: object, actual: object) -> float:
     """Return the largest difference of what two runs returned, relative to the largest value of its tensor."""
     worst = 0.0
-    for left, right in zip(as_tensors(expected), as_tensors(actual), strict=True):
+    pairs = as_tensors(expected), as_tensors(actual)
+    if len(pairs[0]) != len(pairs[1]):
+        return float("inf")
+    for left, right in zip(*pairs, strict=True):
         if left.shape != right.shape:
             return float("inf")
         left, right = left.double(), right.double()  # noqa: PLW2901
@@ -190,55 +195,17 @@ class _Randomness(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
             return func(*args, **given)
 
 
-def _judge(name: str, outputs: object) -> Trial:
-    """Say what a model returned, or refuse it."""
-    if isinstance(outputs, Tensor):
-        _check_output(f"The output of {name}", outputs)
-        if outputs.ndim == 2 and outputs.is_floating_point():
-            return Trial(outputs.shape[1], 1)
-    elif isinstance(outputs, list | tuple) and outputs:
-        for index, each in enumerate(outputs, 1):
-            _check_output(f"Output {index} of {name}", each)
-        return Trial(0, len(outputs))
-    raise BadInputError(
-        f"{name} returns {described(outputs)}, neither logits (batch, classes) nor a list of tensors.",
-        hint=_WRAP,
-        code="own_model",
-    )
-
-
-def _check_output(what: str, value: object) -> None:
-    problem, hint = None, _WRAP
-    if not isinstance(value, Tensor):
-        problem = f"is {described(value)}, not a tensor"
-    elif value.layout is not torch.strided:
-        problem, hint = "is a sparse tensor", "Return it as a dense one: y.to_dense()."
-    elif not value.numel():
-        problem, hint = f"is empty ({_shape(value)})", "Leave it out of what the model returns."
-    elif value.dtype not in _RETURNED:
-        problem = f"is of type {str(value.dtype).removeprefix('torch.')}"
-        hint = "Return it as numbers: y.float(), or real and imaginary parts apart with torch.view_as_real(y)."
-    elif not value.ndim or value.shape[0] != 1:
-        problem = f"has the shape {_shape(value)} for one image, and its first dimension should be the batch"
-        hint = "Let it keep the batch first: flatten with x.flatten(1), and do not squeeze."
-    if problem:
-        raise BadInputError(f"{what} {problem}.", hint=hint, code="own_model")
-
-
-def described(value: object) -> str:
-    """Say in words what somebody's function returned."""
-    if isinstance(value, Tensor):
-        return f"a tensor of {_shape(value)}, {str(value.dtype).removeprefix('torch.')}"
-    if value is None:
-        return "None"
-    if isinstance(value, list | tuple | dict) and not value:
-        return f"an empty {type(value).__name__}"
-    kind = type(value).__name__
-    article = "an" if kind[0].lower() in "aeiou" else "a"
-    if isinstance(value, Mapping):
-        return f"{article} {kind} with the keys {', '.join(map(str, value))}"
-    return f"{article} {kind}"
-
-
-def _shape(value: Tensor) -> str:
-    return "x".join(map(str, value.shape)) or "a scalar"
+def _check_inputs(name: str, module: nn.Module) -> None:
+    """Refuse a model that wants more than an image; what has a default is left at it."""
+    try:
+        parameters = list(signature(module.forward).parameters.values())
+    except (TypeError, ValueError):  # a forward of C, or one that hides its signature
+        return
+    named = [each for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    further = [each.name for each in named[1:] if each.default is each.empty]
+    if further:
+        raise BadInputError(
+            f"{name} takes more than an image: its forward pass needs {', '.join(further)} as well.",
+            hint="Give these a default, or wrap the model in a module that takes an image and makes them.",
+            code="own_model",
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,9 @@ class ExecutorchSession(Session):
             stored = self._stored_contract()
             self.metadata[METADATA_KEY] = stored
             self.contract = Contract.from_json(stored)
+            if len(self.contract.outputs) == len(self.outputs):  # a program keeps no names
+                named = zip(self.outputs, self.contract.outputs, strict=True)
+                self.outputs = tuple(replace(info, name=name) for info, name in named)
 
     def _stored_contract(self) -> str:
         try:

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Literal
 
 from mobilevit_tools.errors import BadInputError, MvtError, UsageError
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.models.options import option_texts
-from mobilevit_tools.models.own import ENTRY_POINT_GROUP, is_file_reference
+from mobilevit_tools.models.own import ENTRY_POINT_GROUP
+from mobilevit_tools.models.references import path_in, split_source, with_path
 from mobilevit_tools.sweeping.plan import ModelEntry
 from mobilevit_tools.targets.registry import TARGETS
 
@@ -33,8 +35,9 @@ def template_of(entry: ModelEntry, key: str, base: Path) -> Cell:
     with keyed(f"{key}.options"):
         options = option_texts(entry.options)
     with keyed(f"{key}.name"):
-        model, tagged = _resolved(entry.name, base)
-    if sum((tagged, entry.checkpoint is not None, entry.random_weights)) != 1:
+        model, bundled = _resolved(entry.name, base)
+    given = (entry.checkpoint is not None) + entry.random_weights
+    if given > 1 or (bundled == "none" and not given) or (bundled == "tagged" and given):
         raise BadInputError(
             f"{key}: {entry.name} needs exactly one source of weights.",
             hint="Give a tag in its name, a checkpoint, or random_weights = true.",
@@ -86,11 +89,16 @@ def existing(path: str, base: Path) -> str:
     return str(full)
 
 
-def _resolved(name: str, base: Path) -> tuple[str, bool]:
-    """Return the model's name, with an absolute path where it has one, and whether a tag says its weights."""
-    if is_file_reference(name):
-        file, _, function = name.rpartition(":")
-        return f"{existing(file, base)}:{function}", False
-    if not is_registered(name) and entry_points(group=ENTRY_POINT_GROUP, name=name):
-        return name, False
-    return name, resolve(name)[1] is not None
+def _resolved(name: str, base: Path) -> tuple[str, Literal["none", "tagged", "offered"]]:
+    """Return the model's name, with an absolute path where it has one, and what weights come with it.
+
+    A tag says them; a source has some to offer, unless others are given.
+    """
+    path = path_in(name)
+    if path is not None:
+        name = with_path(name, existing(path, base))
+    if split_source(name) is not None:
+        return name, "offered"
+    if path is not None or (not is_registered(name) and entry_points(group=ENTRY_POINT_GROUP, name=name)):
+        return name, "none"
+    return name, "none" if resolve(name)[1] is None else "tagged"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mobilevit_tools.matrix.cell import Cell
-from mobilevit_tools.models.own import short_name
+from mobilevit_tools.models.references import short_name
 from mobilevit_tools.paths import shared_parts
 
 

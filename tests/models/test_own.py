@@ -11,7 +11,7 @@ import torch
 import mobilevit_tools
 from mobilevit_tools.errors import BadInputError, MvtError, UsageError
 from mobilevit_tools.models.factory import create_model, load_model
-from mobilevit_tools.models.own import folder_name, is_file_reference, short_name
+from mobilevit_tools.models.references import folder_name, is_file_reference, short_name
 from mobilevit_tools.runtimes.registry import open_session
 
 SHUFFLE_NET = '''

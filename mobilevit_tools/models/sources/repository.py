@@ -1,0 +1,76 @@
+"""The files of one model, on the Hugging Face Hub or in a folder: read as data, bounded in size."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.models import hub
+from mobilevit_tools.models.folders import inside
+
+MAX_JSON_BYTES = 8 * 1024**2
+_LICENSE = re.compile(r"^license:\s*[\"']?([\w.+-]+)", re.MULTILINE)
+
+
+class Repository:
+    """A repository of the Hub, ``OWNER/NAME`` or ``OWNER/NAME@REVISION``, or a folder laid out like one.
+
+    Args:
+        name: What people call it.
+        folder: The folder; None for the Hub.
+    """
+
+    def __init__(self, name: str, folder: Path | None) -> None:
+        self._name = name
+        self._folder = folder
+
+    def path(self, file: str) -> Path | None:
+        """Return where a file is on this machine, fetched where it is not; None where there is none.
+
+        Raises:
+            BadInputError: The Hub has no such repository or cannot be reached, or the file leads out of the folder.
+        """
+        if self._folder is not None:
+            return inside(self._folder, file) if (self._folder / file).is_file() else None
+        found = hub.first_of(self._name, [file])
+        return None if found is None else found[1]
+
+    def json(self, file: str) -> dict[str, Any] | None:
+        """Return an object that a file holds; None where there is no such file.
+
+        Raises:
+            BadInputError: It holds something else.
+        """
+        path = self.path(file)
+        if path is None:
+            return None
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise BadInputError(f"The {file} of {self._name} is larger than {MAX_JSON_BYTES} bytes.", code="own_model")
+        try:
+            content = json.loads(path.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise BadInputError(f"The {file} of {self._name} is no JSON: {error}.", code="own_model") from error
+        if not isinstance(content, dict):
+            raise BadInputError(f"The {file} of {self._name} holds no object.", code="own_model")
+        return content
+
+    def address_of(self, files: Sequence[str]) -> str | None:
+        """Return the first of some files as ``--checkpoint`` takes it; None where there is none."""
+        if self._folder is None:
+            found = hub.first_of(self._name, files)
+            return None if found is None else found[0]
+        return next((str(inside(self._folder, file)) for file in files if (self._folder / file).is_file()), None)
+
+    def license(self) -> str | None:
+        """Return the licence that the repository's card states; None where it is silent, or there is no card."""
+        path = self.path("README.md")
+        if path is None or path.stat().st_size > MAX_JSON_BYTES:
+            return None
+        text = path.read_text(encoding="utf-8", errors="replace")
+        head = text.partition("\n---")[0] if text.startswith("---") else ""
+        found = _LICENSE.search(head)
+        return None if found is None else found[1]
