@@ -216,7 +216,8 @@ def _load_own(
         trained = own.trained()
         checkpoint = trained.checkpoint
     loaded = None if checkpoint is None else read_checkpoint(str(checkpoint), ema=ema)
-    if loaded is not None and own.classifier is not None and num_classes is None:
+    scores = not options.get("features_only")
+    if loaded is not None and own.classifier is not None and num_classes is None and scores:
         num_classes = loaded.class_count(own.classifier)
     built = build_own_model(
         own,

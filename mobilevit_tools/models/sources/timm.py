@@ -35,11 +35,10 @@ def find_model(name: str) -> OwnModel:
         MissingDependencyError: timm cannot be imported.
     """
     recipe = _Recipe(name)
-    classifier = recipe.cfg.classifier
     return OwnModel(
         name=PREFIX + name,
         builder=recipe.build,
-        classifier=classifier if isinstance(classifier, str | None) else classifier[0],
+        classifier=recipe.classifier,
         trained=recipe.trained if recipe.cfg.has_weights else None,
         adapt=recipe.adapter,
     )
@@ -107,6 +106,8 @@ class _Recipe:
     def __init__(self, name: str) -> None:
         self.name = name
         self.cfg = _cfg(name)
+        named = self.cfg.classifier
+        self.classifier: str | None = named if isinstance(named, str | None) else named[0]
         self.options: Mapping[str, object] = {}
 
     def build(
@@ -157,7 +158,12 @@ class _Recipe:
         """
         import torch
 
+        from mobilevit_tools.models.loading import class_rows
+
         classifier = {name: value for name, value in self.options.items() if name not in _OF_FEATURES}
+        rows = class_rows(tensors, self.classifier) if self.classifier and self.options.get("features_only") else None
+        if rows is not None:
+            classifier["num_classes"] = rows
         try:
             with torch.random.fork_rng(devices=[]):
                 whole = self._filled(classifier, tensors)
