@@ -83,7 +83,8 @@ def given_module(
 
     stated = card if card is not None else {}
     if isinstance(stated, Card):
-        stated = {field.name: getattr(stated, field.name) for field in fields(Card)}
+        said_of = {field.name: (getattr(stated, field.name), field.default) for field in fields(Card)}
+        stated = {key: value for key, (value, default) in said_of.items() if value != default}
     if not isinstance(stated, Mapping):
         raise UsageError(f"A card is a Card or a dict, not a {type(stated).__name__}.", code="not_a_module")
     return GivenModule(model, module_name(model, name), {**stated, **said})

@@ -6,10 +6,12 @@ import copy
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import get_args
 
 import torch
 from torch import nn
 
+from mobilevit_tools.data.preprocessing import Interpolation
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.models.factory import IN_MEMORY, LoadedModel, Weights, freeze, with_labels
 from mobilevit_tools.models.guard import guarded
@@ -36,7 +38,8 @@ def load_module(
     Args:
         module: Any module that takes images (B, 3, H, W).
         name: What artifacts call it; by default the name of its class.
-        card: What is known of it, fields of a :class:`~mobilevit_tools.Card` by name.
+        card: What is known of it, fields of a :class:`~mobilevit_tools.Card` by name. The others are what the module
+            says itself in a ``pretrained_cfg``, as models of timm do.
         input_size: Height and width in pixels, in place of the card's.
         labels: Class names in index order, in place of the card's.
 
@@ -45,7 +48,7 @@ def load_module(
         UsageError: Nobody says the input size, or the name cannot be one.
     """
     name = module_name(module, name)
-    own = OwnModel(name, lambda: (_copied(module), {} if card is None else card))
+    own = OwnModel(name, lambda: (_copied(module), {**_said_by(module), **(card or {})}))
     built = build_own_model(own, num_classes=None, input_size=input_size, options={}, seed=0, load=None)
     freeze(built.module, name)
     loaded = LoadedModel(
@@ -90,6 +93,23 @@ def digest_of(module: nn.Module) -> str:
             digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _said_by(module: nn.Module) -> dict[str, object]:
+    """Return the card of a module that has its input's configuration with it, as timm's models have."""
+    said = getattr(unwrapped(module), "pretrained_cfg", None)
+    if not isinstance(said, Mapping):
+        return {}
+    size, crop = said.get("input_size"), said.get("crop_pct")
+    card = {
+        "input_size": tuple(size[1:]) if isinstance(size, tuple | list) and len(size) == 3 else None,
+        "crop_fraction": None if crop is None or said.get("crop_mode") == "squash" else min(crop, 1.0),
+        "interpolation": said.get("interpolation") if said.get("interpolation") in get_args(Interpolation) else None,
+        "mean": said.get("mean"),
+        "std": said.get("std"),
+        "license": said.get("license"),
+    }
+    return {name: value for name, value in card.items() if value is not None}
 
 
 def _copied(module: nn.Module) -> nn.Module:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class Card:
     """What people say of a model of theirs, from Python or beside what their function builds; all may be left out.
 
+    Where a module says something itself, as timm's do in ``pretrained_cfg``, that holds for what is left out.
+
     Attributes:
         title: The model's name for people.
         paper: What describes it.

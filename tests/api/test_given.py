@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import mobilevit_tools
+from mobilevit_tools.api.given import given_module
 from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.exporters.manifest import read_manifest
 from tests.models.test_in_memory import SIZE, Net
@@ -80,6 +81,15 @@ def test_verify_takes_the_module(made: tuple[Net, Path]) -> None:
     assert "model=" in (caught.value.hint or "")
     with pytest.raises(UsageError, match="checkpoint: this is for a model with a name"):
         mobilevit_tools.verify(path, model=net, checkpoint="w.pth")
+
+
+def test_a_card_says_nothing_of_what_it_leaves_out() -> None:
+    net = Net()
+    net.pretrained_cfg = {"input_size": (3, *SIZE), "mean": (0.0, 0.0, 0.0)}
+    given = given_module(net, card=mobilevit_tools.Card(license="MIT"), overrides={"std": (1.0, 1.0, 1.0)})
+    assert given is not None
+    loaded = given.load()
+    assert (loaded.license, loaded.preprocessing.mean, loaded.preprocessing.std) == ("MIT", (0, 0, 0), (1, 1, 1))
 
 
 def test_info_takes_the_module() -> None:

@@ -109,6 +109,23 @@ def test_a_card_says_the_rest() -> None:
     assert load_module(Net(), card=card, input_size=SIZE).preprocessing.input_size == SIZE
 
 
+def test_a_module_that_knows_its_input_is_taken_at_its_word() -> None:
+    net = Net()
+    net.pretrained_cfg = {
+        "input_size": (3, 16, 24),
+        "mean": (0.0, 0.0, 0.0),
+        "std": (1.0, 1.0, 1.0),
+        "crop_pct": 0.9,
+        "interpolation": "bilinear",
+        "first_conv": "stem",
+    }
+    said = load_module(net).preprocessing
+    assert (said.input_size, said.mean, said.std) == ((16, 24), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    assert (said.crop_fraction, said.interpolation) == (0.9, "bilinear")
+    assert load_module(net, card={"mean": (0.5, 0.5, 0.5)}).preprocessing.mean == (0.5, 0.5, 0.5)
+    assert load_module(net, input_size=SIZE).preprocessing.input_size == SIZE
+
+
 class Locked(Net):
     def __init__(self) -> None:
         super().__init__()
