@@ -53,6 +53,7 @@ def lower(
         output_names=output_names(module, contract, example),
         opset_version=cast("OnnxOptions", spec.options).opset,
         dynamo=True,
+        optimize=False,  # _simplify does
         external_data=False,
         verbose=False,
     )
@@ -76,11 +77,14 @@ def lower(
 
 
 def _simplify(program: torch.onnx.ONNXProgram) -> None:
-    """Remove what one pass of the exporter's own optimizer leaves: zeros added, and pairs that undo each other.
+    """Fold and fuse, and remove what the exporter's own optimizer leaves: zeros added, and pairs that undo each other.
 
-    Such a pair of transposes becomes one only once the reshapes between them are gone, which is when that pass ends.
+    Such a pair of transposes becomes one only once the reshapes between them are gone, which is when it ends. All its
+    rules once more would find those as well, and take as long again.
     """
+    from onnx_ir.passes.common import IdentityEliminationPass
     from onnxscript import ir, rewriter
+    from onnxscript.rewriter.rules import common
 
     def add(op: Any, x: ir.Value, zeros: ir.Value) -> ir.Value:
         return op.Add(x, zeros)
@@ -94,10 +98,12 @@ def _simplify(program: torch.onnx.ONNXProgram) -> None:
             return False
         return not known.numpy().any()
 
-    program.model = rewriter.rewrite(
-        program.model, rewriter.RewriteRuleSet(rewriter.RewriteRule(add, nothing, changes_nothing).commute())
-    )
+    zeros = rewriter.RewriteRuleSet(rewriter.RewriteRule(add, nothing, changes_nothing).commute())
+    pairs = (common.reshape_reshape_rule, common.transpose_transpose_rule, common.no_op_transpose_rule)
     program.optimize()
+    for rules in (zeros, pairs, pairs):  # a pair that is gone may leave another one
+        program.model = rewriter.rewrite(program.model, rules)
+        IdentityEliminationPass()(program.model)
 
 
 def _strip_traces(model: onnx.ModelProto) -> None:
