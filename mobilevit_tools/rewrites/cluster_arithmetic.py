@@ -40,16 +40,21 @@ class ArithmeticClustering(Clustering):
         """Return the squared distances of all tokens to ``centres``; see the base class."""
         itself = equal(centres.unsqueeze(-1).to(distances.dtype), whole_numbers(distances.shape[1], distances))
         to_centre = take(distances, centres)
-        to_centre = take(to_centre, self.first_of_point(centres, to_centre))
+        to_centre = self.firsts(to_centre, itself) @ to_centre
         return to_centre - itself * (to_centre + 1)
 
-    def first_of_point(self, centres: Tensor, to_centre: Tensor) -> Tensor:
-        """Return the position of the first centre that is the same point as each; see the base class."""
-        between = take(to_centre.transpose(1, 2), centres)
-        count = between.shape[1]
-        is_apart = (S * (between - ONE_POINT) + 1).clamp(0, 1)
-        position = whole_numbers(count, to_centre).unsqueeze(1)
-        return torch.minimum(position + count * is_apart, whole_numbers(1, to_centre) + count - 1).amin(dim=1).long()
+    def firsts(self, to_centre: Tensor, itself: Tensor) -> Tensor:
+        """Return 1 where centre j is the first that is the same point as centre i and elsewhere 0, (B, i, j).
+
+        A product with such a matrix picks rows, exactly, and does not leave XNNPACK as a lookup does. ``to_centre`` are
+        the squared distances of all tokens to the centres, (B, n, N), and ``itself`` is 1 from each centre to itself.
+        """
+        between = to_centre @ itself.transpose(1, 2)
+        index = whole_numbers(between.shape[1], between)
+        other = 1 - equal(index.unsqueeze(1), index)
+        before = (index - index.unsqueeze(1)).clamp(0, 1)
+        same = 1 - other * (S * (between - ONE_POINT) + 1).clamp(0, 1)
+        return same * (1 - same @ before).clamp(0, 1)
 
     def nearest(self, to_centre: Tensor) -> Tensor:
         """Return the position of every token's nearest centre; see the base class."""
