@@ -47,6 +47,19 @@ _STANDARD = Path(sysconfig.get_path("stdlib")).resolve()
 _MAX_LINE = 80
 
 
+class OperatorError(NotImplementedError):
+    """A converter does not take an operator of a traced program.
+
+    Args:
+        message: What it says of the operator, by its name.
+        line: The line of people's source that the operator comes from, as :func:`line_in` returns it.
+    """
+
+    def __init__(self, message: str, line: str | None) -> None:
+        super().__init__(message)
+        self.line = line
+
+
 def reason_and_remedy(error: BaseException) -> tuple[str, str | None]:
     """Return what went wrong in one line, from an error and what it was raised from, and what helps against its kind.
 
@@ -55,7 +68,7 @@ def reason_and_remedy(error: BaseException) -> tuple[str, str | None]:
     root: BaseException = error
     while root.__cause__ is not None:
         root = root.__cause__
-    said = f"{type(error).__name__}: {first_line(error)}"
+    said = first_line(error) if isinstance(error, OperatorError) else f"{type(error).__name__}: {first_line(error)}"
     if root is not error:
         said = f"{said.partition('. ')[0].rstrip('.')} ({type(root).__name__}: {first_line(root)})"
     remedy = next((what for signs, what in _REMEDIES if any(sign in said for sign in signs)), None)

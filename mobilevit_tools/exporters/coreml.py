@@ -16,7 +16,7 @@ from mobilevit_tools.exporters.coreml_half import compute_precision, mark_kept
 from mobilevit_tools.exporters.coreml_handles import give_handles, made_of, operations_of
 from mobilevit_tools.exporters.coreml_package import save_package
 from mobilevit_tools.exporters.coreml_passes import exact_factors, passes, validated_where_it_counts
-from mobilevit_tools.exporters.coreml_program import traced
+from mobilevit_tools.exporters.coreml_program import naming_operators, traced
 from mobilevit_tools.exporters.io_names import example_input, output_names
 
 if TYPE_CHECKING:
@@ -74,17 +74,18 @@ def lower(
         else None
     )
     with exact_factors(), validated_where_it_counts():
-        package = ct.convert(
-            program,
-            convert_to="mlprogram",
-            inputs=inputs,
-            outputs=[ct.TensorType(name=name) for name in output_names(module, contract, example)],
-            classifier_config=classifier,
-            minimum_deployment_target=getattr(ct.target, options.deployment_target or ""),
-            compute_precision=compute_precision(spec.arithmetic, program, keep),
-            pass_pipeline=passes(quantized=quantization is not None),
-            skip_model_load=True,
-        )
+        with naming_operators(program):
+            package = ct.convert(
+                program,
+                convert_to="mlprogram",
+                inputs=inputs,
+                outputs=[ct.TensorType(name=name) for name in output_names(module, contract, example)],
+                classifier_config=classifier,
+                minimum_deployment_target=getattr(ct.target, options.deployment_target or ""),
+                compute_precision=compute_precision(spec.arithmetic, program, keep),
+                pass_pipeline=passes(quantized=quantization is not None),
+                skip_model_load=True,
+            )
         if quantization is not None:
             from mobilevit_tools.quantization.coreml import quantize
 

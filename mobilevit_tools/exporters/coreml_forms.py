@@ -17,7 +17,7 @@ from torch._decomp import decomposition_table
 from torch._ops import OpOverload
 from torch.export import default_decompositions
 
-from mobilevit_tools.forms import activations, arithmetic, padding, pooling, resampling, statistics, sums
+from mobilevit_tools.forms import activations, arithmetic, indexing, padding, pooling, resampling, statistics, sums
 from mobilevit_tools.forms._base import Forms
 
 _aten = torch.ops.aten
@@ -37,6 +37,7 @@ FORMS: Forms = {
     _aten.einsum.default: sums.spelt_einsum,
     _aten.cdist.default: sums.distances,
     _aten.gelu.default: activations.tanh_gelu,
+    _aten.hardtanh.default: activations.whole_bounds,
     _aten.celu.default: activations.continuous_elu,
     _aten.log_sigmoid.default: arithmetic.log_sigmoid,
     _aten.softplus.default: activations.limited_softplus,
@@ -54,7 +55,9 @@ FORMS: Forms = {
     _aten.avg_pool1d.default: pooling.whole_windows,
     _aten.avg_pool2d.default: pooling.whole_windows,
     _aten.avg_pool3d.default: pooling.whole_windows,
+    _aten.max_pool1d.default: pooling.dilated_maximum,
     _aten.max_pool2d.default: pooling.dilated_maximum,
+    _aten.index_put.default: indexing.placed_rows,
     _aten.pad.default: padding.sliced_padding,
     _aten._upsample_bilinear2d_aa.vec: resampling.as_products(_aten._upsample_bilinear2d_aa.vec),
     _aten._upsample_bicubic2d_aa.vec: resampling.as_products(_aten._upsample_bicubic2d_aa.vec),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 import torch
 
+from mobilevit_tools.blame import OperatorError, line_in
 from mobilevit_tools.exporters.coreml_forms import ALIASES, FORMS, decompositions, is_unknown
 from mobilevit_tools.forms._base import prove_same, write_forms
 from mobilevit_tools.forms.constants import fold_constants
@@ -14,15 +18,18 @@ from mobilevit_tools.precision.execution import source
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.export import ExportedProgram
+    from torch.fx import Node
 
 _aten = torch.ops.aten
+_CONVERTING = "convert_single_node"
+"""The function of coremltools that converts one operator, and knows its name."""
 
 
 def traced(module: nn.Module, example: Tensor) -> ExportedProgram:
     """Trace ``module`` and write what coremltools does not convert as it is in forms that it does.
 
     Raises:
-        NotImplementedError: The program has an operator that has no such form.
+        OperatorError: The program has an operator that has no such form.
         MvtError: A form does not compute what it stands for.
     """
     program: ExportedProgram = torch.export.export(module, (example,), strict=False).run_decompositions({})
@@ -88,5 +95,27 @@ def _separate_outputs(program: ExportedProgram) -> None:
 def _check_operators(program: ExportedProgram) -> None:
     for node in program.graph.nodes:
         if node.op == "call_function" and is_unknown(node.target):
-            original = node.meta.get("original_aten") or node.target
-            raise NotImplementedError(f"Core ML has no form of the operator {original}")
+            raise _refusal(node)
+
+
+@contextmanager
+def naming_operators(program: ExportedProgram) -> Iterator[None]:
+    """Convert ``program``; what coremltools raises for an operator becomes an error that names it and its line.
+
+    Raises:
+        OperatorError: coremltools does not convert an operator; the error's cause is its own.
+    """
+    try:
+        yield
+    except Exception as error:  # coremltools raises many unrelated types
+        frames = [frame.f_locals for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name == _CONVERTING]
+        name = getattr(frames[-1].get("node"), "name", None) if frames else None
+        found = next((node for node in program.graph.nodes if node.op == "call_function" and node.name == name), None)
+        if found is None:
+            raise
+        raise _refusal(found) from error
+
+
+def _refusal(node: Node) -> OperatorError:
+    original = node.meta.get("original_aten") or node.target
+    return OperatorError(f"Core ML has no form of the operator {original}", line_in(node.meta.get("stack_trace") or ""))

@@ -1,6 +1,7 @@
 """What torch's exporter to ONNX drops, or onnxruntime lacks or computes otherwise, in forms that come out right.
 
-Of torch 2.13 and onnxruntime 1.31: average pooling loses a divisor of its own; resizes with antialiasing map pixels
+Of torch 2.13 and onnxruntime 1.31: average pooling loses a divisor of its own; pooling that rounds up counts a window
+behind the map that torch drops; resizes with antialiasing map pixels
 otherwise, save for those to a size; remainders and quotients that are rounded down are off by one beside multiples; the
 logarithm of a sigmoid, or of a sum of exponentials, is infinite far out, and an angle is not a number at zero; there is
 no adaptive max pooling; next to nothing computes in bfloat16 on a CPU.
@@ -8,15 +9,21 @@ no adaptive max pooling; next to nothing computes in bfloat16 on a CPU.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mobilevit_tools.blame import line_in
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.forms._base import Forms
+from mobilevit_tools.forms._base import Form, Forms
 from mobilevit_tools.forms.arithmetic import angle, floor_quotient, log_of_sum, log_sigmoid, quotient, remainder
-from mobilevit_tools.forms.pooling import adaptive_max_pool, overridden_average, overridden_average_of_volumes
+from mobilevit_tools.forms.pooling import (
+    adaptive_max_pool,
+    floored_average,
+    floored_maximum,
+    overridden_average,
+    overridden_average_of_volumes,
+)
 from mobilevit_tools.forms.resize import bicubic_to_size, bilinear_to_size
 from mobilevit_tools.forms.widths import in_float32
 
@@ -24,6 +31,18 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 _aten = torch.ops.aten
+
+
+def _first_of(*forms: Form) -> Form:
+    """Return a form that is the first of ``forms`` that there is."""
+
+    def form(*args: Any, **kwargs: Any) -> Any:
+        found = (each(*args, **kwargs) for each in forms)
+        return next((each for each in found if each is not NotImplemented), NotImplemented)
+
+    return form
+
+
 _ANTIALIASED: Forms = {
     _aten._upsample_bilinear2d_aa.vec: bilinear_to_size,
     _aten._upsample_bicubic2d_aa.vec: bicubic_to_size,
@@ -33,8 +52,12 @@ _FORMS: Forms = {
     **_ANTIALIASED,
     _aten.adaptive_max_pool1d.default: adaptive_max_pool,
     _aten.adaptive_max_pool2d.default: adaptive_max_pool,
-    _aten.avg_pool2d.default: overridden_average,
-    _aten.avg_pool3d.default: overridden_average_of_volumes,
+    _aten.avg_pool1d.default: floored_average,
+    _aten.avg_pool2d.default: _first_of(overridden_average, floored_average),
+    _aten.avg_pool3d.default: _first_of(overridden_average_of_volumes, floored_average),
+    _aten.max_pool1d.default: floored_maximum,
+    _aten.max_pool2d.default: floored_maximum,
+    _aten.max_pool3d.default: floored_maximum,
     _aten.remainder.Scalar: remainder,
     _aten.remainder.Tensor: remainder,
     _aten.div.Scalar_mode: quotient,

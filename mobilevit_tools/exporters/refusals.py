@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from mobilevit_tools.blame import line_in, line_of, reason_and_remedy
+from mobilevit_tools.blame import OperatorError, line_in, line_of, reason_and_remedy
 from mobilevit_tools.errors import BadInputError, MvtError
 from mobilevit_tools.exporters.io_names import example_input
 
@@ -50,7 +50,8 @@ def naming_refusals(contract: Contract, spec: ExportSpec, module: nn.Module) -> 
         reason, remedy = reason_and_remedy(error)
         if spec.options.free_batch and any(each in reason for each in _SPECIALISED):
             raise fixed_batch(contract.model) from error
-        line = line_of(error) or _line_of_operator(reason, contract, spec, module)
+        known = error.line if isinstance(error, OperatorError) else line_of(error)
+        line = known or _line_of_operator(reason, contract, spec, module)
         raise BadInputError(
             f"{contract.model} cannot be converted to {spec.variant}: {reason}" + (f" ({line})" if line else ""),
             hint=remedy or _HINT,

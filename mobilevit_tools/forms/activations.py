@@ -23,6 +23,13 @@ def tanh_gelu(x: Tensor, *, approximate: str = "none") -> Any:
     return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
 
 
+def whole_bounds(x: Tensor, min_val: Any = -1.0, max_val: Any = 1.0) -> Any:
+    """Write a hard tanh whose bounds are integers, such as an in-place ReLU6, as a clamp between floats."""
+    if not x.is_floating_point() or (isinstance(min_val, float) and isinstance(max_val, float)):
+        return NotImplemented
+    return torch.clamp(x, float(min_val), float(max_val))
+
+
 def prelu(x: Tensor, weight: Tensor) -> Tensor:
     """Write PReLU as relu(x) - w relu(-x), with one w, or one for each channel of axis 1."""
     slope = weight if weight.numel() == 1 or x.dim() < 3 else weight.reshape(-1, *[1] * (x.dim() - 2))

@@ -112,6 +112,52 @@ def whole_windows(
     return pooled
 
 
+def floored_average(
+    x: Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    """Write average pooling without windows that would start behind the map, which torch drops and others count."""
+    rank = len(kernel_size)
+    kernel, pads = _for_each(kernel_size, rank), _for_each(padding, rank)
+    steps = _for_each(stride, rank) if stride else kernel
+    rows = list(zip(x.shape[-rank:], kernel, steps, pads, strict=True))
+    if not ceil_mode or divisor_override is not None or not any(_drops_one(*row) for row in rows):
+        return NotImplemented
+    if any(_overhang(side + 2 * pad, size, step, pad) for side, size, step, pad in rows):
+        return whole_windows(x, kernel, steps, pads, ceil_mode, count_include_pad)
+    average: Any = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[rank]
+    return average(x, kernel, steps, pads, False, count_include_pad)
+
+
+def floored_maximum(
+    x: Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    ceil_mode: bool = False,
+) -> Any:
+    """Write max pooling without windows that would start behind the map, which torch drops and others count."""
+    rank = len(kernel_size)
+    kernel, pads, gaps = (_for_each(each, rank) for each in (kernel_size, padding, dilation))
+    steps = _for_each(stride, rank) if stride else kernel
+    spans = [gap * (size - 1) + 1 for gap, size in zip(gaps, kernel, strict=True)]
+    rows = list(zip(x.shape[-rank:], spans, steps, pads, strict=True))
+    if not ceil_mode or not any(_drops_one(*row) for row in rows):
+        return NotImplemented
+    over = [_overhang(side + 2 * pad, span, step, pad) for side, span, step, pad in rows]
+    around = [width for pad, more in zip(reversed(pads), reversed(over), strict=True) for width in (pad, pad + more)]
+    pool: Any = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[rank]
+    if not any(over):
+        return pool(x, kernel, steps, pads, gaps)
+    return pool(F.pad(x, around, value=torch.finfo(torch.float32).min), kernel, steps, 0, gaps)
+
+
 def _scaled_along(x: Tensor, axis: int, factors: Sequence[float]) -> Tensor:
     """Multiply what lies along an axis by a factor each; neighbours of one factor at once."""
     parts, start = [], 0
@@ -131,10 +177,13 @@ def dilated_maximum(
     dilation: Sequence[int] = (1,),
     ceil_mode: bool = False,
 ) -> Any:
-    """Write max pooling over windows with gaps as the largest of shifted maps."""
-    gaps, kernel, pads = _for_each(dilation, 2), _for_each(kernel_size, 2), _for_each(padding, 2)
-    if max(gaps) == 1:
+    """Write max pooling over windows with gaps, along one axis or two, as the largest of shifted maps."""
+    if max(dilation) == 1:
         return NotImplemented
+    if len(kernel_size) == 1:
+        window, step = [1, *kernel_size], [1, *(stride or kernel_size)]
+        return dilated_maximum(x.unsqueeze(-2), window, step, [0, *padding], [1, *dilation], ceil_mode).squeeze(-2)
+    gaps, kernel, pads = _for_each(dilation, 2), _for_each(kernel_size, 2), _for_each(padding, 2)
     steps = _for_each(stride, 2) if stride else kernel
     spans = [gap * (size - 1) + 1 for gap, size in zip(gaps, kernel, strict=True)]
     rows = list(zip(x.shape[-2:], spans, steps, pads, strict=True))
@@ -151,6 +200,12 @@ def dilated_maximum(
         shifted = rows_of[..., left : left + (counts[1] - 1) * steps[1] + 1 : steps[1]]
         best = shifted if best is None else torch.maximum(best, shifted)
     return best
+
+
+def _drops_one(side: int, size: int, step: int, pad: int) -> bool:
+    """Tell whether rounding up counts a last window that starts behind the map and the padding before it."""
+    count = -(-(side + 2 * pad - size) // step) + 1
+    return (count - 1) * step >= side + pad
 
 
 def _overhang(padded: int, size: int, step: int, pad: int) -> int:

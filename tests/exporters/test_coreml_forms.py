@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,6 +27,12 @@ MAPS = Contract(model="maps", preprocessing=RECIPE, output="features")
 FLOOR_DB = 100
 INSTANCE = nn.InstanceNorm2d(3, affine=True, track_running_stats=True).eval()
 TABLE = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def _swapped(x: Tensor) -> Tensor:
+    x[:, [0, 2]] = x[:, [2, 0]]
+    return x
+
 
 CALLS: dict[str, Callable[[Tensor], Tensor]] = {
     # Dropped in silence by coremltools 9.0, with what came out in decibels.
@@ -55,6 +62,9 @@ CALLS: dict[str, Callable[[Tensor], Tensor]] = {
     "bilinear by 1.7": lambda x: F.interpolate(x, scale_factor=1.7, mode="bilinear"),
     "divisor": lambda x: F.avg_pool2d(x, 3, 2, 1, divisor_override=4),
     "dilated": lambda x: F.max_pool2d(x, 3, 2, 1, dilation=2),
+    "dilated in 1-D": lambda x: F.max_pool1d(x.flatten(2), 3, 2, 1, dilation=2),
+    "integer bounds": lambda x: F.hardtanh(3 * x, -1, 2),
+    "swapped": lambda x: _swapped(x.clone()),
     "circular": lambda x: F.pad(x, (1, 2, 3, 4), mode="circular"),
     "reflect": lambda x: F.pad(x[None], (1, 2, 3, 4, 1, 1), mode="reflect")[0],
     "replicate": lambda x: F.pad(x[None], (1, 2, 3, 4, 1, 1), mode="replicate")[0],
@@ -120,6 +130,23 @@ def test_an_operator_without_a_form_is_named_with_its_line(tmp_path: Path) -> No
             return x.median(1).values
 
     refused = r"to coreml-fp32: .*aten\.median\.dim.*test_coreml_forms\.py, line \d+"
+    spec, net = ExportSpec("coreml"), Net().eval()
+    with pytest.raises(BadInputError, match=refused), naming_refusals(MAPS, spec, net):
+        lower(net, spec, MAPS, tmp_path / "net.mlpackage")
+
+
+def test_what_the_converter_itself_refuses_is_named_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean(1).sin()
+
+    def refuse(*_: object) -> None:
+        raise ValueError("inputs have ranks that differ")
+
+    monkeypatch.setitem(_TORCH_OPS_REGISTRY.name_to_func_mapping, "sin", refuse)
+    refused = r"to coreml-fp32: Core ML has no form of the operator aten\.sin.*ranks that differ.*return x\.mean"
     spec, net = ExportSpec("coreml"), Net().eval()
     with pytest.raises(BadInputError, match=refused), naming_refusals(MAPS, spec, net):
         lower(net, spec, MAPS, tmp_path / "net.mlpackage")

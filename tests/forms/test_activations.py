@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mobilevit_tools.forms.activations import prelu, tanh_gelu
+from mobilevit_tools.forms.activations import prelu, tanh_gelu, whole_bounds
 from tests.forms.same import example, operators
 
 _aten = torch.ops.aten
@@ -22,3 +22,9 @@ def test_prelu_has_one_slope_or_one_for_each_channel(shape: tuple[int, ...], eac
     weight = example(4 if each and len(shape) > 1 else 1)
     found = operators({_aten.prelu.default: prelu}, lambda x: F.prelu(x, weight), example(*shape))
     assert "aten.prelu.default" not in found
+
+
+def test_a_hard_tanh_between_integers_becomes_a_clamp_between_floats() -> None:
+    forms = {_aten.hardtanh.default: whole_bounds}
+    assert operators(forms, lambda x: F.hardtanh(3 * x, -1, 2), example(50))[-1] == "aten.clamp.default"
+    assert "aten.hardtanh.default" in operators(forms, F.hardtanh, example(50))

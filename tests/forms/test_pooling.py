@@ -8,6 +8,9 @@ from torch.nn import functional as F
 
 from mobilevit_tools.forms.pooling import (
     adaptive_max_pool,
+    dilated_maximum,
+    floored_average,
+    floored_maximum,
     largest,
     overridden_average,
     overridden_average_of_volumes,
@@ -73,3 +76,31 @@ def test_a_maximum_whose_indices_nobody_reads(dim: int, keepdim: bool) -> None:
     forms = {_aten.max.dim: largest}
     assert operators(forms, lambda x: x.max(dim, keepdim)[0], example(2, 3, 4)) == ["aten.amax.default"]
     assert "aten.max.dim" in operators(forms, lambda x: x.max(dim, keepdim)[1], example(2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "step", "pad", "sides"),
+    [(2, 3, 1, (17, 17)), ((2, 3), (3, 2), 1, (17, 18)), (2, 3, 1, (17, 10)), (3, 2, 1, (8, 8)), (2, 2, 0, (9, 9))],
+)
+@pytest.mark.parametrize("inside", [True, False])
+def test_windows_that_start_behind_the_map_are_left_out(
+    kernel: int | tuple[int, int], step: int | tuple[int, int], pad: int, sides: tuple[int, int], inside: bool
+) -> None:
+    averages = {_aten.avg_pool2d.default: floored_average}
+    largest_ones = {_aten.max_pool2d.default: floored_maximum}
+    found = operators(
+        averages,
+        lambda x: F.avg_pool2d(x, kernel, step, pad, ceil_mode=True, count_include_pad=inside),
+        example(1, 2, *sides),
+    )
+    found += operators(
+        largest_ones, lambda x: F.max_pool2d(x, kernel, step, pad, ceil_mode=True), example(1, 2, *sides)
+    )
+    assert (found == ["aten.avg_pool2d.default", "aten.max_pool2d.default"]) == (sides != (17, 18))
+
+
+def test_maxima_over_windows_with_gaps_along_one_axis() -> None:
+    forms = {_aten.max_pool1d.default: dilated_maximum}
+    found = operators(forms, lambda x: F.max_pool1d(x, 3, 2, 1, dilation=2, ceil_mode=True), example(2, 3, 20))
+    assert "aten.max_pool1d.default" not in found
+    assert operators(forms, lambda x: F.max_pool1d(x, 3, 2, 1), example(2, 3, 20)) == ["aten.max_pool1d.default"]
