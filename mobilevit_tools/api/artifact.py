@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.api.clock import StepClock
-from mobilevit_tools.api.conversion import Conversion, check_conversion, with_check, with_drift
+from mobilevit_tools.api.conversion import Conversion, check_conversion, scores_of, with_check, with_drift
 from mobilevit_tools.api.decisions import count_flips
 from mobilevit_tools.api.description import contract_of
 from mobilevit_tools.api.trade import AccuracyBound, keep_within
@@ -127,7 +127,7 @@ def make_artifact(
     reference = torch_reference(loaded.module)
     conversion = Conversion(loaded, record, rewritten, spec, contract, exporter, reference, inputs)
     check = None
-    if spec.precision != "fp32":
+    if spec.precision != "fp32" or spec.class_map:  # a class map hides as much as a reduced precision
         with clock.step("float32", f"Checking the conversion to {spec.deployment} in float32"):
             check = check_conversion(conversion)
     preflights: list[Preflight] = []
@@ -137,7 +137,7 @@ def make_artifact(
 
         if not preflights:  # all that a search tries is made of one program
             with clock.step("preflight", "Finding out what half precision does to the model"):
-                preflights.append(run_preflight(program, contract, reference, inputs, spec.fp16_keep))
+                preflights.append(run_preflight(program, scores_of(contract), reference, inputs, spec.fp16_keep))
         return preflights[-1].names
 
     if bound is not None and quantization is not None:

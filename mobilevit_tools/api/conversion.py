@@ -89,8 +89,13 @@ def check_conversion(conversion: Conversion) -> Float32Check:
     return _CHECKED[key]
 
 
+def scores_of(contract: Contract) -> Contract:
+    """Return the contract of an artifact that gives scores in place of the classes that they make."""
+    return replace(contract, output="score_map") if contract.output == "class_map" else contract
+
+
 def _check(conversion: Conversion) -> Float32Check:
-    spec, contract = conversion.plain, conversion.contract
+    spec, contract = conversion.plain, scores_of(conversion.contract)
     with TemporaryDirectory(prefix="mvt-float32-") as folder:
         path = Path(folder) / spec.file_name
         try:

@@ -32,12 +32,15 @@ def describe_model(loaded: LoadedModel, options: Mapping[str, OptionValue]) -> M
 def contract_of(loaded: LoadedModel, spec: ExportSpec) -> Contract:
     """Return what an app must know of the artifact that ``spec`` asks for."""
     image = spec.options.takes_image
-    output = _output_of(loaded, image=image)
+    output: OutputKind = "class_map" if spec.class_map else _output_of(loaded, image=image)
     return Contract(
         model=loaded.name,
         preprocessing=loaded.preprocessing,
         input="image" if image else "tensor",
         output=output,
+        task=loaded.task,
+        classes=loaded.num_classes,
+        upsampled=loaded.upsampled,
         labels=loaded.labels,
         license=loaded.license,
         outputs=() if output == "probabilities" else loaded.output_names,

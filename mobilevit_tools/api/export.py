@@ -12,8 +12,9 @@ from mobilevit_tools.api.description import describe_model
 from mobilevit_tools.api.given import given_module
 from mobilevit_tools.api.trade import AccuracyBound
 from mobilevit_tools.data.class_order import ClassOrder
+from mobilevit_tools.data.contract import TaskName
 from mobilevit_tools.data.labels import read_labels
-from mobilevit_tools.errors import GateError, MvtError
+from mobilevit_tools.errors import GateError, MvtError, UsageError
 from mobilevit_tools.exporters._base import check_packages
 from mobilevit_tools.exporters.request import ExportRequest, requests_for
 from mobilevit_tools.exporters.staging import check_destination
@@ -27,6 +28,7 @@ from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, load_calibration
 from mobilevit_tools.result import Result
 from mobilevit_tools.targets.registry import find_target, named_targets
+from mobilevit_tools.tasks.registry import settle
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,6 +82,9 @@ def export(
     max_drop: float | None = None,
     eval_data: str | Path | None = None,
     class_order: ClassOrder | None = None,
+    task: TaskName | None = None,
+    upsample: bool = False,
+    class_map: bool = False,
     images: Sequence[Path] | None = None,
     options: Mapping[str, OptionValue] | None = None,
     overwrite: bool = False,
@@ -117,6 +122,10 @@ def export(
             needs are kept in floating point.
         eval_data: Labelled photos, as :func:`mobilevit_tools.evaluate` takes them.
         class_order: How folders of theirs without labels' names are classes: ``index``, ``text`` or ``natural``.
+        task: What the outputs mean: ``classify``, ``segment``, ``embed`` or ``raw``; by default what the model's card
+            says, or else what they hold.
+        upsample: Segmentation: resize the map to the input's size.
+        class_map: Segmentation: give the class of each pixel in place of the scores.
         images: Photos to verify with, of more than 256 as many, evenly chosen; by default the bundled ones.
         options: Options of the model's builder.
         overwrite: Replace artifacts that are there.
@@ -177,6 +186,9 @@ def export(
         max_drop=max_drop,
         eval_data=_text(eval_data),
         class_order=class_order,
+        task=task,
+        upsample=upsample,
+        class_map=class_map,
     )
     specs = [request.spec for request in requests]
     finals = [Path(output) / folder_name(called) / spec.variant for spec in specs]
@@ -187,7 +199,11 @@ def export(
         if calibration is None:
             plan_quantization(spec.target, spec.precision, None)
     with progress(f"Loading {called}"):
-        loaded = load_requested(requests[0]) if given is None else given.load(input_size, _names(labels))
+        if given is None:
+            loaded = load_requested(requests[0], bundle=bundle)
+        else:
+            loaded = settle_requested(given.load(input_size), requests[0], bundle=bundle)
+            loaded = with_labels(loaded, _names(labels))
     if given is None and labels is not None and not isinstance(labels, str | Path):
         loaded = with_labels(loaded, labels)
     if any(spec.batch > 1 or spec.options.free_batch for spec in specs):
@@ -240,7 +256,7 @@ def export(
     return finished()
 
 
-def load_requested(request: ExportRequest) -> LoadedModel:
+def load_requested(request: ExportRequest, *, bundle: bool = False) -> LoadedModel:
     """Load the model that a request is for, with the weights and labels that it names.
 
     Raises:
@@ -256,7 +272,34 @@ def load_requested(request: ExportRequest) -> LoadedModel:
         input_size=parse_size(request.input_size),
         options=parse_options(request.options),
     )
+    loaded = settle_requested(loaded, request, bundle=bundle)
     return with_labels(loaded, None if request.labels is None else read_labels(Path(request.labels)))
+
+
+def settle_requested(loaded: LoadedModel, request: ExportRequest, *, bundle: bool = False) -> LoadedModel:
+    """Return a model as artifacts of the task that a request names compute it.
+
+    Raises:
+        UsageError: The request asks for maps, and the task has none.
+        BadInputError: The model's outputs are not such as the task is about.
+    """
+    settled = settle(loaded, request.task, upsample=request.upsample)
+    if request.class_map and settled.returns != "score_map":
+        raise UsageError(
+            f"--class-map gives a segmenter's classes, and the task of {loaded.name} is {settled.task}.",
+            hint="Give --task segment, or leave it out.",
+        )
+    if request.class_map and bundle:
+        raise UsageError(
+            "A bundle's code compares numbers, and cannot tell a near-tie between classes from a mistake.",
+            hint="Leave --class-map or --bundle out: a bundle of the scores tells whether an app computes the model.",
+        )
+    if request.max_drop is not None and settled.returns != "logits":
+        raise UsageError(
+            f"--max-drop bounds the loss of top-1, and the task of {loaded.name} is {settled.task}.",
+            hint="Leave it out.",
+        )
+    return settled
 
 
 def _names(labels: Sequence[str] | str | Path | None) -> Sequence[str] | None:

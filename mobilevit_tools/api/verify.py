@@ -19,6 +19,7 @@ from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.result import Result
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.registry import target_of
+from mobilevit_tools.tasks.registry import settle
 from mobilevit_tools.verification.metrics import Distance
 from mobilevit_tools.verification.on_device import check_device, verify_on_device
 from mobilevit_tools.verification.parity import Parity
@@ -192,6 +193,17 @@ def reference_model(
         UsageError: Nothing says what model it is.
         BadInputError: The weights cannot be read, or are not those of the manifest.
     """
+    loaded = _load_reference(contract, manifest, model, checkpoint, ema)
+    return loaded if contract is None else settle(loaded, contract.task, upsample=contract.upsampled)
+
+
+def _load_reference(
+    contract: Contract | None,
+    manifest: Manifest | None,
+    model: str | nn.Module | None,
+    checkpoint: str | Path | None,
+    ema: bool | None,
+) -> LoadedModel:
     if model is not None and not isinstance(model, str):
         return _reference_module(model, contract, checkpoint, ema)
     name = model or (manifest.model.name if manifest else contract.model if contract else None)
@@ -223,7 +235,7 @@ def reference_model(
     try:
         loaded = load_model(
             name,
-            num_classes=manifest.model.num_classes or None,
+            num_classes=_counted(manifest),
             checkpoint=stored if checkpoint is None else checkpoint,
             ema=weights.ema if ema is None else ema,
             random_weights=weights.random and checkpoint is None,
@@ -245,6 +257,11 @@ def reference_model(
             code="checkpoint_changed",
         )
     return loaded
+
+
+def _counted(manifest: Manifest) -> int | None:
+    """Return the class count that a model is built with; a segmenter's is read from its map."""
+    return None if manifest.contract.means == "segment" else manifest.model.num_classes or None
 
 
 def _reference_module(

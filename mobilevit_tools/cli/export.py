@@ -34,6 +34,7 @@ from mobilevit_tools.errors import UsageError
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.targets.registry import ALL, TARGETS
+from mobilevit_tools.tasks.registry import TASKS, find_task
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.artifact import ExportedArtifact
@@ -103,6 +104,18 @@ def export(
         Path | None, typer.Option("--eval", help="Labelled photos for --max-drop: an ImageFolder, or a CSV.")
     ] = None,
     class_order: ClassOrderOption = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", help=f"What outputs mean: {', '.join(TASKS)}. Default: as the model's card or shape says."
+        ),
+    ] = None,
+    upsample: Annotated[
+        bool, typer.Option("--upsample", help="segment: resize the scores to the input's size, in the artifact.")
+    ] = False,
+    class_map: Annotated[
+        bool, typer.Option("--class-map", help="segment: give the class of each pixel in place of the scores.")
+    ] = False,
     images: Images = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace artifacts that are there.")] = False,
     keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Keep an artifact that fails its gate.")] = False,
@@ -145,6 +158,9 @@ def export(
                 max_drop=max_drop,
                 eval_data=eval_data,
                 class_order=None if class_order is None else parse_class_order(class_order),
+                task=None if task is None else find_task(task).name,
+                upsample=upsample,
+                class_map=class_map,
                 images=photos,
                 options=parse_options(option or []),
                 overwrite=overwrite,

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from mobilevit_tools.cli.arguments import Artifact, AsJson, Verbosity
 from mobilevit_tools.cli.output import command_output
+from mobilevit_tools.tasks.registry import find_task
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.inspect import InspectResult
@@ -43,6 +44,8 @@ def _render(console: Console, result: InspectResult) -> None:
         facts.add_row(
             "labels", escape(", ".join(labels[:10]) + (f" and {len(labels) - 10} more" if labels[10:] else ""))
         )
+    if result.contract is not None:
+        facts.add_row("task", f"{result.contract.means}: {find_task(result.contract.means).summary}")
     for name, text in result.metadata.items():
         facts.add_row(escape(name), escape(text[:200]))
     console.print(facts)

@@ -60,12 +60,13 @@ def parity_table(console: Console, parity: Parity, gate: Tolerance | None = None
         if row.kind == "held-out":
             continue
         same = {None: "-", True: "same", False: "near-tie" if row.name in parity.near_ties else "changed"}
+        top1 = same[row.same_top1] if row.pixels is None else f"{row.pixels.same:.3%} of pixels"
         table.add_row(
             escape(row.name),
             number(row.distance.max_abs_rel, ".2e"),
             number(row.distance.snr_db, ".1f"),
             number(row.distance.cosine, ".7f"),
-            same[row.same_top1],
+            top1,
         )
     table.add_section()
     table.add_row(
@@ -73,7 +74,9 @@ def parity_table(console: Console, parity: Parity, gate: Tolerance | None = None
         number(parity.max_abs_rel, ".2e"),
         number(parity.snr_db, ".1f"),
         number(parity.cosine, ".7f"),
-        number(parity.top1_agreement, ".1%"),
+        number(parity.top1_agreement, ".1%")
+        if parity.pixel_agreement is None
+        else f"{parity.pixel_agreement:.3%} of pixels",
         style="bold",
     )
     if gate is not None:
@@ -92,9 +95,15 @@ def parity_table(console: Console, parity: Parity, gate: Tolerance | None = None
 
 def parity_notes(parity: Parity) -> Iterator[str]:
     """Yield sentences on what a verdict rests on beside the gate's figures."""
-    if parity.held_out:
+    if parity.held_out and parity.pixel_agreement is None:
         same = sum(result.same_top1 is True for result in parity.results if result.kind == "held-out")
         yield f"top-1 the same on {same} of {parity.held_out} photos held out of calibration"
+    if parity.pixel_agreement is not None:
+        tied = max((result.pixels.near_ties for result in parity.results if result.pixels), default=0.0)
+        yield (
+            f"class map: the model's own class at {parity.pixel_agreement:.4%} of the pixels; near-ties, at most "
+            f"{tied:.4%} of an input's"
+        )
     own = [(each, each.conditioning.float32.snr_db) for each in parity.ill_conditioned if each.conditioning]
     for each, ratio in own:
         yield (

@@ -24,8 +24,19 @@ KEPT_KEY = "mobilevit_tools.fp16_keep"
 MAX_CONTRACT_BYTES = 16 * 1024 * 1024
 
 InputKind = Literal["tensor", "image"]
-OutputKind = Literal["logits", "probabilities", "features", "embedding"]
-"""What outputs hold: a score for each class (one alone is no classifier's), their softmax, maps, or one vector."""
+OutputKind = Literal["logits", "probabilities", "features", "embedding", "score_map", "class_map"]
+"""What outputs hold: a score for each class (one alone is no classifier's), their softmax, maps, one vector, a score
+for each class at each place (B, classes, H, W), or the class at each place (B, H, W)."""
+TaskName = Literal["classify", "segment", "embed", "raw"]
+"""What outputs mean; see :mod:`mobilevit_tools.tasks.registry`."""
+_TASKS: dict[OutputKind, TaskName] = {
+    "logits": "classify",
+    "probabilities": "classify",
+    "features": "raw",
+    "embedding": "embed",
+    "score_map": "segment",
+    "class_map": "segment",
+}
 CLASS_SCORES: tuple[OutputKind, ...] = ("logits", "probabilities")
 
 
@@ -38,6 +49,9 @@ class Contract:
         preprocessing: How an image becomes the input.
         input: ``tensor`` for a normalised NCHW float tensor, ``image`` where the artifact normalises by itself.
         output: What the outputs hold.
+        task: What they mean; None takes what such outputs mean as a rule.
+        classes: How many classes there are; 0 where there are none, or an older version did not say.
+        upsampled: Whether the artifact resizes its maps to the input's size.
         labels: Class names in index order, or None where they are unknown.
         license: Under what the weights, or the architecture alone, may be used.
         outputs: The outputs' names, where they are the model's own; else what the outputs hold names them.
@@ -51,7 +65,15 @@ class Contract:
     labels: tuple[str, ...] | None = None
     license: str = ""
     outputs: tuple[str, ...] = ()
+    task: TaskName | None = None
+    classes: int = 0
+    upsampled: bool = False
     schema: int = CONTRACT_SCHEMA
+
+    @property
+    def means(self) -> TaskName:
+        """What the outputs mean."""
+        return self.task or _TASKS[self.output]
 
     def to_json(self) -> str:
         """Serialise to one line of JSON with stable key order."""

@@ -34,6 +34,7 @@ class ExportSpec:
         rewrites: Names of the deployment rewrites to apply; None takes those of the target, empty none.
         fp16_keep: Half precision: operators or modules to keep in float32; None takes what the preflight finds.
         options: The target's own options; by default what their class has as defaults.
+        class_map: Give the class of each pixel in place of a segmenter's scores.
 
     Raises:
         UsageError: The target does not have this backend, precision or option.
@@ -46,6 +47,7 @@ class ExportSpec:
     rewrites: tuple[str, ...] | None = None
     fp16_keep: tuple[str, ...] | None = None
     options: TargetOptions = TargetOptions()
+    class_map: bool = False
 
     def __post_init__(self) -> None:
         """Fill in the default backend and refuse what the target cannot do."""

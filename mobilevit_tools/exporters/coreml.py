@@ -6,12 +6,14 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
 import coremltools as ct
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mobilevit_tools.data.contract import INPUT_NAME, METADATA_KEY, Contract
 from mobilevit_tools.data.labels import unique_labels
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
+from mobilevit_tools.exporters.class_map import answering
 from mobilevit_tools.exporters.coreml_half import compute_precision, mark_kept
 from mobilevit_tools.exporters.coreml_handles import give_handles, made_of, operations_of
 from mobilevit_tools.exporters.coreml_package import save_package
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
     from mobilevit_tools.quantization._base import Quantization
     from mobilevit_tools.targets.coreml import CoremlOptions
+
+CLASS_TYPES = (torch.int32,)
+"""Types of class maps: the only integers that a multi-array has before iOS 26."""
 
 
 class ImageModel(nn.Module):
@@ -59,7 +64,8 @@ def lower(
     example = example_input(contract, spec.batch)
     image = contract.input == "image"
     options = cast("CoremlOptions", spec.options)
-    program = traced((ImageModel(module, contract) if image else module).eval(), example)
+    whole = ImageModel(module, contract) if image else module
+    program = traced(answering(whole, contract, CLASS_TYPES).eval(), example)
     give_handles(program)
     keep = preflight(program) if preflight is not None and spec.arithmetic == "fp16" else ()
     shape = tuple(example.shape)
@@ -68,6 +74,7 @@ def lower(
         if image
         else ct.TensorType(name=INPUT_NAME, shape=shape)
     ]
+    dtype = np.int32 if contract.output == "class_map" else None
     classifier = (
         ct.ClassifierConfig(unique_labels(contract.labels))
         if contract.labels and contract.output == "probabilities"
@@ -79,7 +86,7 @@ def lower(
                 program,
                 convert_to="mlprogram",
                 inputs=inputs,
-                outputs=[ct.TensorType(name=name) for name in output_names(module, contract, example)],
+                outputs=[ct.TensorType(name=name, dtype=dtype) for name in output_names(module, contract, example)],
                 classifier_config=classifier,
                 minimum_deployment_target=getattr(ct.target, options.deployment_target or ""),
                 compute_precision=compute_precision(spec.arithmetic, program, keep),

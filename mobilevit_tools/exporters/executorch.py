@@ -16,6 +16,7 @@ from mobilevit_tools.data.contract import METHOD_NAME, Contract
 from mobilevit_tools.errors import MissingDependencyError
 from mobilevit_tools.exporters import executorch_forms
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
+from mobilevit_tools.exporters.class_map import answering
 from mobilevit_tools.exporters.delegation import measure
 from mobilevit_tools.exporters.executorch_kernels import check_kernels
 from mobilevit_tools.exporters.executorch_speed import without_repetition
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from mobilevit_tools.quantization._base import Quantization
 
 _aten = torch.ops.aten
+CLASS_TYPES = (torch.uint8, torch.int32)
+"""Types of class maps, the smallest first: the portable kernels cast to a byte a pixel."""
 _PACKING = {
     _aten.linear,
     _aten.matmul,
@@ -69,7 +72,8 @@ def lower(
 
         prepared = quantize(prepared, example, quantization)
     forms = _forms(spec.backend)
-    exported = functional(torch.export.export(_contiguous(prepared), (example,), strict=False), forms)
+    answer = answering(_contiguous(prepared), contract, CLASS_TYPES)
+    exported = functional(torch.export.export(answer, (example,), strict=False), forms)
     write_forms(exported, forms, (example,))
     if spec.backend == "xnnpack":
         _separate_packed(exported)

@@ -32,4 +32,5 @@ def output_names(module: nn.Module, contract: Contract, example: torch.Tensor) -
         return [contract.output]
     with torch.no_grad():
         maps = module(example)
-    return [f"stage{index + 1}" for index in range(len(maps))]
+    count = 1 if isinstance(maps, torch.Tensor) else len(maps)
+    return [f"stage{index + 1}" for index in range(count)]

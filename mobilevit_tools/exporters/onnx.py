@@ -11,6 +11,7 @@ from torch import nn
 from mobilevit_tools.data.contract import INPUT_NAME, METADATA_KEY, Contract
 from mobilevit_tools.errors import MvtError
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
+from mobilevit_tools.exporters.class_map import answering
 from mobilevit_tools.exporters.half import in_half
 from mobilevit_tools.exporters.io_names import example_input, output_names
 from mobilevit_tools.exporters.onnx_forms import check_arguments, forms_of
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from mobilevit_tools.quantization._base import Quantization
     from mobilevit_tools.targets.onnx import OnnxOptions
+
+CLASS_TYPES = (torch.uint8, torch.int32)
+"""Types of class maps, the smallest first: one byte a pixel."""
 
 
 def lower(
@@ -42,7 +46,8 @@ def lower(
     example = example_input(contract, max(spec.batch, 2) if spec.options.free_batch else spec.batch)
     free = ({0: torch.export.Dim("batch", min=1)},) if spec.options.free_batch else None
     prepared = in_half(module, example, preflight, free) if spec.arithmetic == "fp16" else module
-    traced = torch.export.export(prepared.eval(), (example,), dynamic_shapes=free, strict=False)
+    prepared = answering(prepared, contract, CLASS_TYPES).eval()
+    traced = torch.export.export(prepared, (example,), dynamic_shapes=free, strict=False)
     forms = forms_of(traced)
     traced = functional(traced, forms)
     write_forms(traced, forms, (example,))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from mobilevit_tools.data.class_order import ClassOrder, parse_class_order
+from mobilevit_tools.data.contract import TaskName
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.input_size import parse_size
@@ -16,6 +17,7 @@ from mobilevit_tools.rewrites.registry import select_rewrites
 from mobilevit_tools.targets._base import TargetOptions
 from mobilevit_tools.targets.precisions import FLOATING
 from mobilevit_tools.targets.registry import TARGETS, find_target
+from mobilevit_tools.tasks.registry import find_task
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class ExportRequest:
         max_drop: Points of top-1 that a quantized artifact may lose.
         eval_data: Labelled photos on which they are measured.
         class_order: How folders of these photos without labels' names are classes; None leaves it to the predictions.
+        task: What the outputs mean; None leaves it to the model's card, or to what they hold.
+        upsample: Segmentation: resize the map to the input's size.
+        class_map: Segmentation: give the class of each pixel in place of the scores.
 
     Raises:
         UsageError: The target cannot do this, the arguments contradict each other, or a text would be taken for an
@@ -71,6 +76,9 @@ class ExportRequest:
     max_drop: float | None = None
     eval_data: str | None = None
     class_order: ClassOrder | None = None
+    task: TaskName | None = None
+    upsample: bool = False
+    class_map: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be asked for."""
@@ -95,7 +103,8 @@ class ExportRequest:
                 "A bound on the loss of accuracy needs photos to measure it on, and a precision that loses some.",
                 hint="Give --max-drop POINTS, --eval DIR and a quantized --precision together.",
             )
-
+        if self.task is not None:
+            find_task(self.task)
         if self.class_order is not None:
             parse_class_order(self.class_order)
             if self.eval_data is None:
@@ -126,6 +135,7 @@ class ExportRequest:
             rewrites=self.rewrites,
             fp16_keep=self.fp16_keep,
             options=self.own_options,
+            class_map=self.class_map,
         )
 
     def arguments(self) -> tuple[str, ...]:
@@ -139,7 +149,7 @@ class ExportRequest:
 
     def _flags(self) -> Iterator[str]:
         yield from ("--target", self.target, "--precision", self.precision)
-        for name in ("backend", "checkpoint", "num_classes", "labels", "input_size"):
+        for name in ("backend", "checkpoint", "num_classes", "labels", "input_size", "task", "upsample", "class_map"):
             yield from _flag(name, getattr(self, name))
         yield from ("--ema",) if self.ema else ("--no-ema",) if self.ema is False else ()
         yield from _flag("random_weights", self.random_weights)

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
+from mobilevit_tools.data.contract import TaskName
 from mobilevit_tools.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 CARDS_FOLDER = Path(__file__).parent / "cards"
@@ -101,6 +102,7 @@ class ModelCard:
         counted: What the parameters and MACs must agree with; None for a model of people's own.
         outside: Why a delegate cannot take over every operator; None where it can.
         weights: Bundled weights by tag.
+        task: What the outputs mean; None leaves it to what they hold.
     """
 
     name: str
@@ -120,6 +122,7 @@ class ModelCard:
     weights: Mapping[str, WeightsCard]
     counted: Counted | None = None
     outside: str | None = None
+    task: TaskName | None = None
 
 
 @cache

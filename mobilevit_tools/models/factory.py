@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mobilevit_tools.data.contract import TaskName
 from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, UsageError
@@ -69,11 +70,14 @@ class LoadedModel:
         labels: Class names in index order, where they are known.
         preprocessing: Its input.
         weights: Where its weights came from.
-        returns: Whether it returns logits, an embedding (one vector an image), or features (a list of tensors).
+        returns: Whether it returns logits, an embedding (one vector an image), features (a list of tensors), or one map
+            of scores.
         license: Under what its weights, or the architecture alone, may be used.
         outputs: How many tensors it returns.
         output_names: Their names, where they are the model's own.
         fused: What became of branches that only training needs; None where there were none.
+        task: What its outputs mean, once :func:`mobilevit_tools.tasks.registry.settle` has settled it.
+        upsampled: Whether it resizes its map of scores to the input's size.
     """
 
     name: str
@@ -88,6 +92,8 @@ class LoadedModel:
     outputs: int = 1
     output_names: tuple[str, ...] = ()
     fused: Fused | None = None
+    task: TaskName | None = None
+    upsampled: bool = False
 
 
 def check_input_size(card: ModelCard, size: tuple[int, int], patch_size: object = None) -> None:
@@ -268,11 +274,16 @@ def with_labels(loaded: LoadedModel, labels: Sequence[str] | None) -> LoadedMode
     """
     if labels is None:
         return loaded
+    if "segment" in (loaded.task, loaded.card.task):
+        if loaded.num_classes:
+            check_label_count(labels, loaded.num_classes)
+        return replace(loaded, labels=tuple(labels))  # until the task is settled, nobody knows how many there are
     if loaded.returns != "logits":
         has = outputs_in_words(loaded.returns, loaded.outputs)
         raise BadInputError(
             f"{loaded.name} has {has}, not one of logits: it has no classes for {len(labels)} labels to name.",
-            hint="Leave the labels out, or let the model return the logits (batch, classes) alone.",
+            hint="Leave the labels out, or let the model return the logits (batch, classes) alone; a segmenter's card "
+            'says task="segment".',
             code="label_count",
         )
     check_label_count(labels, loaded.num_classes)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from mobilevit_tools.data.contract import TaskName
 from mobilevit_tools.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Interpolation, Preprocessing
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.models.cards import ModelCard, Published
@@ -33,6 +34,7 @@ class Card:
         labels: Class names in index order.
         output: What a single output (batch, n) holds: ``logits`` of n classes, or an ``embedding``. By default it is
             an embedding where the model's own ``num_classes`` is 0.
+        task: What the outputs mean: ``classify``, ``segment``, ``embed`` or ``raw``. By default what they hold says it.
 
     Example:
         >>> card = mvt.Card(input_size=(32, 32), mean=(0, 0, 0), std=(1, 1, 1), labels=("cat", "dog", "horse"))
@@ -50,6 +52,7 @@ class Card:
     std: tuple[float, float, float] = IMAGENET_STD
     labels: tuple[str, ...] | None = None
     output: Literal["logits", "embedding"] | None = None
+    task: TaskName | None = None
 
     def preprocessing(self, name: str, input_size: tuple[int, int] | None) -> Preprocessing:
         """Return the model's input.
@@ -98,6 +101,7 @@ class Card:
             preprocessing=replace(preprocessing, input_size=self.input_size or preprocessing.input_size),
             published=Published(source=""),
             weights=MappingProxyType({}),
+            task=self.task,
         )
 
 

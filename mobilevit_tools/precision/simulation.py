@@ -32,6 +32,8 @@ Observer = Callable[[Node, Tensor], None]
 
 _aten = torch.ops.aten
 _SOFTMAX = (_aten.softmax.int, _aten._softmax.default)
+_ARGMAX = (_aten.argmax.default,)
+_CASTS = (_aten.to.dtype, _aten._to_copy.default)
 
 
 _SINGLE = frozenset(
@@ -125,6 +127,7 @@ class Simulation(Session):
         self.contract, self.metadata = contract, {}
         self._program = _Modelled(module, keep, observe, rounds=rounds)
         self._logits = _logits(module) if contract.output == "probabilities" else None
+        self._scores = _read_by(module, _ARGMAX) if contract.output == "score_map" else None
         (given,) = (node for node in module.graph.nodes if node.op == "placeholder")
         self.inputs = (TensorInfo(given.name, _shape(given), "float32", contract.input),)
         self.outputs = tuple(
@@ -135,10 +138,11 @@ class Simulation(Session):
         """Run on one input; see the base class."""
         check_input(self.inputs, array)
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            outputs = self._program.run(
-                torch.from_numpy(array.astype(np.float32)), fetch=[self._logits] if self._logits else ()
-            )
+            fetch = [node for node in (self._logits, self._scores) if node is not None]
+            outputs = self._program.run(torch.from_numpy(array.astype(np.float32)), fetch=fetch)
         arrays = [output.numpy() for output in outputs]
+        if self._scores is not None:
+            return arrays[-1:]  # in place of the classes that they make
         return [*arrays[-1:], *arrays[:-1]] if self._logits else arrays
 
     def prepare(self, array: NDArray[Any]) -> Callable[[], object]:
@@ -160,6 +164,12 @@ def _shape(node: Node) -> tuple[int | None, ...]:
 
 def _logits(module: GraphModule) -> Node | None:
     """Return the node that the final softmax reads; None where the program does not end with one."""
-    last = next(iter(module.graph.output_node().all_input_nodes))
-    softmax = source(last)
-    return softmax.all_input_nodes[0] if softmax.target in _SOFTMAX else None
+    return _read_by(module, _SOFTMAX)
+
+
+def _read_by(module: GraphModule, operators: Collection[object]) -> Node | None:
+    """Return what the last operator reads, where it is one of ``operators``; casts behind it do not count."""
+    last = source(next(iter(module.graph.output_node().all_input_nodes)))
+    while last.target in _CASTS:
+        last = source(last.all_input_nodes[0])
+    return last.all_input_nodes[0] if last.target in operators else None

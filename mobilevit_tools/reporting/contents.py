@@ -146,7 +146,9 @@ def _with_operators(groups: Iterable[PlaceGroup]) -> list[tuple[Measurement, Pla
 
 
 def _parity(artifacts: Iterable[Artifact]) -> Plot | None:
-    shown = [each for each in artifacts if each.parity is not None and each.parity.results]
+    judged = [each for each in artifacts if each.parity is not None]
+    # Class maps have no distance to draw.
+    shown = [each for each in judged if each.parity and any(result.pixels is None for result in each.parity.results)]
     if not shown:
         return None
     caption = (

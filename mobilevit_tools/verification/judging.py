@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -33,6 +33,44 @@ LEAST_RESPONSE = 0.1
 """Of how much the reference's output changes from input to input, an artifact's has to change by this share."""
 NEGLIGIBLE_RESPONSE = 1e-6
 """Of the reference's largest value: a change below it is rounding, and nothing to respond to."""
+
+
+class Judge(Protocol):
+    """The functions of a module that judges outputs of some kind; this one judges all that have a distance."""
+
+    def misfit(self, expected: Sequence[list[NDArray[Any]]], outputs: Sequence[NDArray[Any]]) -> str | None:
+        """Say how outputs for a batch do not fit what the reference gives for each of its images."""
+
+    def judge_input(
+        self,
+        item: VerificationInput,
+        wanted: Outputs,
+        got: Outputs,
+        tolerance: Tolerance,
+        *,
+        holds: OutputKind,
+        exact: Callable[[], Exact | None],
+    ) -> InputResult:
+        """Judge what an artifact gives for one image."""
+
+    def together(self, results: Sequence[InputResult]) -> InputResult:
+        """Return the worst of what was found of one input in several batches."""
+
+    def verdict(self, results: Sequence[InputResult], tolerance: Tolerance, *, unresponsive: bool) -> Parity:
+        """Judge all inputs together."""
+
+
+def misfit(expected: Sequence[list[NDArray[Any]]], outputs: Sequence[NDArray[Any]]) -> str | None:
+    """Say how outputs for a batch differ in number or shape from what the reference gives for each of its images."""
+    if len(outputs) != len(expected[0]):
+        return f"The artifact has {len(outputs)} outputs, not {len(expected[0])}."
+    for wanted, got in zip(expected[0], outputs, strict=True):
+        if got.shape[1:] != wanted.shape[1:]:
+            return f"An output of the artifact has shape {got.shape[1:]}, not {wanted.shape[1:]}."
+        rows = got.shape[0] if got.ndim else 0
+        if rows != len(expected):
+            return f"An output of the artifact has a batch of {rows}, not {len(expected)}."
+    return None
 
 
 def judge_input(

@@ -28,6 +28,26 @@ class Conditioning:
 
 
 @dataclass(frozen=True)
+class PixelAgreement:
+    """How far a class map is the model's, as shares of its pixels.
+
+    Attributes:
+        same: Pixels of the model's own class.
+        near_ties: Pixels of another class whose score the model puts as high, but for noise that the gate allows.
+        constant: Pixels of the class that most pixels of the model's map have: what a map of one class would get.
+    """
+
+    same: float
+    near_ties: float
+    constant: float
+
+    @property
+    def beyond(self) -> float:
+        """Pixels of another class that no near-tie excuses."""
+        return max(0.0, 1 - self.same - self.near_ties)
+
+
+@dataclass(frozen=True)
 class InputResult:
     """One input's figures.
 
@@ -42,6 +62,7 @@ class InputResult:
         reference: The PyTorch model's arithmetic that it is compared with: float64 where the artifact misses the gate
             from float32, and the model in float64 runs and explains it.
         conditioning: Where the model is ill-conditioned: what it is held against; None elsewhere.
+        pixels: Of a class map, how far it is the model's; None of any other output.
     """
 
     name: str
@@ -51,6 +72,7 @@ class InputResult:
     near_tie: bool
     reference: Literal["float32", "float64"] = "float32"
     conditioning: Conditioning | None = None
+    pixels: PixelAgreement | None = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +84,14 @@ class Margins:
         snr_db: Decibels above the limit.
         cosine: The figure less the limit.
         top1_agreement: The share of equal predictions, with what near-ties excuse, less the limit.
+        pixel_agreement: The share of a class map's pixels with the model's class, less the least that is asked for.
     """
 
     max_abs_rel: float | None = None
     snr_db: float | None = None
     cosine: float | None = None
     top1_agreement: float | None = None
+    pixel_agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +163,8 @@ class Parity(Shown):
         float32: The same conversion in float32, where the artifact is of another precision; None where it was not made.
         drift: Where an artifact in float32 failed, the first operator that drifts; None where none was found.
         results: Each input's figures.
+        pixel_agreement: Share of pixels of the model's own class in class maps, over the inputs that ``top1_agreement``
+            is about; None of any other output.
     """
 
     status: Status
@@ -156,6 +182,7 @@ class Parity(Shown):
     float32: Float32Check | None = None
     drift: Drift | None = None
     results: tuple[InputResult, ...] = ()
+    pixel_agreement: float | None = None
 
     @property
     def ill_conditioned(self) -> tuple[InputResult, ...]:

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.runtimes._base import Session, UnsupportedOperatorError, only_input
+from mobilevit_tools.tasks.registry import judge_of
 from mobilevit_tools.verification.batches import FREE_BATCH, batches
-from mobilevit_tools.verification.judging import (
-    LEAST_RESPONSE,
-    NEGLIGIBLE_RESPONSE,
-    judge_input,
-    together,
-    verdict,
-)
+from mobilevit_tools.verification.judging import LEAST_RESPONSE, NEGLIGIBLE_RESPONSE
 from mobilevit_tools.verification.metrics import Spread, softmax
 from mobilevit_tools.verification.parity import InputResult, Parity, Status
 from mobilevit_tools.verification.reference import Exact, Reference, TorchReference
@@ -27,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mobilevit_tools.verification.inputs import VerificationInput
+    from mobilevit_tools.verification.judging import Judge
     from mobilevit_tools.verification.tolerances import Tolerance
 
 SOFTMAX_TOLERANCE = 5e-2
@@ -70,6 +67,7 @@ def _verify_once(
 ) -> Parity:
     info = only_input(session)
     holds = "logits" if session.contract is None else session.contract.output
+    judge = cast("Judge", import_module(judge_of(holds)))
     lasting = lru_cache(maxsize=info.shape[0] or FREE_BATCH)  # inputs are in neighbouring batches
     expect = lasting(lambda index: _expected(reference, inputs[index]))
     exact = lasting(lambda index: _exact(reference, inputs[index]))
@@ -87,16 +85,17 @@ def _verify_once(
             expected = [_softmaxed(wanted) for wanted in expected]
         elif holds == "probabilities":
             outputs, probabilities = outputs[:1], outputs[1]
-        if wrong := _misfit(expected, outputs):
+        if wrong := judge.misfit(expected, outputs):
             return Parity(status="failed", reason=wrong)
         if probabilities is not None and np.isfinite(outputs[0]).all() and not _is_softmax(probabilities, outputs[0]):
             names = ", ".join(dict.fromkeys(inputs[index].name for index in batch.rows))
             return Parity(status="failed", reason=f"The probabilities on {names} are no softmax of the logits.")
         for row, (index, wanted) in enumerate(zip(batch.rows, expected, strict=True)):
             pair = [each[0] for each in wanted], [np.asarray(each[row], np.float64) for each in outputs]
-            if index not in found and inputs[index].kind in (*tolerance.judged, "held-out"):
+            counts = inputs[index].kind in (*tolerance.judged, "held-out")
+            if index not in found and counts and holds != "class_map":
                 response.see(*pair)
-            result = judge_input(
+            result = judge.judge_input(
                 inputs[index],
                 *pair,
                 tolerance,
@@ -104,8 +103,8 @@ def _verify_once(
                 exact=lambda index=index, alone=alone: _as_given(exact(index), softmaxed=alone),  # type: ignore[misc]
             )
             found.setdefault(index, []).append(result)
-    results = [together(each) for _, each in sorted(found.items())]
-    return verdict(results, tolerance, unresponsive=response.is_missing())
+    results = [judge.together(each) for _, each in sorted(found.items())]
+    return judge.verdict(results, tolerance, unresponsive=response.is_missing())
 
 
 class _Response:
@@ -151,19 +150,6 @@ def _as_given(exact: Exact | None, *, softmaxed: bool) -> Exact | None:
     if exact is None or not softmaxed:
         return exact
     return Exact(_softmaxed(exact.float64), [_softmaxed(each) for each in exact.float32])
-
-
-def _misfit(expected: Sequence[list[NDArray[Any]]], outputs: Sequence[NDArray[Any]]) -> str | None:
-    """Say how outputs for a batch differ in number or shape from what the reference gives for each of its images."""
-    if len(outputs) != len(expected[0]):
-        return f"The artifact has {len(outputs)} outputs, not {len(expected[0])}."
-    for wanted, got in zip(expected[0], outputs, strict=True):
-        if got.shape[1:] != wanted.shape[1:]:
-            return f"An output of the artifact has shape {got.shape[1:]}, not {wanted.shape[1:]}."
-        rows = got.shape[0] if got.ndim else 0
-        if rows != len(expected):
-            return f"An output of the artifact has a batch of {rows}, not {len(expected)}."
-    return None
 
 
 def _softmaxed(outputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -50,6 +50,7 @@ class Tolerance(Limits):
         near_ties: The share of the inputs on which a changed prediction is excused where the reference itself is nearly
             tied.
         judged: The kinds of inputs that are judged; of the others only that their outputs are finite.
+        pixel_ties: Where no top-1 may change: the share of a class map's pixels that may within near-ties.
         ratio: What the signal-to-noise ratio is called: SQNR where the noise is that of quantization.
     """
 
@@ -57,6 +58,7 @@ class Tolerance(Limits):
     near_ties: float
     judged: tuple[str, ...] = ("photo", "noise", "stress")
     ratio: str = "SNR"
+    pixel_ties: float = 0.0
 
 
 _WEIGHTS_ONLY = Tolerance(
@@ -74,8 +76,12 @@ _INT8 = Tolerance(
 
 GATES: Mapping[str, Tolerance] = MappingProxyType(
     {
-        "fp32": Tolerance(max_abs_rel=1e-4, snr_db=80.0, cosine=0.99999, top1_agreement=1.0, near_ties=0.0),
-        "fp16": Tolerance(max_abs_rel=2e-2, snr_db=40.0, cosine=0.9995, top1_agreement=1.0, near_ties=NEAR_TIE_SHARE),
+        "fp32": Tolerance(
+            max_abs_rel=1e-4, snr_db=80.0, cosine=0.99999, top1_agreement=1.0, near_ties=0.0, pixel_ties=1e-3
+        ),
+        "fp16": Tolerance(
+            max_abs_rel=2e-2, snr_db=40.0, cosine=0.9995, top1_agreement=1.0, near_ties=NEAR_TIE_SHARE, pixel_ties=1e-2
+        ),
         **dict.fromkeys(("int8-weight", "int4-weight", "palette8", "palette6", "palette4"), _WEIGHTS_ONLY),
         "dynamic-int8": _INT8,
         "int8": _INT8,
