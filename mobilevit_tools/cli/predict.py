@@ -1,4 +1,4 @@
-"""``mvt predict``: classify photos with an artifact."""
+"""``mvt predict``: show photos to an artifact."""
 
 from __future__ import annotations
 
@@ -14,31 +14,60 @@ from mobilevit_tools.cli.arguments import Artifact, AsJson, Threads, Verbosity
 from mobilevit_tools.cli.output import command_output
 
 if TYPE_CHECKING:
-    from mobilevit_tools.api.predict import PredictResult
+    from collections.abc import Iterator
+
+    from mobilevit_tools.api.predict import Predicted, PredictResult
 
 
 def predict(
     artifact: Artifact,
     images: Annotated[list[Path], typer.Argument(help="Photos.", show_default=False)],
-    top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show.")] = 5,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many classes or neighbours to show.")] = 5,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="segment: the folder for pictures. Default: each beside its photo."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="segment: replace pictures that are there.")] = False,
     threads: Threads = 1,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
-    """Classify photos, prepared as the artifact's own contract says."""
-    with command_output("predict", as_json=as_json, verbosity=verbose) as output:
-        from mobilevit_tools.api.predict import predict as classify
+    """Show photos, prepared as the artifact's own contract says: classes, a picture of masks, or near photos."""
+    with command_output("predict", as_json=as_json, verbosity=verbose) as out:
+        from mobilevit_tools.api.predict import predict as show
 
-        output.show(classify(artifact, list(images), top=top, threads=threads), _render)
+        result = show(artifact, list(images), top=top, output=output, overwrite=overwrite, threads=threads)
+        out.show(result, lambda console, shown: _render(console, shown, top))
 
 
-def _render(console: Console, result: PredictResult) -> None:
+def _render(console: Console, result: PredictResult, top: int) -> None:
     for prediction in result.predictions:
         console.print(escape(str(prediction.image)), highlight=False, soft_wrap=True)
         table = Table(box=None, show_header=False)
         table.add_column(justify="right")
         table.add_column()
+        for figure, name in list(_rows(prediction))[:top]:
+            table.add_row(figure, escape(name))
+        console.print(table)
+        if overlay := getattr(prediction, "overlay", None):
+            console.print(f"wrote {escape(str(overlay))}", highlight=False, soft_wrap=True)
+
+
+def _rows(prediction: Predicted) -> Iterator[tuple[str, str]]:
+    """Yield a figure and what it is of, for every line that is shown of a photo."""
+    from mobilevit_tools.tasks.shown import EmbedPrediction, Prediction, SegmentPrediction
+
+    if isinstance(prediction, Prediction):
         for guess in prediction.top:
             shown = f"output {guess.value:.6g}" if guess.probability is None else f"{guess.probability:.2%}"
-            table.add_row(shown, escape(guess.label))
-        console.print(table)
+            yield shown, guess.label
+    elif isinstance(prediction, SegmentPrediction):
+        for each in prediction.shares:
+            yield f"{each.share:.2%}", each.label
+    elif isinstance(prediction, EmbedPrediction):
+        for near in prediction.neighbours:
+            yield f"{near.cosine:.4f}", str(near.image)
+    else:
+        for raw in prediction.outputs:
+            size = "x".join(map(str, raw.shape))
+            yield raw.name, f"{size}: {raw.min:.4g} to {raw.max:.4g}, mean {raw.mean:.4g}"

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mobilevit_tools.data.contract import OutputKind, TaskName
-from mobilevit_tools.errors import UsageError
+from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.result import Shown
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.models.factory import LoadedModel
 
@@ -51,8 +54,48 @@ class Asked:
     overwrite: bool = False
 
 
-Answer: TypeAlias = "Callable[[Path], list[Any]]"
-"""Gives what an artifact answers to one photo, output by output, without a batch dimension; all of it is finite."""
+@dataclass(frozen=True)
+class Answering:
+    """An artifact that photos are shown to.
+
+    Attributes:
+        path: Its path.
+        contract: What it says of itself.
+        batch: How many copies of a photo go in at once.
+        names: Its outputs' names.
+        ask: Gives what it answers to pixels (3, H, W) of its input's size, output by output, each with its batch.
+    """
+
+    path: Path
+    contract: Contract
+    batch: int
+    names: tuple[str, ...]
+    ask: Callable[[NDArray[np.uint8]], list[NDArray[Any]]]
+
+    def pixels(self, image: Path) -> NDArray[np.uint8]:
+        """Return a photo's pixels (3, H, W) as the artifact sees them.
+
+        Raises:
+            BadInputError: It cannot be read.
+        """
+        from mobilevit_tools.data.images import load_image
+
+        return self.contract.preprocessing.pixels(load_image(image))
+
+    def check_finite(self, output: NDArray[Any], image: Path) -> None:
+        """Refuse an output of a photo that is not finite.
+
+        Raises:
+            GateError: It holds NaN or infinity.
+        """
+        import numpy as np
+
+        if not np.isfinite(output).all():
+            raise GateError(
+                f"{self.path} gives NaN or infinity for {image}.",
+                hint="Run `mvt verify` on it, and try another precision.",
+                code="non_finite",
+            )
 
 
 class Task(Protocol):
@@ -66,14 +109,13 @@ class Task(Protocol):
             UsageError: ``upsample`` is for maps, and this task has none.
         """
 
-    def predict(
-        self, answer: Answer, contract: Contract, images: Sequence[Path], asked: Asked, path: Path
-    ) -> Sequence[Shown]:
+    def predict(self, artifact: Answering, images: Sequence[Path], asked: Asked) -> Sequence[Shown]:
         """Return a prediction for every photo, in the order given.
 
         Raises:
             BadInputError: The artifact's outputs are not what its contract says, or a photo cannot be read.
             UsageError: A picture would replace a file.
+            GateError: An output is not finite.
         """
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mobilevit_tools.data.labels import check_label_count
-from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.tasks._base import Answering, Asked
+from mobilevit_tools.tasks.shown import ClassShare, SegmentPrediction
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.models.factory import LoadedModel
 
 _SCORES = ("logits", "out")
@@ -88,3 +96,71 @@ def _place(names: Sequence[str], count: int) -> int | None:
     if count == 1:
         return 0
     return next((names.index(name) for name in _SCORES if name in names), None)
+
+
+def predict(artifact: Answering, images: Sequence[Path], asked: Asked) -> list[SegmentPrediction]:
+    """Write a picture of every photo's classes and tell their shares; see :class:`mobilevit_tools.tasks._base.Task`."""
+    from mobilevit_tools.exporters.staging import check_file, write_whole
+    from mobilevit_tools.tasks.overlay import overlay
+
+    pictures = [_picture(image, asked.output) for image in images]
+    if repeated := [str(path) for path, count in Counter(pictures).items() if count > 1]:
+        raise UsageError(
+            f"Several photos would have the same picture: {repeated[0]}.", hint="Rename them, or show them one by one."
+        )
+    for picture in pictures:
+        check_file(picture, overwrite=asked.overwrite)
+    predictions = []
+    for image, picture in zip(images, pictures, strict=True):
+        pixels = artifact.pixels(image)
+        classes = class_map(artifact.ask(pixels), artifact)
+        shares = _shares(classes, artifact.contract)
+        write_whole(picture, overlay(pixels, classes, shares[: asked.top]))
+        predictions.append(SegmentPrediction(image, shares, (classes.shape[0], classes.shape[1]), picture))
+    return predictions
+
+
+def class_map(outputs: Sequence[NDArray[Any]], artifact: Answering) -> NDArray[np.int64]:
+    """Return the class of each pixel of the first photo, (H, W) of the input's size.
+
+    Scores are resized (bilinear) before the largest is taken, a smaller class map by its nearest place.
+
+    Raises:
+        BadInputError: The artifact gives something else than its contract says.
+        GateError: A score is not finite.
+    """
+    holds, size = artifact.contract.output, artifact.contract.preprocessing.input_size
+    wanted = 4 if holds == "score_map" else 3
+    given = outputs[0] if outputs else np.zeros(())
+    if len(outputs) != 1 or given.ndim != wanted or len(given) != artifact.batch or not given.size:
+        shown = ", ".join("x".join(map(str, each.shape)) for each in outputs)
+        raise BadInputError(f"{artifact.path} gives {shown}, and its contract says one {holds}.", code="no_score_map")
+    row = given[0]
+    artifact.check_finite(row, artifact.path)
+    if holds == "score_map":
+        scores = torch.from_numpy(np.asarray(row, np.float32))[None]
+        if tuple(scores.shape[-2:]) != size:
+            scores = functional.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+        return np.asarray(scores[0].argmax(0).numpy(), np.int64)
+    classes = artifact.contract.classes or len(artifact.contract.labels or ()) or MOST_CLASSES
+    if row.min() < 0 or row.max() >= classes:
+        raise BadInputError(f"{artifact.path} gives what is none of its {classes} classes.", code="no_score_map")
+    found = torch.from_numpy(np.asarray(row, np.float32))[None, None]
+    nearest = functional.interpolate(found, size=size, mode="nearest-exact")
+    return np.asarray(nearest[0, 0].numpy(), np.int64)
+
+
+def _picture(image: Path, folder: Path | None) -> Path:
+    return (image.parent if folder is None else folder) / f"{image.stem}.overlay.png"
+
+
+def _shares(classes: NDArray[np.int64], contract: Contract) -> tuple[ClassShare, ...]:
+    counts = np.bincount(classes.ravel())
+    labels = contract.labels or ()
+    return tuple(
+        ClassShare(
+            labels[index] if index < len(labels) else str(index), int(index), float(counts[index] / classes.size)
+        )
+        for index in np.argsort(-counts, kind="stable")
+        if counts[index]
+    )

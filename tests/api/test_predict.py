@@ -20,6 +20,7 @@ from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.models.factory import load_model
 from tests.conftest import SMALL
+from tests.tasks.nets import CARD, embedder
 
 ARTIFACTS = ("onnx-fp32/model.onnx", "executorch-xnnpack-fp32/model.pte", "coreml-fp32/model.mlpackage")
 
@@ -91,11 +92,43 @@ def test_logits_that_are_not_finite_are_no_prediction(tmp_path: Path, value: flo
         mobilevit_tools.predict(artifact, verification_photos()[:1])
 
 
-def test_feature_maps_are_no_classes(tmp_path: Path) -> None:
-    artifact = constant(tmp_path / "model.onnx", np.zeros((1, 3, 2, 2)), None, output="features")
-    with pytest.raises(BadInputError, match="gives feature maps, not classes") as caught:
-        mobilevit_tools.predict(artifact, verification_photos()[:1])
+def test_of_outputs_without_a_meaning_shapes_and_ranges_are_told(tmp_path: Path) -> None:
+    artifact = constant(tmp_path / "model.onnx", np.arange(12.0).reshape(1, 3, 2, 2), None, output="features")
+    result = mobilevit_tools.predict(artifact, verification_photos()[:1])
+    assert result.task == "raw"
+    ((output,),) = [prediction.outputs for prediction in result.predictions]
+    assert (output.name, output.shape) == ("logits", (3, 2, 2))
+    assert (output.min, output.mean, output.max) == (0, 5.5, 11)
+    with pytest.raises(BadInputError, match="of the task raw") as caught:
+        mobilevit_tools.evaluate(artifact, tmp_path)
     assert caught.value.error_code == "no_logits"
+
+
+def test_an_embedding_tells_the_nearest_of_the_other_photos(tmp_path: Path) -> None:
+    shades = {"red": (200, 10, 10), "dark red": (100, 5, 5), "blue": (10, 10, 200)}
+    photos = []
+    for name, colour in shades.items():
+        photos.append(tmp_path / f"{name}.png")
+        Image.new("RGB", (20, 20), colour).save(photos[-1])
+    made = mobilevit_tools.export(embedder(), name="net", card=CARD, task="embed", targets="onnx", output=tmp_path)
+    result = mobilevit_tools.predict(made.artifacts[0].path, photos, top=2)
+    assert result.task == "embed"
+    vectors = []
+    for colour in shades.values():
+        with torch.no_grad():
+            vectors.append(embedder()(torch.tensor(colour).view(1, 3, 1, 1) / 255)[0].double())
+    for row, prediction in enumerate(result.predictions):
+        assert prediction.dimensions == 6
+        assert prediction.norm == pytest.approx(float(vectors[row].norm()), rel=1e-4)
+        wanted = {
+            photo: float(torch.cosine_similarity(vectors[row], vectors[other], dim=0))
+            for other, photo in enumerate(photos)
+            if other != row
+        }
+        assert [near.image for near in prediction.neighbours] == sorted(wanted, key=wanted.__getitem__, reverse=True)
+        assert {near.image: near.cosine for near in prediction.neighbours} == pytest.approx(wanted, abs=1e-4)
+    alone = mobilevit_tools.predict(made.artifacts[0].path, photos[:1])
+    assert alone.predictions[0].neighbours == ()
 
 
 @pytest.mark.parametrize("labels", [None, ("cat",)])
@@ -120,8 +153,10 @@ def test_a_softmax_of_one_class_is_no_prediction(tmp_path: Path) -> None:
 
 def test_an_embedding_has_no_classes(tmp_path: Path) -> None:
     artifact = constant(tmp_path / "model.onnx", np.zeros((1, 192)), None, output="embedding")
-    with pytest.raises(BadInputError, match="gives an embedding, not classes"):
-        mobilevit_tools.predict(artifact, verification_photos()[:1])
+    (prediction,) = mobilevit_tools.predict(artifact, verification_photos()[:1]).predictions
+    assert (prediction.dimensions, prediction.norm, prediction.neighbours) == (192, 0.0, ())
+    with pytest.raises(BadInputError, match="of the task embed"):
+        mobilevit_tools.evaluate(artifact, tmp_path)
 
 
 def test_of_several_classes_values_are_the_logits(tmp_path: Path) -> None:
