@@ -5,7 +5,9 @@ READY := $(VENV)/.installed
 DEVICES := $(VENV)/.devices
 PYTEST := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-all lint docs reference conformance clean
+COREAI := .venv-coreai
+
+.PHONY: demo test test-all test-targets lint docs reference conformance clean
 
 # One environment for everything; made again only when what it is made from changes.
 $(READY): pyproject.toml constraints.txt
@@ -36,6 +38,18 @@ test: lint docs $(DEVICES)
 test-all: lint docs $(DEVICES)
 	$(PYTEST)
 
+# An environment for each optional target: what one asks for is not to change what the others are tested with.
+$(COREAI)/.installed: pyproject.toml constraints.txt
+	test -x $(COREAI)/bin/python || $(PYTHON) -m venv $(COREAI)
+	$(COREAI)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(COREAI)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[coreai]' pytest
+	touch $@
+
+test-targets: $(COREAI)/.installed
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(COREAI)/bin/python -m pytest -m targets \
+		tests/exporters/test_coreai.py tests/runtimes/test_coreai.py tests/comparison/test_coreai.py
+
 reference: $(READY)
 	$(BIN)/python tools/generate_reference.py
 
@@ -44,4 +58,4 @@ conformance: $(READY)
 	$(BIN)/python -m tools.conformance.run
 
 clean:
-	rm -rf $(VENV) demo-out site
+	rm -rf $(VENV) $(COREAI) demo-out site

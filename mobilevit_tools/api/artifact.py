@@ -23,7 +23,7 @@ from mobilevit_tools.progress import Progress
 from mobilevit_tools.quantization._base import Quantization, QuantizationRecord
 from mobilevit_tools.result import Shown
 from mobilevit_tools.rewrites.applied import AppliedRewrite
-from mobilevit_tools.runtimes.registry import load_session
+from mobilevit_tools.runtimes.registry import open_made
 from mobilevit_tools.targets.precisions import PRECISIONS
 from mobilevit_tools.verification.parity import Parity
 from mobilevit_tools.verification.reference import torch_reference
@@ -158,7 +158,7 @@ def make_artifact(
         path = stage.folder / spec.file_name
         with clock.step("convert", f"Converting to {spec.variant}"), naming_refusals(contract, spec, rewritten.module):
             lowering = exporter.lower(rewritten.module, spec, contract, path, quantization, preflight=preflight)
-        with clock.step("verify", f"Verifying {spec.variant}"), load_session(path) as session:
+        with clock.step("verify", f"Verifying {spec.variant}"), open_made(path) as session:
             calibration = quantization.calibration if quantization else None
             held_out = held_out_inputs(contract.preprocessing, calibration.held_out) if calibration else []
             parity = verify_session(session, reference, [*inputs, *held_out], GATES[spec.precision])
@@ -186,7 +186,7 @@ def make_artifact(
         )
         manifest_path = manifest.write(stage.folder)
         if bundle:
-            with clock.step("bundle", f"Bundling {spec.variant}"), load_session(path) as session:
+            with clock.step("bundle", f"Bundling {spec.variant}"), open_made(path) as session:
                 write_bundle(path, manifest, session, reference, inputs)
         stage.keep = parity.status != "failed" or keep_failed
     return ExportedArtifact(

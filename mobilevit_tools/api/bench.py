@@ -21,7 +21,7 @@ from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.result import Result
 from mobilevit_tools.rewrites.applied import AppliedRewrite
-from mobilevit_tools.targets.registry import find_target, host_targets
+from mobilevit_tools.targets.registry import STANDARD, find_target, host_targets
 
 DEVICES = (DEVICE, "count")
 EVERYTHING = "all rewrites"
@@ -101,7 +101,7 @@ def bench_rewrites(
         There is no rigor 'thorough'. Choose from default, quick, mlperf.
     """
     latency_spec(rigor)
-    targets = host_targets() if targets is None else targets
+    targets = [each for each in host_targets() if each in STANDARD] if targets is None else targets
     models = model_names(models, "bench_rewrites")
     models, targets, devices = (tuple(dict.fromkeys(each)) for each in (models, targets, devices))
     threads = tuple(dict.fromkeys(threads))

@@ -18,7 +18,7 @@ from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.refusals import naming_refusals
 from mobilevit_tools.jsonable import jsonable
-from mobilevit_tools.runtimes.registry import load_session
+from mobilevit_tools.runtimes.registry import open_made
 from mobilevit_tools.verification.parity import Float32Check, Parity
 from mobilevit_tools.verification.running import verify_session
 from mobilevit_tools.verification.tolerances import GATES
@@ -103,7 +103,7 @@ def _check(conversion: Conversion) -> Float32Check:
                 conversion.exporter.lower(conversion.rewritten.module, spec, contract, path)
         except BadInputError as error:
             return Float32Check("not_verified", reason=error.message)
-        with load_session(path) as session:
+        with open_made(path) as session:
             parity = verify_session(session, conversion.reference, conversion.inputs, GATES["fp32"])
     if parity.status == "failed":
         parity = with_drift(parity, conversion)

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.exporters._base import ExportSpec
-from mobilevit_tools.runtimes.registry import load_session
+from mobilevit_tools.runtimes.registry import open_made
 from mobilevit_tools.targets.registry import find_target
 from mobilevit_tools.verification.reference import torch_reference
 
@@ -55,7 +55,7 @@ def count_flips(
         path = Path(folder) / f"decisions{find_target(spec.target).suffix}"
         plain = replace(spec, precision="fp32", fp16_keep=None, batch=1)
         exporter.lower(rewritten, plain, features, path)
-        with load_session(path) as session:
+        with open_made(path) as session:
             for item in inputs:
                 array = session.feed(item.tensor, item.pixels)
                 if array is None:

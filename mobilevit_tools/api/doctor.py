@@ -138,8 +138,17 @@ def _version(name: str) -> str | None:
         return None
 
 
+_BY_EXTRA = {
+    package.name: target.install(package.name)
+    for target in TARGETS.values()
+    if target.extra is not None
+    for package in target.packages
+}
+"""Packages that go together in exactly one version each, which their extra states."""
+
+
 def _check_package(package: Package, found: str | None) -> Check:
-    install = f"pip install '{_requirement(package.name)}'"
+    install = _BY_EXTRA.get(package.name) or f"pip install '{_requirement(package.name)}'"
     if found is None:
         return Check(package.name, package.purpose, "missing", remedy=install)
     if not found.startswith(package.tested):
@@ -157,9 +166,10 @@ def _choices() -> Iterator[tuple[str, Target, str]]:
 
 
 def _check_target(option: str, target: Target, purpose: str, packages: Sequence[Check]) -> Check:
+    modules = {package.name: package.module or package.name for package in PACKAGES}
     needed = {"torch", *target.exporting, target.running}
     for check in packages:
-        if check.name in needed and check.status in {"missing", "bad"}:
+        if modules.get(check.name) in needed and check.status in {"missing", "bad"}:
             return Check(option, purpose, "missing", None, f"it needs {check.name}", check.remedy)
     return Check(option, purpose, "ok")
 

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mobilevit_tools.blame import line_in
-from mobilevit_tools.runtimes.registry import load_session
+from mobilevit_tools.runtimes.registry import open_made
 from mobilevit_tools.verification.metrics import MAX_SNR_DB, distance
 from mobilevit_tools.verification.parity import Drift
 from mobilevit_tools.verification.tolerances import GATES
@@ -166,7 +166,7 @@ class _Search:
         with TemporaryDirectory(prefix="mvt-drift-") as folder:
             path = Path(folder) / self.spec.file_name
             self.exporter.lower(_ending_with(self.graph, nodes), self.spec, contract, path)
-            with load_session(path) as session:
+            with open_made(path) as session:
                 given = session.feed(self.item.tensor, self.item.pixels)
                 if given is None:
                     raise _UnfoundError

@@ -21,7 +21,7 @@ from mobilevit_tools.progress import Counter, Progress, silent, uncounted
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.result import Result
 from mobilevit_tools.targets.precisions import PRECISIONS
-from mobilevit_tools.targets.registry import TARGETS, find_target, named_targets
+from mobilevit_tools.targets.registry import STANDARD, find_target, named_targets
 
 if TYPE_CHECKING:
     from mobilevit_tools.data.class_order import ClassOrder
@@ -72,7 +72,7 @@ def bench_precisions(
     class_order: ClassOrder | None = None,
     checkpoint: str | Path | None = None,
     calibration_size: int = DEFAULT_SIZE,
-    targets: Sequence[str] = tuple(TARGETS),
+    targets: Sequence[str] = STANDARD,
     precisions: Sequence[str] | None = None,
     threads: int = 1,
     rigor: str = "default",

@@ -19,7 +19,7 @@ from mobilevit_tools.profiling.host import compare_on_host, profile_on_host
 from mobilevit_tools.progress import Progress, uncounted
 from mobilevit_tools.quantization._base import Quantization, TradeStep
 from mobilevit_tools.quantization.search import smallest_prefix
-from mobilevit_tools.runtimes.registry import load_session
+from mobilevit_tools.runtimes.registry import open_made
 from mobilevit_tools.targets.registry import find_target
 from mobilevit_tools.verification.reference import Reference
 
@@ -126,7 +126,7 @@ def _judge(
     kept: int,
     first: Path,
 ) -> TradeStep:
-    with load_session(path) as session:
+    with open_made(path) as session:
         result = evaluate_session(
             session, contract, reference, photos, path=path, source=data, threads=1, counter=uncounted
         )

@@ -24,7 +24,7 @@ from mobilevit_tools.cli.arguments import (
 )
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.input_size import parse_size
-from mobilevit_tools.targets.registry import TARGETS, host_targets
+from mobilevit_tools.targets.registry import STANDARD, TARGETS, host_targets
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.bench import BenchResult
@@ -68,7 +68,7 @@ def rewrites(
 
         result = bench_rewrites(
             models,
-            targets=target or host_targets(),
+            targets=target,
             devices=device or ("host",),
             threads=threads or (1,),
             input_size=parse_size(input_size),
@@ -111,7 +111,7 @@ def precisions(
             class_order=None if class_order is None else parse_class_order(class_order),
             checkpoint=checkpoint,
             calibration_size=calibration_size,
-            targets=target or tuple(TARGETS),
+            targets=target or STANDARD,
             precisions=precision,
             threads=threads,
             rigor=rigor,

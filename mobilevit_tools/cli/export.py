@@ -29,6 +29,7 @@ from mobilevit_tools.cli.arguments import (
     photos_in,
 )
 from mobilevit_tools.cli.output import Output, command_output
+from mobilevit_tools.cli.target_help import tell_targets
 from mobilevit_tools.cli.target_options import takes_target_options
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.input_size import parse_size
@@ -58,7 +59,14 @@ def export(
     model: Model,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "-t", help=f"{', '.join(TARGETS)} or all. Repeatable. Default: all."),
+        typer.Option(
+            "--target",
+            "-t",
+            callback=tell_targets,
+            is_eager=True,  # it needs no model
+            help=f"{', '.join(TARGETS)} or all (those that need no extra); help tells of each. Repeatable. "
+            "Default: all.",
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", help="The folder that receives the artifacts.")] = Path("out"),
     checkpoint: CheckpointOption = None,

@@ -154,10 +154,11 @@ def check_packages(name: str, *more: str) -> None:
     Raises:
         MissingDependencyError: A package that it needs is not installed.
     """
-    for package in (*find_target(name).exporting, *more):
+    target = find_target(name)
+    for package in (*target.exporting, *more):
         if find_spec(package) is None:
             raise MissingDependencyError(
-                f"Exporting to {name} needs {package}, which is not installed.", hint=f"pip install {package}"
+                f"Exporting to {name} needs {package}, which is not installed.", hint=target.install(package)
             )
 
 

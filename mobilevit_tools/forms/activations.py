@@ -43,6 +43,11 @@ def limited_softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Any:
     return torch.where(x * beta > threshold, x, F.softplus(x, beta, _SOFTPLUS_LINE))
 
 
+def elu(x: Tensor, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Tensor:
+    """Write ELU, and SELU with its two factors, as scale (relu(x) + alpha (exp(-relu(-x) input_scale) - 1))."""
+    return scale * (torch.relu(x) + alpha * torch.expm1(-torch.relu(-x) * input_scale))
+
+
 def continuous_elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """Write CELU as relu(x) + alpha (exp(-relu(-x) / alpha) - 1)."""
     return torch.relu(x) + alpha * torch.expm1(-torch.relu(-x) / alpha)

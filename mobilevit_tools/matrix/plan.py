@@ -11,7 +11,7 @@ from mobilevit_tools.errors import UsageError
 from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.models.names import is_registered
 from mobilevit_tools.targets.precisions import PRECISIONS
-from mobilevit_tools.targets.registry import TARGETS, find_target
+from mobilevit_tools.targets.registry import STANDARD, find_target
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def plan_cells(axes: Axes, template: Cell) -> Plan:
     _check_precisions(axes.precisions)
     for device in axes.devices:
         find_kind(device)
-    targets = tuple(TARGETS) if axes.targets is None else tuple(dict.fromkeys(axes.targets))
+    targets = STANDARD if axes.targets is None else tuple(dict.fromkeys(axes.targets))
     unused = [name for name in axes.backends if not any(find_target(target).backend(name) for target in targets)]
     if unused:
         raise UsageError(f"None of {', '.join(targets)} has a backend named {unused[0]!r}.")

@@ -176,6 +176,7 @@ class _Subject:
             "not_steady": not self.warm["steady"],
             "drift": drifts(self.samples),
             "busy_host": is_busy(host, self.threads),
+            "not_its_system": not target_of(self.artifact).on_own_system,
             "more_threads": cores_used > self.threads + _CORES_TOLERANCE,
         }
         return ProfileResult(

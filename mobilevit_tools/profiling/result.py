@@ -60,7 +60,8 @@ class ProfileResult(Result, command="profile"):
         size_bytes: Size of the artifact.
         flags: What makes the numbers doubtful: ``not_steady`` (the warm-up reached its cap), ``drift`` (it got slower
             while sampling), ``busy_host`` (other processes competed), ``more_threads`` (more cores were used than
-            threads were asked for).
+            threads were asked for), ``not_its_system`` (the runtime is the target's own, on a system that its apps do
+            not run on).
         host: The machine that measured; None where the device is another one, or has no times.
         per_op: Mean time of every operator, where it was asked for.
         difference: How far the device's outputs are from this machine's; None where this machine itself measured.

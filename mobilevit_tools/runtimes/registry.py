@@ -55,11 +55,21 @@ def load_session(path: Path, *, threads: int = 1) -> Session:
     return cast("Session", target.load(target.runtime).open_session(path, threads=threads))
 
 
+def open_made(path: Path) -> Session:
+    """Load an artifact that this process has just made: here, unless its runtime may end the process even then.
+
+    Raises:
+        BadInputError: The artifact is unreadable.
+        MissingDependencyError: Its runtime is not installed.
+    """
+    return open_session(path) if target_of(path).runs_apart else load_session(path)
+
+
 def _runnable(path: Path) -> Target:
     target = target_of(path)
     if find_spec(target.running) is None:
         raise MissingDependencyError(
             f"Running {path.suffix} artifacts needs {target.running}, which is not installed.",
-            hint=f"pip install {target.running}",
+            hint=target.install(target.running),
         )
     return target

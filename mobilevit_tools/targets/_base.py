@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Self
 
 from mobilevit_tools.errors import UsageError
@@ -30,12 +31,14 @@ class Package:
         purpose: What needs it.
         tested: The release series that mvt is tested with, as prefixes of the version.
         extra: The extra that brings it; None where ``pip install mobilevit-tools`` does.
+        module: What Python imports it as, where that is not its name.
     """
 
     name: str
     purpose: str
     tested: tuple[str, ...]
     extra: str | None = None
+    module: str | None = None
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,10 @@ class Target:
             for all. Elsewhere the session models that runtime.
         native_runtime: Whether its runtime is native code, which a damaged artifact can end: artifacts that mvt has not
             just made are then run in a process of their own.
+        runs_apart: Whether its runtime may end the process on what its own converter has just made, so that artifacts
+            always run in a process of their own.
+        own_systems: ``sys.platform`` of the systems that its apps run on, where its runtime is made for others, too: a
+            latency on those is told apart; empty where there is nothing to tell apart.
         own_threads: Whether its runtime chooses its threads itself.
         least_snr_db: How alike a device and this machine must compute the same artifact.
         native_runner: How its native runner is built; None where there is none.
@@ -236,6 +243,8 @@ class Target:
     devices: tuple[str, ...] = ("host",)
     host_systems: tuple[str, ...] = ()
     native_runtime: bool = False
+    runs_apart: bool = False
+    own_systems: tuple[str, ...] = ()
     own_threads: bool = False
     least_snr_db: float = LEAST_SNR_DB
     native_runner: NativeRunner | None = None
@@ -260,6 +269,24 @@ class Target:
     def runs_here(self) -> bool:
         """Whether this machine has the target's own runtime, so that a latency here is one."""
         return not self.host_systems or sys.platform in self.host_systems
+
+    @property
+    def on_own_system(self) -> bool:
+        """Whether this is a system that the target's apps run on, so that a latency here says something of them."""
+        return not self.own_systems or sys.platform in self.own_systems
+
+    @property
+    def extra(self) -> str | None:
+        """The extra that brings its packages; None where ``pip install mobilevit-tools`` does."""
+        return next((package.extra for package in self.packages if package.extra), None)
+
+    def install(self, package: str) -> str:
+        """Return the command that brings an importable package which the target needs."""
+        return f"pip install {package}" if self.extra is None else f"pip install 'mobilevit-tools[{self.extra}]'"
+
+    def missing(self) -> tuple[str, ...]:
+        """Return the importable packages that exporting to it and running its artifacts need and that are not here."""
+        return tuple(each for each in dict.fromkeys((*self.exporting, self.running)) if find_spec(each) is None)
 
     @property
     def deployments(self) -> tuple[str, ...]:

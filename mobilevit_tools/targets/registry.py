@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.targets import coreml, executorch, onnx
+from mobilevit_tools.targets import coreai, coreml, executorch, onnx
 from mobilevit_tools.targets._base import Target
 
 ALL = "all"
@@ -21,12 +21,14 @@ ENTRY_POINT_GROUP = "mobilevit_tools.targets"
 
 
 def _described() -> Iterator[Target]:
-    yield from (onnx.TARGET, coreml.TARGET, executorch.TARGET)
+    yield from (onnx.TARGET, coreml.TARGET, executorch.TARGET, coreai.TARGET)
     for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
         yield entry.load()
 
 
 TARGETS: Mapping[str, Target] = MappingProxyType({target.name: target for target in _described()})
+STANDARD = tuple(name for name, target in TARGETS.items() if target.extra is None)
+"""The targets that ``all`` stands for: those that need no extra. It means the same whatever is installed."""
 DEPLOYMENTS = tuple(deployment for target in TARGETS.values() for deployment in target.deployments)
 """Every target, with each of its backends where it has several."""
 SUFFIXES: Mapping[str, Target] = MappingProxyType(
@@ -53,7 +55,9 @@ def find_target(name: str) -> Target:
 
 
 def named_targets(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the targets that are asked for, each once; those of every target where one is ``all``.
+    """Return the names of the targets that are asked for, each once.
+
+    ``all`` stands for those that need no extra; others are named beside it.
 
     Raises:
         UsageError: There is no such target, also beside ``all``.
@@ -61,7 +65,7 @@ def named_targets(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name != ALL:
             find_target(name)
-    return tuple(TARGETS) if ALL in names else tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(each for name in names for each in (STANDARD if name == ALL else (name,))))
 
 
 def target_of(artifact: Path) -> Target:

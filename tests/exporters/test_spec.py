@@ -15,7 +15,7 @@ from mobilevit_tools.exporters.request import ExportRequest, requests_for
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.targets.coreml import CoremlOptions
 from mobilevit_tools.targets.onnx import OnnxOptions
-from mobilevit_tools.targets.registry import SUFFIXES, TARGETS, find_target, named_targets
+from mobilevit_tools.targets.registry import STANDARD, SUFFIXES, TARGETS, find_target, named_targets
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,11 @@ def test_the_first_backend_is_the_default() -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_target_has_an_exporter_and_a_runtime(name: str) -> None:
+    assert SUFFIXES[find_target(name).suffix].name == name
+    if find_target(name).missing():
+        pytest.skip(f"the `{find_target(name).extra}` extra is not installed")
     assert callable(load_exporter(name).lower)
     assert callable(import_module(find_target(name).runtime).open_session)
-    assert SUFFIXES[find_target(name).suffix].name == name
 
 
 def test_each_target_gets_what_it_takes() -> None:
@@ -97,4 +99,10 @@ def test_options_go_through_json_and_back() -> None:
 
 def test_a_target_that_is_named_twice_is_one() -> None:
     assert named_targets(["coreml", "onnx", "coreml"]) == ("coreml", "onnx")
-    assert named_targets(["onnx", "all"]) == tuple(TARGETS)
+    assert named_targets(["coreml", "all"]) == ("coreml", "onnx", "executorch")
+
+
+def test_all_leaves_out_what_needs_an_extra_unless_it_is_named_too() -> None:
+    optional = [name for name, target in TARGETS.items() if target.extra is not None]
+    assert set(named_targets(["all"])) == set(STANDARD) == set(TARGETS) - set(optional)
+    assert named_targets(["all", *optional]) == (*STANDARD, *optional)

@@ -8,7 +8,7 @@ from mobilevit_tools.errors import UsageError
 from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.matrix.plan import Axes, plan_cells
 from mobilevit_tools.targets.precisions import PRECISIONS, Precision
-from mobilevit_tools.targets.registry import TARGETS
+from mobilevit_tools.targets.registry import STANDARD
 
 TEMPLATE = Cell("x", "onnx")
 
@@ -84,7 +84,7 @@ def test_what_does_not_exist_is_refused_with_the_nearest(axes: Axes, said: str, 
 def test_four_bits_go_to_the_one_target_that_has_them() -> None:
     plan = plan_cells(Axes(("a",), None, ("int4-weight",)), TEMPLATE)
     assert [cell.name for cell in plan.cells] == ["a/coreml/int4-weight"]
-    assert len(plan.left_out) == len(TARGETS) - 1
+    assert len(plan.left_out) == len(STANDARD) - 1
 
 
 def test_a_matrix_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,56 @@
+"""One small asset for the tests of Core AI, which run where its extra is installed."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import mobilevit_tools
+from mobilevit_tools.api.export import ExportResult
+
+pytest.importorskip("coreai_torch", reason="the `coreai` extra is not installed; make test-targets")
+
+
+class Net(nn.Module):
+    """What vision transformers are made of, on a handful of pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 4, 4)
+        self.norm = nn.LayerNorm(8)
+        self.attention = nn.Linear(8, 24)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.norm(F.elu(self.stem(x), alpha=0.5).flatten(2).transpose(1, 2))
+        q, k, v = self.attention(tokens).unsqueeze(1).chunk(3, -1)
+        tokens = tokens + F.scaled_dot_product_attention(q, k, v).squeeze(1)
+        return self.head(F.gelu(tokens).mean(1))
+
+
+@functools.cache
+def exported(precision: str = "fp32") -> ExportResult:
+    """Export the net, once for a process."""
+    torch.manual_seed(0)
+    return mobilevit_tools.export(
+        Net(),
+        name="net",
+        targets="coreai",
+        precision=precision,
+        labels=["cat", "dog", "horse"],
+        input_size=(16, 16),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        output=Path(tempfile.mkdtemp(prefix="mvt-coreai-")),
+    )
+
+
+def artifact(precision: str = "fp32") -> Path:
+    """The path of the asset; do not write."""
+    return exported(precision).artifacts[0].path
