@@ -40,6 +40,8 @@ class OnnxSession(Session):
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Without VNNI, x86 adds 8-bit products in 16 bits, which saturate: a wrong model, and another machine's.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             # A name or a value that is no UTF-8 shows only now.

@@ -39,7 +39,9 @@ artifact = str(folder / golden["artifact"]["file"])
 RUN = {
     "onnx": """
 import onnxruntime
-session = onnxruntime.InferenceSession(artifact)
+options = onnxruntime.SessionOptions()
+options.add_session_config_entry("session.x64quantprecision", "1")
+session = onnxruntime.InferenceSession(artifact, options)
 answers = session.run([output["name"] for output in golden["outputs"]], {stored["name"]: values})
 assert "torch" not in sys.modules
 """,

@@ -21,6 +21,7 @@ class OnnxEngine(Engine):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
+        options.add_session_config_entry("session.x64quantprecision", "1")  # 8-bit products that do not saturate
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = f"{profile}.part"
