@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mobilevit_tools.api.diff import DiffResult, diff
     from mobilevit_tools.api.doctor import DoctorResult, doctor
     from mobilevit_tools.api.evaluate import EvalResult, evaluate
+    from mobilevit_tools.api.evaluation_results import RetrievalEvalResult, SegmentEvalResult
     from mobilevit_tools.api.export import ExportResult, export
     from mobilevit_tools.api.info import InfoResult, info
     from mobilevit_tools.api.inspect import InspectResult, inspect
@@ -92,6 +93,8 @@ _HOMES = {
     "Preprocessing": "data.preprocessing",
     "ProfileResult": "profiling.result",
     "ReportResult": "api.report",
+    "RetrievalEvalResult": "api.evaluation_results",
+    "SegmentEvalResult": "api.evaluation_results",
     "SmokeResult": "matrix.outcome",
     "SweepResult": "api.sweep",
     "UnsupportedOperatorError": "runtimes._base",
@@ -145,6 +148,8 @@ __all__ = [
     "Preprocessing",
     "ProfileResult",
     "ReportResult",
+    "RetrievalEvalResult",
+    "SegmentEvalResult",
     "SmokeResult",
     "SweepResult",
     "UnsupportedOperatorError",

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mobilevit_tools.api.evaluate_others import Evaluation, evaluate_embedding, evaluate_segmenter
 from mobilevit_tools.api.given import artifact_path
-from mobilevit_tools.api.predict import classifier_contract
+from mobilevit_tools.api.predict import answering_with, classifier_contract
 from mobilevit_tools.api.verify import reference_model
-from mobilevit_tools.errors import BadInputError, GateError
+from mobilevit_tools.errors import BadInputError, GateError, UsageError
 from mobilevit_tools.exporters.manifest import check_digest, describe_artifact
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Counter, uncounted
@@ -34,12 +35,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from mobilevit_tools.api.evaluation_results import RetrievalEvalResult, SegmentEvalResult
     from mobilevit_tools.data.class_order import ClassOrder
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.data.labelled import LabelledImages
     from mobilevit_tools.runtimes._base import Session
+    from mobilevit_tools.tasks._base import Answering
 
 MAX_CONFUSIONS = 100
+_OTHERS = ("segment", "embed")
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ def evaluate(
     artifact: str | Path,
     data: str | Path,
     *,
+    masks: str | Path | None = None,
     model: str | nn.Module | None = None,
     checkpoint: str | Path | None = None,
     ema: bool | None = None,
@@ -120,12 +125,17 @@ def evaluate(
     class_order: ClassOrder | None = None,
     threads: int = 1,
     counter: Counter = uncounted,
-) -> EvalResult:
-    """Classify labelled photos with an artifact, prepared as its contract says.
+) -> EvalResult | SegmentEvalResult | RetrievalEvalResult:
+    """Measure an artifact on photos whose answers are known, prepared as its contract says.
+
+    A classifier's accuracy, a segmenter's mean intersection over union, an embedding's recall of photos of one class.
 
     Args:
         artifact: An artifact of any target; a Core ML package runs in the reference runtime.
-        data: An ImageFolder or a CSV of ``path,label``; see :func:`mobilevit_tools.data.labelled.read_labelled`.
+        data: An ImageFolder or a CSV of ``path,label``; see :func:`mobilevit_tools.data.labelled.read_labelled`. Of a
+            segmenter a folder of photos, of an embedding an ImageFolder.
+        masks: Segmentation: a folder with a PNG for each photo, of its name and in its place, that holds the class
+            index of each pixel, and 255 where none counts.
         model: The model to agree with, a name or a :class:`torch.nn.Module`, which stays as it is; by default what
             the manifest or the artifact's contract names.
         checkpoint: The model's weights; by default what the manifest names.
@@ -154,6 +164,13 @@ def evaluate(
     target_of(path)
     manifest = check_digest(path)
     with open_session(path, threads=threads) as session:
+        if (other := _of_another_task(session, path)) is not None:
+            run = None
+            if reference:
+                run = torch_reference(reference_model(other.contract, manifest, model, checkpoint, ema).module)
+            return _evaluate_other(Evaluation(other, source, run, counter), masks, class_order)
+        if masks is not None:
+            raise UsageError(f"Masks are for segmenters, and {path} is none.", hint="Leave --masks out.")
         contract = classifier_contract(session, path)
         only_input(session)  # before the photos are read, and the first output, which there may not be
         declared = session.outputs[0].shape
@@ -184,6 +201,26 @@ def evaluate(
             result=result,
         )
     return result
+
+
+def _of_another_task(session: Session, path: Path) -> Answering | None:
+    """Return an artifact whose task is measured otherwise than a classifier's; None for all others."""
+    contract = session.contract
+    if contract is None or contract.means not in _OTHERS:
+        return None
+    return answering_with(session, contract, path)
+
+
+def _evaluate_other(
+    asked: Evaluation, masks: str | Path | None, class_order: ClassOrder | None
+) -> SegmentEvalResult | RetrievalEvalResult:
+    if class_order is not None:
+        raise UsageError("A class order is that of a classifier's photos.", hint="Leave --class-order out.")
+    if asked.artifact.contract.means == "segment":
+        return evaluate_segmenter(asked, None if masks is None else Path(masks))
+    if masks is not None:
+        raise UsageError(f"Masks are for segmenters, and {asked.artifact.path} is none.", hint="Leave --masks out.")
+    return evaluate_embedding(asked)
 
 
 def evaluate_session(

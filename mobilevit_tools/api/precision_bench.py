@@ -154,11 +154,14 @@ def bench_precisions(
 
 def _evaluate(artifact: Path, eval_data: str | Path, **settings: Any) -> EvalResult:
     try:
-        return evaluate(artifact, eval_data, **settings)
+        result = evaluate(artifact, eval_data, **settings)
     except GateError as error:  # of a failed precision, too, the table says how far it is off
         if not isinstance(error.result, EvalResult):
             raise
         return error.result
+    if not isinstance(result, EvalResult):
+        raise UsageError("The table is of a classifier's accuracy, and this model is none.")
+    return result
 
 
 def _instructions(artifact: ExportedArtifact, progress: Progress) -> int | None:

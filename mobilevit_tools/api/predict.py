@@ -84,16 +84,25 @@ def predict(
     check_digest(path)
     with open_session(path, threads=threads) as session:
         contract = stated_contract(session, path)
-        info = only_input(session)
-
-        def ask(pixels: NDArray[np.uint8]) -> list[NDArray[Any]]:
-            return session.run(info.feed(contract.preprocessing.normalize(pixels[None]), pixels[None]))
-
-        names = contract.outputs or tuple(each.name for each in session.outputs if each.kind != "label")
-        answering = Answering(path, contract, info.batch, names, ask)
+        answering = answering_with(session, contract, path)
         asked = Asked(top, None if output is None else Path(output), overwrite)
         predictions = load_task(contract.means).predict(answering, [Path(image) for image in images], asked)
     return PredictResult(path, contract.means, cast("tuple[Predicted, ...]", tuple(predictions)))
+
+
+def answering_with(session: Session, contract: Contract, path: Path) -> Answering:
+    """Return a loaded artifact as tasks ask it.
+
+    Raises:
+        BadInputError: It takes something else than one input, or gives no numbers.
+    """
+    info = only_input(session)
+
+    def ask(pixels: NDArray[np.uint8]) -> list[NDArray[Any]]:
+        return session.run(info.feed(contract.preprocessing.normalize(pixels[None]), pixels[None]))
+
+    names = contract.outputs or tuple(each.name for each in session.outputs if each.kind != "label")
+    return Answering(path, contract, info.batch, names, ask)
 
 
 def stated_contract(session: Session, path: Path) -> Contract:

@@ -16,6 +16,7 @@ from mobilevit_tools.errors import UsageError
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.evaluate import EvalResult
+    from mobilevit_tools.api.evaluation_results import RetrievalEvalResult, SegmentEvalResult
 
 SHOWN_CLASSES = 5
 SHOWN_CONFUSIONS = 5
@@ -25,8 +26,15 @@ SHOWN_UNREADABLE = 10
 def evaluate(
     artifact: Artifact,
     data: Annotated[
-        Path, typer.Argument(help="An ImageFolder (one folder a class), or a CSV of path,label.", show_default=False)
+        Path,
+        typer.Argument(
+            help="An ImageFolder (one folder a class), or a CSV of path,label; segment: photos.", show_default=False
+        ),
     ],
+    masks: Annotated[
+        Path | None,
+        typer.Option("--masks", help="segment: a folder with a PNG of class indices for each photo, of its name."),
+    ] = None,
     model: Annotated[str | None, typer.Option("--model", help="The model to agree with.")] = None,
     checkpoint: CheckpointOption = None,
     ema: Ema = None,
@@ -38,7 +46,7 @@ def evaluate(
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
-    """Measure accuracy on labelled photos, and agreement with the PyTorch model."""
+    """Measure accuracy on labelled photos (or mIoU on masks, or recall), and agreement with the PyTorch model."""
     with command_output("eval", as_json=as_json, verbosity=verbose, on_failure=_render) as output:
         unused = {"--model": model, "--checkpoint": checkpoint, "--no-ema" if ema is False else "--ema": ema}
         given = [option for option, value in unused.items() if value is not None]
@@ -53,6 +61,7 @@ def evaluate(
         result = measure(
             artifact,
             data,
+            masks=masks,
             model=model,
             checkpoint=checkpoint,
             ema=ema,
@@ -64,14 +73,66 @@ def evaluate(
         output.show(result, _render)
 
 
-def _render(console: Console, result: EvalResult) -> None:
-    from mobilevit_tools.cli.tables import number
+def _render(console: Console, result: EvalResult | SegmentEvalResult | RetrievalEvalResult) -> None:
+    from mobilevit_tools.api.evaluation_results import RetrievalEvalResult, SegmentEvalResult
 
-    low, high = result.interval
+    if isinstance(result, SegmentEvalResult):
+        _render_segmenter(console, result)
+    elif isinstance(result, RetrievalEvalResult):
+        _render_embedding(console, result)
+    else:
+        _render_classifier(console, result)
+    if result.unreadable:
+        console.print(f"[yellow]not read:[/] {len(result.unreadable)} photos, in no figure above", highlight=False)
+        for entry in result.unreadable[:SHOWN_UNREADABLE]:
+            console.print(f"  {escape(entry.reason)}", highlight=False, soft_wrap=True)
+
+
+def _figures() -> Table:
     table = Table(box=None, show_header=False)
     table.add_column(style="dim")
     table.add_column(justify="right")
     table.add_column(style="dim")
+    return table
+
+
+def _render_segmenter(console: Console, result: SegmentEvalResult) -> None:
+    from mobilevit_tools.cli.tables import number
+
+    table = _figures()
+    sure = ""
+    if result.interval is not None:
+        sure = f"95 % interval {result.interval[0]:.2%} to {result.interval[1]:.2%}, "
+    table.add_row("mIoU", f"{result.miou:.2%}", f"{sure}{result.images} photos, at the artifact's input size")
+    table.add_row("pixels", f"{result.pixel_accuracy:.2%}", "of the right class")
+    if result.agreement is not None:
+        own = number(result.reference_miou, ".2%")
+        table.add_row("agreement", f"{result.agreement:.2%}", f"of pixels with PyTorch fp32, whose own mIoU is {own}")
+    console.print(table)
+    shown = sorted((each for each in result.classes if each.iou is not None), key=lambda each: each.iou or 0.0)
+    weakest = ", ".join(f"{escape(each.label)} {number(each.iou, '.1%')}" for each in shown[:SHOWN_CLASSES])
+    console.print(f"weakest classes: {weakest}", highlight=False)
+
+
+def _render_embedding(console: Console, result: RetrievalEvalResult) -> None:
+    from mobilevit_tools.cli.tables import number
+
+    table = _figures()
+    low, high = result.interval
+    sure = f"95 % interval {low:.2%} to {high:.2%}, {result.images} photos"
+    table.add_row("recall@1", f"{result.recall_at_1:.2%}", sure)
+    table.add_row("recall@5", f"{result.recall_at_5:.2%}", "one of the five nearest is of the same class")
+    if result.cosine is not None:
+        own = number(result.reference_recall_at_1, ".2%")
+        table.add_row("cosine", f"{result.cosine:.6f}", f"least with PyTorch fp32, whose own recall@1 is {own}")
+    console.print(table)
+
+
+def _render_classifier(console: Console, result: EvalResult) -> None:
+    from mobilevit_tools.cli.tables import number
+
+    low, high = result.interval
+    table = _figures()
     table.add_row("top-1", f"{result.top1:.2%}", f"95 % interval {low:.2%} to {high:.2%}, {result.images} photos")
     table.add_row("top-5", f"{result.top5:.2%}", "")
     if result.agreement is not None:
@@ -92,7 +153,3 @@ def _render(console: Console, result: EvalResult) -> None:
         )
     if result.non_finite:
         console.print(f"[bold red]not finite:[/] the outputs of {result.non_finite} photos", highlight=False)
-    if result.unreadable:
-        console.print(f"[yellow]not read:[/] {len(result.unreadable)} photos, in no figure above", highlight=False)
-        for entry in result.unreadable[:SHOWN_UNREADABLE]:
-            console.print(f"  {escape(entry.reason)}", highlight=False, soft_wrap=True)

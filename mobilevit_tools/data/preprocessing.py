@@ -73,17 +73,29 @@ class Preprocessing:
             "bicubic": Image.Resampling.BICUBIC,
         }
         height, width = self.input_size
-        if self.crop_fraction is None:
-            box = (0.0, 0.0, float(image.width), float(image.height))
-        else:
-            # The part of the original that survives "resize until it covers size / crop_fraction, then centre crop".
-            scale = max(height / image.height, width / image.width) / self.crop_fraction
-            # Rounding may leave the last bit of the covering side outside of the image.
-            kept_width, kept_height = min(width / scale, image.width), min(height / scale, image.height)
-            left, top = (image.width - kept_width) / 2, (image.height - kept_height) / 2
-            box = (left, top, left + kept_width, top + kept_height)
-        resized = image.resize((width, height), filters[self.interpolation], box=box)
+        resized = image.resize((width, height), filters[self.interpolation], box=self._box(image))
         return np.ascontiguousarray(np.asarray(resized, dtype=np.uint8).transpose(2, 0, 1))
+
+    def classes(self, mask: Image.Image) -> NDArray[np.uint8]:
+        """Resize and crop an image's mask of class indices as the image, by the nearest pixel, to (H, W) of uint8."""
+        import numpy as np
+        from PIL import Image
+
+        height, width = self.input_size
+        resized = mask.resize((width, height), Image.Resampling.NEAREST, box=self._box(mask))
+        return np.asarray(resized, dtype=np.uint8)
+
+    def _box(self, image: Image.Image) -> tuple[float, float, float, float]:
+        """Return the part of an image that is seen: left, top, right and bottom."""
+        if self.crop_fraction is None:
+            return (0.0, 0.0, float(image.width), float(image.height))
+        # The part of the original that survives "resize until it covers size / crop_fraction, then centre crop".
+        height, width = self.input_size
+        scale = max(height / image.height, width / image.width) / self.crop_fraction
+        # Rounding may leave the last bit of the covering side outside of the image.
+        kept_width, kept_height = min(width / scale, image.width), min(height / scale, image.height)
+        left, top = (image.width - kept_width) / 2, (image.height - kept_height) / 2
+        return (left, top, left + kept_width, top + kept_height)
 
     def scale_and_offset(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return what normalises pixels by ``pixels * scale + offset``, each of shape (3,), float32."""

@@ -34,7 +34,7 @@ def predict(artifact: Answering, images: Sequence[Path], asked: Asked) -> list[E
     """Tell every photo's nearest neighbours among the others; see :class:`mobilevit_tools.tasks._base.Task`."""
     import numpy as np
 
-    vectors = np.stack([vector(artifact, image) for image in images])
+    vectors = np.stack([embedding(artifact, artifact.pixels(image), image) for image in images])
     norms = np.linalg.norm(vectors, axis=1)
     cosines = cosine_similarity(vectors, vectors)
     np.fill_diagonal(cosines, -np.inf)
@@ -52,16 +52,16 @@ def predict(artifact: Answering, images: Sequence[Path], asked: Asked) -> list[E
     ]
 
 
-def vector(artifact: Answering, image: Path) -> NDArray[np.float64]:
-    """Return a photo's embedding (n,).
+def embedding(artifact: Answering, pixels: NDArray[np.uint8], image: Path) -> NDArray[np.float64]:
+    """Return the embedding (n,) of pixels (3, H, W) of a photo.
 
     Raises:
-        BadInputError: The artifact gives something else than one vector, or the photo cannot be read.
+        BadInputError: The artifact gives something else than one vector.
         GateError: It is not finite.
     """
     import numpy as np
 
-    outputs = artifact.ask(artifact.pixels(image))
+    outputs = artifact.ask(pixels)
     if len(outputs) != 1 or outputs[0].ndim != 2 or len(outputs[0]) != artifact.batch:
         shown = ", ".join("x".join(map(str, each.shape)) for each in outputs)
         raise BadInputError(f"{artifact.path} gives {shown}, and not one embedding a photo.", code="no_embedding")
@@ -73,8 +73,12 @@ def cosine_similarity(rows: NDArray[np.float64], others: NDArray[np.float64]) ->
     """Return the cosines (rows, others) between vectors; 0 where one of the two is zero."""
     import numpy as np
 
-    def directions(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.where(norms > 0, norms, 1.0)
-
     return np.asarray(directions(rows) @ directions(others).T)
+
+
+def directions(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return vectors (N, n) at length 1; one that is zero stays so."""
+    import numpy as np
+
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(norms > 0, norms, 1.0)

@@ -138,16 +138,21 @@ def class_map(outputs: Sequence[NDArray[Any]], artifact: Answering) -> NDArray[n
     row = given[0]
     artifact.check_finite(row, artifact.path)
     if holds == "score_map":
-        scores = torch.from_numpy(np.asarray(row, np.float32))[None]
-        if tuple(scores.shape[-2:]) != size:
-            scores = functional.interpolate(scores, size=size, mode="bilinear", align_corners=False)
-        return np.asarray(scores[0].argmax(0).numpy(), np.int64)
+        return largest(row, size)
     classes = artifact.contract.classes or len(artifact.contract.labels or ()) or MOST_CLASSES
     if row.min() < 0 or row.max() >= classes:
         raise BadInputError(f"{artifact.path} gives what is none of its {classes} classes.", code="no_score_map")
     found = torch.from_numpy(np.asarray(row, np.float32))[None, None]
     nearest = functional.interpolate(found, size=size, mode="nearest-exact")
     return np.asarray(nearest[0, 0].numpy(), np.int64)
+
+
+def largest(scores: NDArray[Any], size: tuple[int, int]) -> NDArray[np.int64]:
+    """Return the class of the largest score at each pixel (H, W) of scores (classes, h, w) resized to ``size``."""
+    resized = torch.from_numpy(np.asarray(scores, np.float32))[None]
+    if tuple(resized.shape[-2:]) != size:
+        resized = functional.interpolate(resized, size=size, mode="bilinear", align_corners=False)
+    return np.asarray(resized[0].argmax(0).numpy(), np.int64)
 
 
 def _picture(image: Path, folder: Path | None) -> Path:

@@ -1,0 +1,205 @@
+"""Measure segmenters on photos with masks, and embeddings on photos of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mobilevit_tools.api.evaluation_results import (
+    ClassIoU,
+    RetrievalEvalResult,
+    SegmentEvalResult,
+    UnreadablePhoto,
+)
+from mobilevit_tools.data.folders import list_images
+from mobilevit_tools.data.images import load_image
+from mobilevit_tools.data.masks import load_mask, pair_masks
+from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.exporters.manifest import describe_artifact
+from mobilevit_tools.progress import Counter
+from mobilevit_tools.tasks._base import Answering
+from mobilevit_tools.tasks.embed import cosine_similarity, directions, embedding
+from mobilevit_tools.tasks.segment import class_map, largest
+from mobilevit_tools.verification.accuracy import TOP_K, wilson_interval
+from mobilevit_tools.verification.retrieval import rivals
+from mobilevit_tools.verification.segmentation import (
+    IGNORED,
+    PixelCounts,
+    bootstrap_interval,
+    count_pixels,
+    ious,
+    mean_iou,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mobilevit_tools.verification.reference import Reference
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is measured.
+
+    Attributes:
+        artifact: The artifact.
+        data: The photos.
+        reference: The PyTorch model; None where it is not run.
+        counter: Told of every photo.
+    """
+
+    artifact: Answering
+    data: Path
+    reference: Reference | None
+    counter: Counter
+
+    def model(self, pixels: NDArray[np.uint8]) -> NDArray[Any] | None:
+        """Return what the PyTorch model gives for a photo's pixels (3, H, W), without a batch; None without it."""
+        if self.reference is None:
+            return None
+        tensor = self.artifact.contract.preprocessing.normalize(pixels[None])
+        return np.asarray(self.reference(tensor)[0][0])
+
+
+def evaluate_segmenter(asked: Evaluation, masks: Path | None) -> SegmentEvalResult:
+    """Measure the mean intersection over union on photos and their masks, at the artifact's input size.
+
+    Raises:
+        UsageError: No masks are given.
+        BadInputError: Photos have no masks, or a mask has what is no class, or nothing can be read.
+    """
+    if masks is None:
+        raise UsageError(
+            "A segmenter is measured on masks, and none are given.",
+            hint="Give --masks DIR: for each photo a PNG of its name with the class index of each pixel.",
+        )
+    contract = asked.artifact.contract
+    classes = contract.classes or len(contract.labels or ())
+    sha256 = describe_artifact(asked.artifact.path).sha256
+    pairs = pair_masks(asked.data, masks)
+    counts: list[PixelCounts] = []
+    own: list[PixelCounts] = []
+    same, unreadable = [], []
+    with asked.counter(f"Evaluating {asked.artifact.path.name} on {len(pairs)} photos", len(pairs)) as advance:
+        for photo, mask in pairs:
+            try:
+                image = load_image(photo)
+                truth = contract.preprocessing.classes(load_mask(mask, image.size))
+            except BadInputError as error:
+                unreadable.append(UnreadablePhoto(photo, error.message))
+                continue
+            finally:
+                advance()
+            _check_classes(truth, classes, mask)
+            pixels = contract.preprocessing.pixels(image)
+            said = class_map(asked.artifact.ask(pixels), asked.artifact)
+            counts.append(count_pixels(truth, said, classes))
+            scores = asked.model(pixels)
+            if scores is not None:
+                wanted = largest(scores, contract.preprocessing.input_size)
+                own.append(count_pixels(truth, wanted, classes))
+                same.append(float((said == wanted).mean()))
+    if not counts:
+        raise BadInputError(f"None of the {len(pairs)} photos of {asked.data} can be read.", code="no_images")
+    both, truth_pixels, said_pixels = _summed(counts)
+    labels = contract.labels or tuple(map(str, range(classes)))
+    each = ious(both, truth_pixels, said_pixels)
+    return SegmentEvalResult(
+        artifact=asked.artifact.path,
+        data=asked.data,
+        masks=masks,
+        images=len(counts),
+        miou=float(mean_iou(both, truth_pixels, said_pixels)),
+        interval=bootstrap_interval(counts),
+        pixel_accuracy=float(both.sum() / max(1, truth_pixels.sum())),
+        agreement=float(np.mean(same)) if same else None,
+        reference_miou=float(mean_iou(*_summed(own))) if own else None,
+        classes=tuple(
+            ClassIoU(
+                index, labels[index], None if np.isnan(each[index]) else float(each[index]), int(truth_pixels[index])
+            )
+            for index in range(classes)
+        ),
+        unreadable=tuple(unreadable),
+        sha256=sha256,
+    )
+
+
+def evaluate_embedding(asked: Evaluation) -> RetrievalEvalResult:
+    """Measure on an ImageFolder how often the nearest other photos show the same class.
+
+    Raises:
+        BadInputError: The photos are in no classes' folders, or no class has two that can be read.
+    """
+    folder = list_images(asked.data)
+    if not folder.classes:
+        raise BadInputError(
+            f"The images in {asked.data} are in no classes' folders.",
+            hint="Give an ImageFolder: one folder a class.",
+            code="no_labels",
+        )
+    sha256 = describe_artifact(asked.artifact.path).sha256
+    vectors, own, labels, unreadable = [], [], [], []
+    count = len(folder.images)
+    with asked.counter(f"Evaluating {asked.artifact.path.name} on {count} photos", count) as advance:
+        for photo, label in zip(folder.images, folder.targets, strict=True):
+            advance()
+            try:
+                pixels = asked.artifact.pixels(photo)
+            except BadInputError as error:
+                unreadable.append(UnreadablePhoto(photo, error.message))
+                continue
+            vectors.append(embedding(asked.artifact, pixels, photo))
+            labels.append(label)
+            wanted = asked.model(pixels)
+            if wanted is not None:
+                own.append(np.asarray(wanted, np.float64))
+    found = _found(vectors, labels)
+    if not len(found):
+        raise BadInputError(f"No class of {asked.data} has two photos that can be read.", code="no_images")
+    hits = int((found == 0).sum())
+    return RetrievalEvalResult(
+        artifact=asked.artifact.path,
+        data=asked.data,
+        images=len(found),
+        recall_at_1=hits / len(found),
+        interval=wilson_interval(hits, len(found)),
+        recall_at_5=float((found < TOP_K).mean()),
+        reference_recall_at_1=float((_found(own, labels) == 0).mean()) if own else None,
+        cosine=min(
+            (float(cosine_similarity(a[None], b[None])[0, 0]) for a, b in zip(vectors, own, strict=True)), default=None
+        )
+        if own
+        else None,
+        unreadable=tuple(unreadable),
+        sha256=sha256,
+    )
+
+
+def _found(vectors: Sequence[NDArray[np.float64]], labels: Sequence[int]) -> NDArray[np.int64]:
+    """Return the rivals of the photos that are not alone in their class."""
+    if not vectors:
+        return np.zeros(0, np.int64)
+    found = rivals(directions(np.stack(vectors)), np.asarray(labels, np.int64))
+    return found[found >= 0]
+
+
+def _summed(counts: Sequence[PixelCounts]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    def total(pick: Callable[[PixelCounts], NDArray[np.int64]]) -> NDArray[np.int64]:
+        return np.asarray(np.sum([pick(each) for each in counts], axis=0))
+
+    return total(lambda each: each.both), total(lambda each: each.truth), total(lambda each: each.said)
+
+
+def _check_classes(truth: NDArray[np.uint8], classes: int, mask: Path) -> None:
+    beyond = truth[(truth >= classes) & (truth != IGNORED)]
+    if beyond.size:
+        raise BadInputError(
+            f"{mask} has the class {int(beyond[0])}, and the artifact has {classes}, from 0 on.",
+            hint=f"A mask holds indices of the artifact's classes, and {IGNORED} where nothing counts.",
+            code="bad_mask",
+        )

@@ -1,0 +1,95 @@
+"""What an evaluation of a segmenter or of an embedding found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobilevit_tools.result import Result
+
+
+@dataclass(frozen=True)
+class UnreadablePhoto:
+    """A photo, or its mask, that could not be read; it is in no figure."""
+
+    image: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class ClassIoU:
+    """One class of a segmentation.
+
+    Attributes:
+        index: The class.
+        label: Its name, or its index where names are unknown.
+        iou: Its intersection over union, over all photos; None where it is nowhere and was said nowhere.
+        pixels: How many pixels are of it.
+    """
+
+    index: int
+    label: str
+    iou: float | None
+    pixels: int
+
+
+@dataclass(frozen=True, repr=False)
+class SegmentEvalResult(Result, command="eval"):
+    """What an evaluation of a segmenter found, at its input's size; all shares are fractions from 0 to 1.
+
+    Attributes:
+        artifact: The artifact.
+        data: The photos.
+        masks: Their masks.
+        images: How many photos were segmented.
+        miou: Mean intersection over union, over the classes that are somewhere or were said somewhere.
+        interval: 95 % interval of ``miou``, by drawing the photos anew; None of a single photo.
+        pixel_accuracy: Share of pixels of the right class.
+        agreement: Share of pixels of the PyTorch float32 model's class; None where that was not run.
+        reference_miou: The PyTorch model's own mean IoU; None where it was not run.
+        classes: Every class.
+        unreadable: Photos that could not be read, or whose mask could not.
+        sha256: Digest of the artifact, as its manifest has it.
+    """
+
+    artifact: Path
+    data: Path
+    masks: Path
+    images: int
+    miou: float
+    interval: tuple[float, float] | None
+    pixel_accuracy: float
+    agreement: float | None
+    reference_miou: float | None
+    classes: tuple[ClassIoU, ...]
+    unreadable: tuple[UnreadablePhoto, ...]
+    sha256: str
+
+
+@dataclass(frozen=True, repr=False)
+class RetrievalEvalResult(Result, command="eval"):
+    """How often the nearest photos show the same class; all shares are fractions from 0 to 1.
+
+    Attributes:
+        artifact: The artifact.
+        data: The photos.
+        images: How many photos were asked about: all that are not alone in their class.
+        recall_at_1: Share whose nearest other photo is of the same class; ties count as wrong.
+        interval: 95 % interval of ``recall_at_1`` (Wilson).
+        recall_at_5: Share with one of the same class among the five nearest.
+        reference_recall_at_1: The PyTorch model's own; None where it was not run.
+        cosine: The least cosine of an embedding with the PyTorch model's; None where that was not run.
+        unreadable: Photos that could not be read.
+        sha256: Digest of the artifact, as its manifest has it.
+    """
+
+    artifact: Path
+    data: Path
+    images: int
+    recall_at_1: float
+    interval: tuple[float, float]
+    recall_at_5: float
+    reference_recall_at_1: float | None
+    cosine: float | None
+    unreadable: tuple[UnreadablePhoto, ...]
+    sha256: str
