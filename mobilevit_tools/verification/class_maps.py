@@ -65,6 +65,7 @@ def judge_input(
     pixels = PixelAgreement(
         same=float((~changed).mean()),
         near_ties=float(ties.mean()),
+        beyond=float((changed & ~ties).mean()),
         constant=float(np.bincount(best.ravel()).max() / best.size),
     )
     return InputResult(item.name, item.kind, _NO_DISTANCE, same_top1=None, near_tie=False, pixels=pixels)

@@ -34,17 +34,14 @@ class PixelAgreement:
     Attributes:
         same: Pixels of the model's own class.
         near_ties: Pixels of another class whose score the model puts as high, but for noise that the gate allows.
+        beyond: Pixels of another class that no near-tie excuses.
         constant: Pixels of the class that most pixels of the model's map have: what a map of one class would get.
     """
 
     same: float
     near_ties: float
+    beyond: float
     constant: float
-
-    @property
-    def beyond(self) -> float:
-        """Pixels of another class that no near-tie excuses."""
-        return max(0.0, 1 - self.same - self.near_ties)
 
 
 @dataclass(frozen=True)

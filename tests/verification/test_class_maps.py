@@ -68,6 +68,18 @@ def test_noise_within_the_gate_changes_near_ties_alone(noise_db: float, status: 
     assert judged(wanted, given, "fp32").status == status
 
 
+@pytest.mark.parametrize("count", range(1, 11))
+def test_any_number_of_near_ties_within_their_share_is_excused(count: int) -> None:
+    """Shares of pixels are no sums: what is left of 1 without two of them may be rounding, and no pixel at all."""
+    wanted = np.random.default_rng(0).standard_normal((CLASSES, 48, 64))
+    given = wanted.argmax(0)
+    for place in range(count):
+        wanted[:, 0, place] = (1.0, 1.0 - 1e-9, -1.0, -1.0)
+        given[0, place] = 1
+    parity = judged([wanted], [given], "fp16")
+    assert (parity.status, parity.results[0].pixels.beyond) == ("passed", 0.0)
+
+
 def test_many_near_ties_are_no_excuse() -> None:
     tied = scores(0)
     tied[1] = tied[0] + 1e-7  # class 1 wins everywhere over 0, by next to nothing
