@@ -14,6 +14,7 @@ import onnxruntime as ort
 from mobilevit_tools.data.contract import METADATA_KEY, Contract
 from mobilevit_tools.errors import BadInputError, first_line
 from mobilevit_tools.runtimes._base import Session, TensorInfo, check_input, numpy_type
+from mobilevit_tools.runtimes.onnx_precise import precise_session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,10 +41,8 @@ class OnnxSession(Session):
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Without VNNI, x86 adds 8-bit products in 16 bits, which saturate: a wrong model, and another machine's.
-        options.add_session_config_entry("session.x64quantprecision", "1")
         try:
-            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = precise_session(path, options)
             # A name or a value that is no UTF-8 shows only now.
             self.inputs = tuple(_info(node) for node in self._session.get_inputs())
             self.outputs = tuple(_info(node) for node in self._session.get_outputs())

@@ -21,12 +21,19 @@ class OnnxEngine(Engine):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
-        options.add_session_config_entry("session.x64quantprecision", "1")  # 8-bit products that do not saturate
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = f"{profile}.part"
         self._profile = profile
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # 8-bit products do not saturate in this mode, which cannot load a weight that two operators read.
+        for precise in "10":
+            options.add_session_config_entry("session.x64quantprecision", precise)
+            try:
+                self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+                break
+            except Exception:
+                if precise == "0":
+                    raise
         inputs = self._session.get_inputs()
         check_one(len(inputs), len(self._session.get_outputs()))
         self._name = inputs[0].name

@@ -53,10 +53,14 @@ class OnnxRuntimeEngine final : public mvt::Engine {
     check(api->CreateSessionOptions(&options), 3, "ONNX Runtime does not start");
     check(api->SetIntraOpNumThreads(options, threads), 3, "the thread count is refused");
     check(api->SetInterOpNumThreads(options, 1), 3, "the thread count is refused");
-    // 8-bit products that do not saturate, where the processor has no VNNI.
-    check(api->AddSessionConfigEntry(options, "session.x64quantprecision", "1"), 3, "ONNX Runtime does not start");
     if (!profile.empty()) check(api->EnableProfiling(options, profile.c_str()), 3, "profiling is refused");
-    check(api->CreateSession(env_, path.c_str(), options, &session_), 3, "ONNX Runtime cannot load the model");
+    // 8-bit products do not saturate in this mode, which cannot load a weight that two operators read.
+    check(api->AddSessionConfigEntry(options, "session.x64quantprecision", "1"), 3, "ONNX Runtime does not start");
+    if (OrtStatus* refused = api->CreateSession(env_, path.c_str(), options, &session_)) {
+      api->ReleaseStatus(refused);
+      check(api->AddSessionConfigEntry(options, "session.x64quantprecision", "0"), 3, "ONNX Runtime does not start");
+      check(api->CreateSession(env_, path.c_str(), options, &session_), 3, "ONNX Runtime cannot load the model");
+    }
     api->ReleaseSessionOptions(options);
     check(api->GetAllocatorWithDefaultOptions(&allocator_), 3, "ONNX Runtime has no allocator");
     size_t inputs = 0, outputs = 0;
