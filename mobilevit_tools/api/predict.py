@@ -76,8 +76,8 @@ def predict(
 
     Example:
         >>> result = mvt.predict(artifact, ["photos/cat/1.png"], top=2)
-        >>> [guess.label in ("cat", "dog", "horse") for guess in result.predictions[0].top]
-        [True, True]
+        >>> all(guess.label in ("cat", "dog", "horse") for guess in result.predictions[0].top)
+        True
     """
     path = artifact_path(artifact, "predict")
     target_of(path)
