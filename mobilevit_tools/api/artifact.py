@@ -12,7 +12,7 @@ from mobilevit_tools.api.conversion import Conversion, check_conversion, scores_
 from mobilevit_tools.api.decisions import count_flips
 from mobilevit_tools.api.description import contract_of
 from mobilevit_tools.api.trade import AccuracyBound, keep_within
-from mobilevit_tools.exporters._base import Delegation, ExportSpec, load_exporter
+from mobilevit_tools.exporters._base import Delegation, ExportSpec, Lowering, load_exporter
 from mobilevit_tools.exporters.manifest import Manifest, ModelRecord, describe_artifact, tool_versions
 from mobilevit_tools.exporters.refusals import naming_refusals
 from mobilevit_tools.exporters.request import ExportRequest
@@ -21,10 +21,12 @@ from mobilevit_tools.models.factory import LoadedModel
 from mobilevit_tools.precision.record import Preflight
 from mobilevit_tools.progress import Progress
 from mobilevit_tools.quantization._base import Quantization, QuantizationRecord
+from mobilevit_tools.quantization.share import QuantizedShare, share_of, with_share
 from mobilevit_tools.result import Shown
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.runtimes.registry import open_made
-from mobilevit_tools.targets.precisions import PRECISIONS
+from mobilevit_tools.targets.precisions import FLOATING, PRECISIONS
+from mobilevit_tools.targets.registry import find_target
 from mobilevit_tools.verification.parity import Parity
 from mobilevit_tools.verification.reference import torch_reference
 from mobilevit_tools.verification.running import verify_session
@@ -33,6 +35,7 @@ from mobilevit_tools.verification.tolerances import GATES
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
+    from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.rewrites._base import Rewritten
 
 
@@ -55,6 +58,7 @@ class ExportedArtifact(Shown):
         rewrites: The deployment rewrites that were applied, in order.
         rewrite_difference: How far they moved the outputs in float64, as a share of the largest.
         quantization: How it was quantized; None where it is in floating point.
+        quantized: How much of it is; None where it is in floating point, or nothing multiplies by a weight.
         preflight: What half precision does to the model, and what stays in float32 for it; None in float32.
         seconds: How long it took, by step, in ``other`` and in ``total``.
         kept: Whether the artifact is on disk.
@@ -74,6 +78,7 @@ class ExportedArtifact(Shown):
     rewrites: tuple[AppliedRewrite, ...]
     rewrite_difference: float
     quantization: QuantizationRecord | None
+    quantized: QuantizedShare | None
     preflight: Preflight | None
     seconds: Mapping[str, float]
     kept: bool
@@ -122,7 +127,7 @@ def make_artifact(
     with clock.step("import", f"Loading the {spec.target} converter"):
         exporter = load_exporter(spec.target)
     with clock.step("rewrite", f"Rewriting for {spec.deployment}, and proving it"):
-        rewritten = _rewrite(loaded, spec)
+        rewritten = _rewrite(loaded, spec, contract)
     inputs = build_inputs(contract.preprocessing, verification_photos() if images is None else images)
     reference = torch_reference(loaded.module)
     conversion = Conversion(loaded, record, rewritten, spec, contract, exporter, reference, inputs)
@@ -169,16 +174,18 @@ def make_artifact(
         elif parity.status == "failed":
             with clock.step("drift", "Looking for the first operator that drifts"):
                 parity = with_drift(parity, conversion)
+        quantized = share_in(path, spec, lowering)
         described = describe_artifact(path)
         manifest = Manifest(
             artifact=described,
             model=record,
             spec=spec,
             contract=contract,
-            parity=parity,
+            parity=(parity := with_share(parity, quantized, request.least_quantized)),
             rewrites=rewritten.applied,
             rewrite_difference=rewritten.difference,
             quantization=quantization.record if quantization else None,
+            quantized=quantized,
             fp16_keep=preflights[-1].keep if preflights else (),
             delegation=lowering.delegation,
             tools=tool_versions(),
@@ -204,20 +211,21 @@ def make_artifact(
         rewrites=rewritten.applied,
         rewrite_difference=rewritten.difference,
         quantization=quantization.record if quantization else None,
+        quantized=quantized,
         preflight=preflights[-1] if preflights else None,
         seconds=clock.whole(),
         kept=stage.keep,
     )
 
 
-def _rewrite(loaded: LoadedModel, spec: ExportSpec) -> Rewritten:
+def _rewrite(loaded: LoadedModel, spec: ExportSpec, contract: Contract) -> Rewritten:
     import torch
 
     from mobilevit_tools.rewrites._base import apply
 
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(spec.batch, 3, *loaded.preprocessing.input_size, generator=generator)
-    return apply(
+    rewritten = apply(
         loaded.module,
         example,
         deployment=spec.deployment,
@@ -225,6 +233,26 @@ def _rewrite(loaded: LoadedModel, spec: ExportSpec) -> Rewritten:
         weights_alone=PRECISIONS[spec.precision].weights_alone,
         names=spec.rewrites,
     )
+    return rewritten if spec.precision in FLOATING else _with_stored_weights(rewritten, spec, contract)
+
+
+def _with_stored_weights(rewritten: Rewritten, spec: ExportSpec, contract: Contract) -> Rewritten:
+    """Store the weights that the model computes, which a quantizer would pass over."""
+    from mobilevit_tools.exporters.io_names import example_input
+    from mobilevit_tools.quantization.computed_weights import store_computed_weights
+
+    example = example_input(contract, max(spec.batch, 2) if spec.options.free_batch else spec.batch)
+    module, applied = store_computed_weights(rewritten.module, example, free_batch=spec.options.free_batch)
+    return rewritten if applied is None else replace(rewritten, module=module, applied=(*rewritten.applied, applied))
+
+
+def share_in(path: Path, spec: ExportSpec, lowering: Lowering) -> QuantizedShare | None:
+    """Tell how much of an artifact is quantized, from itself where its target can read that; None in floating point."""
+    if spec.precision in FLOATING:
+        return None
+    target = find_target(spec.target)
+    layers = lowering.layers if target.layers is None else target.load(target.layers)(path)
+    return share_of(layers, spec.precision, lowering.asked)
 
 
 def _with_flips(parity: Parity, flips: int | None) -> Parity:

@@ -26,6 +26,7 @@ from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, load_calibration
+from mobilevit_tools.quantization.share import too_little
 from mobilevit_tools.result import Result
 from mobilevit_tools.targets.registry import find_target, named_targets
 from mobilevit_tools.tasks.registry import settle
@@ -79,6 +80,7 @@ def export(
     calibration: str | Path | None = None,
     calibration_size: int | None = None,
     calibration_method: str | None = None,
+    least_quantized: float | None = None,
     max_drop: float | None = None,
     eval_data: str | Path | None = None,
     class_order: ClassOrder | None = None,
@@ -118,6 +120,8 @@ def export(
         calibration: A folder of photos on which ``int8`` measures the ranges of activations.
         calibration_size: How many of them to use; by default 200.
         calibration_method: How measured values become ranges; by default what suits the target.
+        least_quantized: Percent of the weights, and of the multiply-accumulates with them, that must be quantized in a
+            quantized artifact; by default 90. What ``max_drop`` keeps counts for nothing.
         max_drop: Points of top-1 that a quantized artifact may lose on ``eval_data``; the fewest operators that this
             needs are kept in floating point.
         eval_data: Labelled photos, as :func:`mobilevit_tools.evaluate` takes them.
@@ -183,6 +187,7 @@ def export(
         calibration=_text(calibration),
         calibration_size=calibration_size,
         calibration_method=calibration_method,
+        least_quantized=least_quantized,
         max_drop=max_drop,
         eval_data=_text(eval_data),
         class_order=class_order,
@@ -250,10 +255,17 @@ def export(
     if failed:
         raise GateError(
             "; ".join(f"{artifact.target} {artifact.precision}: {artifact.parity.reason}" for artifact in failed) + ".",
-            hint=None if keep_failed else "The failed artifact was removed; --keep-failed keeps it for inspection.",
+            hint=_hint(failed, least_quantized, keep_failed=keep_failed),
             result=finished(),
         )
     return finished()
+
+
+def _hint(failed: Sequence[ExportedArtifact], least: float | None, *, keep_failed: bool) -> str | None:
+    removed = "The failed artifact was removed; --keep-failed keeps it for inspection."
+    little = any(each.quantized is not None and too_little(each.quantized, least) for each in failed)
+    accepts = "--least-quantized PERCENT accepts an artifact of which less is quantized."
+    return " ".join([removed] * (not keep_failed) + [accepts] * little) or None
 
 
 def load_requested(request: ExportRequest, *, bundle: bool = False) -> LoadedModel:

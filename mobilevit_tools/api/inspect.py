@@ -11,9 +11,11 @@ from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.exporters.delegation_lint import reason
 from mobilevit_tools.exporters.manifest import Manifest, check_digest
 from mobilevit_tools.process_state import restoring
+from mobilevit_tools.quantization.share import QuantizedShare, share_of_strangers
 from mobilevit_tools.result import Result
 from mobilevit_tools.runtimes._base import DELEGATE, OperatorUse, TensorInfo
 from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.targets._base import Target
 from mobilevit_tools.targets.registry import find_target, target_of
 
 
@@ -27,6 +29,7 @@ class InspectResult(Result, command="inspect"):
         contract: The contract inside it; None for artifacts that others made.
         operators: How often each operator type occurs.
         operator_uses: The same with precisions and MACs, where they are known.
+        quantized: How much of it is quantized; None where nothing is, or where neither a manifest nor the file tells.
         outside: Why each operator that is outside the backend stays there; empty without a backend. Where neither a
             manifest nor a call tells of a backend, there is none.
         inputs: Its inputs.
@@ -40,6 +43,7 @@ class InspectResult(Result, command="inspect"):
     contract: Contract | None
     operators: Mapping[str, int]
     operator_uses: tuple[OperatorUse, ...]
+    quantized: QuantizedShare | None
     outside: Mapping[str, str]
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
@@ -60,7 +64,7 @@ def inspect(artifact: str | Path) -> InspectResult:
         (1, ('cat', 'dog', 'horse'))
     """
     path = artifact_path(artifact, "inspect")
-    target_of(path)
+    target = target_of(path)
     manifest = check_digest(path)
     with open_session(path) as session:
         return InspectResult(
@@ -69,12 +73,17 @@ def inspect(artifact: str | Path) -> InspectResult:
             contract=session.contract,
             operators=session.operators(),
             operator_uses=session.operator_uses(),
+            quantized=_quantized(path, target) if manifest is None else manifest.quantized,
             outside=_outside(session.operators(), manifest),
             inputs=session.inputs,
             outputs=session.outputs,
             metadata={name: text for name, text in session.metadata.items() if "contract" not in name},
             notes=session.notes,
         )
+
+
+def _quantized(artifact: Path, target: Target) -> QuantizedShare | None:
+    return None if target.layers is None else share_of_strangers(target.load(target.layers)(artifact))
 
 
 def _outside(operators: Mapping[str, int], manifest: Manifest | None) -> dict[str, str]:

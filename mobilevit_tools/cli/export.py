@@ -34,6 +34,7 @@ from mobilevit_tools.cli.target_options import takes_target_options
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
+from mobilevit_tools.quantization.share import LEAST_QUANTIZED
 from mobilevit_tools.targets.registry import ALL, TARGETS
 from mobilevit_tools.tasks.registry import TASKS, find_task
 
@@ -99,6 +100,15 @@ def export(
         str | None,
         typer.Option("--calibration-method", help=f"int8: {CALIBRATION_HELP}"),
     ] = None,
+    least_quantized: Annotated[
+        float | None,
+        typer.Option(
+            "--least-quantized",
+            callback=finite,
+            help=f"Percent of the weights, and of the MACs with them, that must be quantized. "
+            f"Default: {LEAST_QUANTIZED:g}.",
+        ),
+    ] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(
@@ -163,6 +173,7 @@ def export(
                 calibration=calibration,
                 calibration_size=calibration_size,
                 calibration_method=calibration_method,
+                least_quantized=least_quantized,
                 max_drop=max_drop,
                 eval_data=eval_data,
                 class_order=None if class_order is None else parse_class_order(class_order),
@@ -210,18 +221,14 @@ def _render(console: Console, result: ExportResult, *, times: bool) -> None:
     from mobilevit_tools.verification.tolerances import GATES
 
     ratios = {GATES[artifact.precision].ratio for artifact in result.artifacts}
-    if result.random_weights:
-        console.print("[bold yellow]random weights:[/] these artifacts classify nothing", highlight=False)
-    if result.ema is not None:
-        which = "moving average (EMA)" if result.ema else "raw (not the moving average)"
-        console.print(f"weights: the checkpoint's {which}", highlight=False)
-    if result.left_out:
-        shown = ", ".join(result.left_out[:5]) + (", ..." if len(result.left_out) > 5 else "")
-        console.print(f"weights: left out, as the model has no such part: {escape(shown)}", highlight=False)
+    _render_weights(console, result)
     table = Table(box=None, header_style="bold")
     table.add_column("artifact", no_wrap=True)
     for heading in ("size", "max-abs", f"{'/'.join(sorted(ratios))} dB", "outside", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
+    quantized = any(artifact.quantized for artifact in result.artifacts)
+    if quantized:
+        table.add_column("quantized", justify="right", no_wrap=True)
     table.add_column("parity", no_wrap=True)
     for artifact in result.artifacts:
         parity, delegation = artifact.parity, artifact.delegation
@@ -232,6 +239,7 @@ def _render(console: Console, result: ExportResult, *, times: bool) -> None:
             number(parity.snr_db, ".1f"),
             "-" if delegation is None else str(sum(delegation.outside.values())),
             f"{artifact.seconds['total']:.0f} s",
+            *([number(artifact.quantized.weights if artifact.quantized else None, ".1%")] if quantized else []),
             status(parity),
         )
     console.print(table)
@@ -251,6 +259,17 @@ def _render(console: Console, result: ExportResult, *, times: bool) -> None:
         console.print(f"next: {escape(_next_command(kept))}", style="cyan", highlight=False, soft_wrap=True)
 
 
+def _render_weights(console: Console, result: ExportResult) -> None:
+    if result.random_weights:
+        console.print("[bold yellow]random weights:[/] these artifacts classify nothing", highlight=False)
+    if result.ema is not None:
+        which = "moving average (EMA)" if result.ema else "raw (not the moving average)"
+        console.print(f"weights: the checkpoint's {which}", highlight=False)
+    if result.left_out:
+        shown = ", ".join(result.left_out[:5]) + (", ..." if len(result.left_out) > 5 else "")
+        console.print(f"weights: left out, as the model has no such part: {escape(shown)}", highlight=False)
+
+
 def _next_command(kept: Sequence[ExportedArtifact]) -> str:
     """Return what to type next: measure the last artifact that can be measured here, or else look at the last."""
     # One that passed was run here, so its backend is here, too; Core ML may have been run by the reference alone.
@@ -260,7 +279,7 @@ def _next_command(kept: Sequence[ExportedArtifact]) -> str:
 
 
 def _render_details(console: Console, artifact: ExportedArtifact, *, times: bool) -> None:
-    from mobilevit_tools.cli.tables import parity_notes
+    from mobilevit_tools.cli.tables import parity_notes, quantized_notes
 
     for rewrite in artifact.rewrites:
         saved = f", {rewrite.saved_params:,} parameters fewer" if rewrite.saved_params > 0 else ""
@@ -271,7 +290,8 @@ def _render_details(console: Console, artifact: ExportedArtifact, *, times: bool
             f"[dim]{artifact.target}: proved in float64: they move the outputs by {artifact.rewrite_difference:.0e}[/]",
             highlight=False,
         )
-    for note in parity_notes(artifact.parity):
+    notes = [] if artifact.quantized is None else quantized_notes(artifact.quantized)
+    for note in (*notes, *parity_notes(artifact.parity)):
         console.print(f"{artifact.target}: {escape(note)}", highlight=False, soft_wrap=True)
     if times:
         console.print(f"{artifact.target}: {_shares(artifact.seconds)}", highlight=False)

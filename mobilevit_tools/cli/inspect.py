@@ -28,6 +28,8 @@ def inspect(artifact: Artifact, as_json: AsJson = False, verbose: Verbosity = 0)
 
 
 def _render(console: Console, result: InspectResult) -> None:
+    from mobilevit_tools.cli.tables import quantized_notes
+
     console.print(f"[bold]{escape(str(result.artifact))}[/]", highlight=False, soft_wrap=True)
     facts = Table(box=None, show_header=False)
     facts.add_column(style="dim")
@@ -36,6 +38,10 @@ def _render(console: Console, result: InspectResult) -> None:
         _add_manifest(facts, result.manifest)
     else:
         facts.add_row("manifest", "none: nothing is known of where it comes from")
+    if result.quantized is not None:
+        for note in quantized_notes(result.quantized):
+            what, _, said = note.partition(": ")
+            facts.add_row(what, escape(said))
     for kind, tensors in (("input", result.inputs), ("output", result.outputs)):
         for tensor in tensors:
             facts.add_row(kind, escape(_describe(tensor)))

@@ -11,6 +11,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mobilevit_tools.quantization.share import QuantizedShare
     from mobilevit_tools.verification.parity import Parity
     from mobilevit_tools.verification.tolerances import Tolerance
 
@@ -37,6 +38,22 @@ def spread(interval: tuple[float, float] | None) -> str:
 def size(count: int) -> str:
     """Format bytes as megabytes (10^6)."""
     return f"{count / 1e6:.2f} MB"
+
+
+def quantized_notes(share: QuantizedShare) -> Iterator[str]:
+    """Yield sentences on how much of an artifact is quantized, and what is not."""
+    yield (
+        f"quantized: {share.weights:.1%} of the weights, {share.macs:.1%} of the MACs with weights, "
+        f"{share.quantized} of {share.layers} layers"
+    )
+    for asked, what in ((False, "in floating point"), (True, "in floating point as asked")):
+        named = [
+            f"{each.name} ({each.kind}, {each.weights:.1%} of the weights, {each.macs:.1%} of the MACs)"
+            for each in share.floating
+            if each.asked is asked
+        ]
+        if named:
+            yield f"{what}: {', '.join(named)}"
 
 
 def status(parity: Parity) -> str:

@@ -17,6 +17,7 @@ SECTIONS: Mapping[str, str] = MappingProxyType(
         "parity": "parity",
         "rewrites": "rewrites",
         "quantization": "quantization",
+        "quantized": "quantized",
         "kept in float32": "fp16_keep",
         "delegation": "delegation",
         "tools": "tools",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.quantization._base import Quantization
+    from mobilevit_tools.quantization.share import Layer
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,17 @@ class Delegation:
 
 @dataclass(frozen=True)
 class Lowering:
-    """What an exporter says of the artifact that it wrote."""
+    """What an exporter says of the artifact that it wrote.
+
+    Attributes:
+        delegation: How much its backend took over; None where that does not apply.
+        asked: Names of the artifact's operators that are to stay in floating point though the others are quantized.
+        layers: Its operators with weights, where nothing can read them from the artifact.
+    """
 
     delegation: Delegation | None = None
+    asked: tuple[str, ...] = ()
+    layers: tuple[Layer, ...] = ()
 
 
 Preflight: TypeAlias = "Callable[[ExportedProgram], tuple[str, ...]]"

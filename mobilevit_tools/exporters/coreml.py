@@ -80,6 +80,7 @@ def lower(
         if contract.labels and contract.output == "probabilities"
         else None
     )
+    kept: tuple[str, ...] = ()
     with exact_factors(), validated_where_it_counts():
         with naming_operators(program):
             package = ct.convert(
@@ -107,4 +108,4 @@ def lower(
     package.user_defined_metadata[METADATA_KEY] = contract.to_json()
     mark_kept(package, keep)
     save_package(package, path)
-    return Lowering()
+    return Lowering(asked=kept)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from mobilevit_tools.quantization._base import Quantization
+    from mobilevit_tools.quantization.share import Layer
 
 _aten = torch.ops.aten
 CLASS_TYPES = (torch.uint8, torch.int32)
@@ -67,10 +68,14 @@ def lower(
     """
     example = example_input(contract, spec.batch)
     prepared = (in_half(module, example, preflight) if spec.arithmetic == "fp16" else module).eval()
+    layers: tuple[Layer, ...] = ()
+    asked: tuple[str, ...] = ()
     if quantization is not None:
-        from mobilevit_tools.quantization.executorch import quantize
+        from mobilevit_tools.quantization.executorch import asked_to_stay, quantize, read_layers
 
-        prepared = quantize(prepared, example, quantization)
+        prepared = quantized = quantize(prepared, example, quantization)
+        layers = read_layers(quantized)
+        asked = asked_to_stay(layers, quantization)
     forms = _forms(spec.backend)
     answer = answering(_contiguous(prepared), contract, CLASS_TYPES)
     exported = functional(torch.export.export(answer, (example,), strict=False), forms)
@@ -88,7 +93,7 @@ def lower(
         program = edge.to_executorch()
     check_kernels(contract.model, edge, program)
     path.write_bytes(program.buffer)
-    return Lowering(delegation=delegation)
+    return Lowering(delegation=delegation, asked=asked, layers=layers)
 
 
 def _separate_packed(program: ExportedProgram) -> None:

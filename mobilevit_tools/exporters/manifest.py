@@ -20,6 +20,7 @@ from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.models.factory import IN_MEMORY, Weights
 from mobilevit_tools.precision.record import KeptOperator
 from mobilevit_tools.quantization._base import QuantizationRecord
+from mobilevit_tools.quantization.share import QuantizedShare
 from mobilevit_tools.result import Shown
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.targets.registry import TARGETS
@@ -92,6 +93,7 @@ class Manifest(Shown):
         rewrites: The deployment rewrites that were applied, in order.
         rewrite_difference: How far they moved the outputs in float64, as a share of the largest.
         quantization: How it was quantized; None where it is in floating point.
+        quantized: How much of it is; None where it is in floating point, or nothing multiplies by a weight.
         fp16_keep: The operators that stay in float32 in an artifact of half precision.
         delegation: How much its backend took over; None where that does not apply.
         tools: Versions by package.
@@ -110,6 +112,7 @@ class Manifest(Shown):
     fp16_keep: tuple[KeptOperator, ...]
     delegation: Delegation | None
     request: ExportRequest
+    quantized: QuantizedShare | None = None
     tools: Mapping[str, str] = field(default_factory=dict)
     schema: int = MANIFEST_SCHEMA
 

@@ -69,16 +69,18 @@ def lower(
     first_dimension = model.graph.input[0].type.tensor_type.shape.dim[0]
     if spec.options.free_batch and not first_dimension.dim_param:
         raise fixed_batch(contract.model)
+    asked: tuple[str, ...] = ()
     if quantization is not None:
-        from mobilevit_tools.quantization.onnx import quantize
+        from mobilevit_tools.quantization.onnx import asked_to_stay, quantize
 
+        asked = asked_to_stay(model, module, quantization)
         model = quantize(model, module, quantization, spec.batch)
     _strip_traces(model)
     onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
     model.producer_name = "mobilevit-tools"
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
-    return Lowering()
+    return Lowering(asked=asked)
 
 
 def _simplify(program: torch.onnx.ONNXProgram) -> None:

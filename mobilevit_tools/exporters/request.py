@@ -43,6 +43,8 @@ class ExportRequest:
         calibration: A folder of photos for precisions that are calibrated.
         calibration_size: How many of them to use; None takes the default.
         calibration_method: How measured values become ranges; None takes the target's default.
+        least_quantized: Percent of the weights, and of the multiply-accumulates with them, that must be quantized in a
+            quantized artifact; None takes the default.
         max_drop: Points of top-1 that a quantized artifact may lose.
         eval_data: Labelled photos on which they are measured.
         class_order: How folders of these photos without labels' names are classes; None leaves it to the predictions.
@@ -73,6 +75,7 @@ class ExportRequest:
     calibration: str | None = None
     calibration_size: int | None = None
     calibration_method: str | None = None
+    least_quantized: float | None = None
     max_drop: float | None = None
     eval_data: str | None = None
     class_order: ClassOrder | None = None
@@ -98,6 +101,13 @@ class ExportRequest:
         )
         if self.calibration_size is not None and self.calibration_size < 1:
             raise UsageError("A calibration takes at least one photo.")
+        if self.least_quantized is not None:
+            if self.precision in FLOATING:
+                raise UsageError(
+                    f"Nothing is quantized in {self.precision}.", hint="Leave --least-quantized out, or quantize."
+                )
+            if not 0 <= self.least_quantized <= 100:
+                raise UsageError(f"--least-quantized takes percent, from 0 to 100, not {self.least_quantized:g}.")
         if self.max_drop is not None and (self.eval_data is None or self.precision in FLOATING):
             raise UsageError(
                 "A bound on the loss of accuracy needs photos to measure it on, and a precision that loses some.",
@@ -161,7 +171,7 @@ class ExportRequest:
             yield from _flag(field.name, None if value == field.default else value)
         yield from ("--no-rewrites",) if self.rewrites == () else _flag("rewrites", self.rewrites)
         yield from _flag("fp16_keep", self.fp16_keep)
-        for name in ("calibration", "calibration_size", "calibration_method", "max_drop"):
+        for name in ("calibration", "calibration_size", "calibration_method", "least_quantized", "max_drop"):
             yield from _flag(name, getattr(self, name))
         if self.max_drop is not None:
             yield from _flag("eval", self.eval_data)

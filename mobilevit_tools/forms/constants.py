@@ -26,7 +26,7 @@ def fold_constants(program: ExportedProgram) -> int:
     Returns:
         How many constants were stored.
     """
-    constants = _constant_nodes(program)
+    constants = constant_nodes(program)
     ends = [
         node
         for node in constants
@@ -40,13 +40,18 @@ def fold_constants(program: ExportedProgram) -> int:
         return 0
     values = _Values(program, set(constants)).of(ends)
     for node in ends:
-        node.replace_all_uses_with(_store(program, f"{node.name}_folded", values[node], node.meta["val"]))
+        node.replace_all_uses_with(_store(program, stored_name(node), values[node], node.meta["val"]))
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
     return len(ends)
 
 
-def _constant_nodes(program: ExportedProgram) -> dict[Node, None]:
+def stored_name(node: Node) -> str:
+    """Return the name that the value of ``node`` gets as a constant."""
+    return f"{node.name}_folded"
+
+
+def constant_nodes(program: ExportedProgram) -> dict[Node, None]:
     """Return, in order, the nodes that depend on no input, and on nothing random or changed in place."""
     signature = program.graph_signature
     changing = {*signature.user_inputs, *(spec.arg.name for spec in _mutated(program))}

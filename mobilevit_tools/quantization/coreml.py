@@ -33,7 +33,7 @@ WEIGHTED_OPERATORS = ("conv", "linear")
 PALETTE_BITS = {"palette8": 8, "palette6": 6, "palette4": 4}
 INT4_BLOCK = 32
 SMALLEST_WEIGHT = 512
-"""Weights with fewer elements stay as they are: their scales would take as much room."""
+"""Weights with fewer elements are not stored as indices: the table of values would be as large."""
 OUTLIERS = 1000
 """One value in so many is left out of a range by the method ``percentile``, at either end."""
 ACTIVATION_PASSES = (
@@ -78,7 +78,7 @@ def quantize(
             weight_threshold=SMALLEST_WEIGHT,
         )
     else:
-        linear = cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=SMALLEST_WEIGHT)
+        linear = cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)
     weights = PASS_REGISTRY["compression::linear_quantize_weights"]
     weights.set_options([PassOption("config", _config(linear, kept)), PassOption("joint_compression", False)])
     # In one go: between two calls coremltools would merge equal constants, and then refuse what it merged.

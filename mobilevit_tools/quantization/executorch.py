@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,19 +17,39 @@ from torch import nn
 from torchao.quantization.pt2e import MinMaxObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
+from mobilevit_tools.precision.execution import source
+from mobilevit_tools.profiling.macs import macs_of
 from mobilevit_tools.quantization._base import Quantization
+from mobilevit_tools.quantization.sensitivity import WEIGHT_PLACES
+from mobilevit_tools.quantization.share import Layer
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
 LINEAR = frozenset({torch.ops.aten.linear.default})
 CONVOLUTIONS = frozenset(
-    {torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding, torch.ops.aten.convolution.default}
+    {
+        torch.ops.aten.conv1d.default,
+        torch.ops.aten.conv1d.padding,
+        torch.ops.aten.conv2d.default,
+        torch.ops.aten.conv2d.padding,
+    }
 )
 """Not quantized dynamically: XNNPACK cannot lower such convolutions with a scale per channel."""
+WITH_WEIGHTS: Mapping[object, int] = MappingProxyType(
+    {
+        **WEIGHT_PLACES,
+        torch.ops.aten.conv_transpose1d.default: 1,
+        torch.ops.aten.conv_transpose2d.input: 1,
+        torch.ops.aten.conv_transpose3d.input: 1,
+    }
+)
+"""Operators that multiply by a weight, quantized or not, with its position."""
 RELUS = frozenset({torch.ops.aten.relu.default, torch.ops.aten.relu_.default})
 """What the quantizer's patterns put behind an operator with weights."""
 DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
+QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
+PADS = frozenset({torch.ops.aten.pad.default, torch.ops.aten.constant_pad_nd.default})
 SLICES = frozenset({torch.ops.aten.slice.Tensor, torch.ops.aten.narrow.default, torch.ops.aten.select.int})
 MEANS = frozenset({torch.ops.aten.mean.dim})
 PRODUCTS = frozenset({torch.ops.aten.mul.Tensor, torch.ops.aten.mul_.Tensor})
@@ -39,6 +60,8 @@ DECOMPOSED = frozenset(
     }
 )
 """Lowered as a product of the input with a function of it."""
+_NOTED = "weight"
+"""Where a node's ``meta`` has the name and size of its weight and its MACs, which the quantizer would lose."""
 SMALLEST_SCALE = 2**-12
 """What the quantizer's own configuration gives its observers."""
 
@@ -55,7 +78,7 @@ class WeightedQuantizer(XNNPACKQuantizer):  # type: ignore[misc]
         return annotated
 
 
-def quantize(module: nn.Module, example: torch.Tensor, quantization: Quantization) -> nn.Module:
+def quantize(module: nn.Module, example: torch.Tensor, quantization: Quantization) -> GraphModule:
     """Return ``module`` with quantize and dequantize pairs around its operators with weights, ready for export.
 
     Args:
@@ -65,6 +88,7 @@ def quantize(module: nn.Module, example: torch.Tensor, quantization: Quantizatio
     """
     captured = torch.export.export(module, (example,), strict=False).module()
     _separate_weights(captured)
+    _note_weights(captured)
     quantizer = WeightedQuantizer()
     quantizer.set_global(_config(quantization))
     operators = LINEAR if quantization.calibration is None else LINEAR | CONVOLUTIONS
@@ -79,6 +103,51 @@ def quantize(module: nn.Module, example: torch.Tensor, quantization: Quantizatio
     converted: GraphModule = convert_pt2e(prepared)
     _shield(converted)
     return converted
+
+
+def read_layers(quantized: GraphModule) -> tuple[Layer, ...]:
+    """Return the operators with trained weights of what :func:`quantize` returned."""
+    return tuple(_layers(quantized))
+
+
+def asked_to_stay(layers: Collection[Layer], quantization: Quantization) -> tuple[str, ...]:
+    """Return the names of the operators that ``quantization`` leaves in floating point."""
+    return tuple(
+        layer.operator
+        for layer in layers
+        if layer.weight in quantization.keep or (quantization.calibration is None and "conv" in layer.kind)
+    )
+
+
+def _layers(quantized: GraphModule) -> Iterator[Layer]:
+    for node in quantized.graph.nodes:
+        if node.target not in WITH_WEIGHTS or _NOTED not in node.meta:
+            continue
+        name, values, macs = node.meta[_NOTED]
+        place = WITH_WEIGHTS[node.target]
+        x, weight = (node.args[index] for index in (place - 1, place))
+        yield Layer(
+            operator=node.name,
+            kind=node.target.name(),
+            weight=name,
+            values=values,
+            macs=macs,
+            quantized=_is_dequantized(source(weight)),
+            integer=_is_dequantized(x),
+        )
+
+
+def _is_dequantized(node: object) -> bool:
+    return isinstance(node, torch.fx.Node) and "dequantize" in str(node.target)
+
+
+def _note_weights(module: GraphModule) -> None:
+    trained = dict(module.named_parameters())
+    for node in module.graph.nodes:
+        place = WITH_WEIGHTS.get(node.target)
+        weight = None if place is None else node.args[place]
+        if isinstance(weight, torch.fx.Node) and (name := str(source(weight).target)) in trained:
+            node.meta[_NOTED] = name, trained[name].numel(), macs_of([node])
 
 
 def _separate_weights(module: GraphModule) -> None:
@@ -98,8 +167,9 @@ def _shield(module: GraphModule) -> None:
     """Put a clamp that changes nothing between dequantized values and what XNNPACK would compute with integers wrongly.
 
     It takes a slice, a mean, or a product of a quantized value with another, that is read by a quantize for one of
-    integers, which it lowers and then fails to run. The clamp's bounds are those of the quantized range, so no value is
-    beyond them.
+    integers, which it lowers and then fails to run; the same for padding that no quantize reads; and it refuses a
+    convolution of one dimension whose weight is in floating point. The clamp's bounds are those of the quantized range,
+    so no value is beyond them.
     """
     for node in list(module.graph.nodes):
         if node.target is not DEQUANTIZE:
@@ -117,6 +187,10 @@ def _shield(module: GraphModule) -> None:
 
 
 def _needs_shield(user: Node) -> bool:
+    if _NOTED in user.meta and user.target in WITH_WEIGHTS:
+        return not _is_dequantized(user.args[WITH_WEIGHTS[user.target]])
+    if user.target in PADS:
+        return not any(reader.target is QUANTIZE for reader in user.users)
     if user.target in PRODUCTS:
         return any(each.target is not DEQUANTIZE for each in user.all_input_nodes)
     return user.target in SLICES | DECOMPOSED | MEANS
@@ -148,7 +222,9 @@ def _selects(
             return True  # asked about along with the operator that has the weight, which decides
         if node.target not in operators:
             return False
-        weight = node.args[1]
+        weight, *bias = node.args[1:3]
+        if any(isinstance(each, torch.fx.Node) and each.op != "get_attr" for each in bias):
+            return False  # XNNPACK takes none that is computed
         return isinstance(weight, torch.fx.Node) and weight.target in trained
 
     return selects

@@ -95,6 +95,14 @@ def quantize(model: onnx.ModelProto, module: nn.Module, quantization: Quantizati
         return onnx.load(result)
 
 
+def asked_to_stay(model: onnx.ModelProto, module: nn.Module, quantization: Quantization) -> tuple[str, ...]:
+    """Return the names of the nodes of ``model``, exported from ``module``, that stay in floating point."""
+    kept = [node.name for node, weight in weighted_nodes(model, module) if weight in quantization.keep]
+    if quantization.precision == "dynamic-int8":
+        kept += [node.name for node in model.graph.node if node.op_type in ("Conv", "ConvTranspose")]
+    return tuple(kept)
+
+
 def weighted_nodes(model: onnx.ModelProto, module: nn.Module) -> Iterator[tuple[onnx.NodeProto, str]]:
     """Yield every node whose second input is a trained weight, with the weight's name in ``module``.
 

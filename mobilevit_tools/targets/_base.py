@@ -193,6 +193,8 @@ class Target:
         exporter: Dotted path of a module with ``lower``, as :class:`~mobilevit_tools.exporters._base.Exporter` says.
         runtime: Dotted path of a module with ``open_session(path, threads) -> Session``.
         weights: Dotted path of a function that reads the weights an artifact stores, for ``mvt diff``.
+        layers: Dotted path of a function that reads the operators with weights of an artifact, to tell how much of it
+            is quantized; None where its exporter tells.
         prepare: Dotted path of a function to call before any of the target's modules is imported.
         summary: What can be done with it here; None where its backends say that.
         options: Its own options.
@@ -231,6 +233,7 @@ class Target:
     exporter: str
     runtime: str
     weights: str
+    layers: str | None = None
     prepare: str | None = None
     summary: str | None = None
     folders: tuple[str, ...] = ()

@@ -74,6 +74,7 @@ TARGET = Target(
     exporter="mobilevit_tools.exporters.coreml",
     runtime="mobilevit_tools.runtimes.coreml.session",
     weights="mobilevit_tools.comparison.coreml:read_weights",
+    layers="mobilevit_tools.comparison.coreml:read_layers",
     prepare="mobilevit_tools.targets.coreml_imports:prepare",
     summary="export, and run in the reference runtime; Core ML itself is on macOS",
     options=CoremlOptions,

@@ -53,6 +53,7 @@ TARGET = Target(
     runtime="mobilevit_tools.runtimes.onnx",
     native_runtime=True,
     weights="mobilevit_tools.comparison.onnx:read_weights",
+    layers="mobilevit_tools.comparison.onnx:read_layers",
     summary="export, and run in ONNX Runtime",
     options=OnnxOptions,
     calibration_methods=("percentile", "min-max", "entropy"),

@@ -308,3 +308,42 @@ def test_a_bundle_for_the_app(mvt: Mvt, tmp_path: Path) -> None:
     assert expected.sum() == pytest.approx(1, abs=1e-6)
     assert golden["parity"] == artifact["parity"]["status"] == "passed"
     assert '"twice (9)",' in (bundle / "GoldenCheck.swift").read_text()
+
+
+UPSAMPLING = """
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 8, 4, 4)
+        self.up = torch.nn.ConvTranspose2d(8, 32, 2, 2)
+        self.head = torch.nn.Linear(32, 4)
+
+    def forward(self, x):
+        return self.head(self.up(self.stem(x)).mean((2, 3)))
+
+
+def build():
+    return Net(), {"input_size": (16, 16)}
+"""
+
+
+def test_too_little_that_is_quantized_is_a_failed_gate_unless_it_is_asked_for(mvt: Mvt, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(UPSAMPLING)
+    command = ("export", tmp_path / "net.py:build", "--random-weights", "-t", "onnx", "--precision", "int8-weight")
+    refused = mvt(*command, "--output", tmp_path / "out", "--json")
+    assert refused.code == 4
+    error = json.loads(refused.out)["error"]
+    assert "33.3 % of its weights are quantized, below 90 %: up.weight (ConvTranspose, 66.7%)" in error["message"]
+    assert "--least-quantized" in error["hint"]
+    accepted = mvt(*command, "--output", tmp_path / "out", "--least-quantized", "25")
+    assert accepted.code == 0, accepted.err
+    assert "quantized: 33.3% of the weights" in accepted.out
+    (path,) = tmp_path.glob("out/*/*/model.onnx")
+    stated = json.loads((path.parent / "manifest.json").read_text())
+    assert stated["quantized"]["weights"] == pytest.approx(1 / 3)
+    assert stated["request"]["least_quantized"] == 25
+    (path.parent / "manifest.json").unlink()  # as of a model of others
+    assert "33.3% of the weights" in mvt("inspect", path).out

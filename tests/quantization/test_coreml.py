@@ -10,8 +10,10 @@ import pytest
 import torch
 from coremltools.models import MLModel
 
+from mobilevit_tools.comparison.coreml import read_layers
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.coreml import lower
+from mobilevit_tools.profiling.macs import count_macs
 from mobilevit_tools.quantization import coreml
 from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.sensitivity import round_weight
@@ -22,6 +24,7 @@ from tests.quantization.tiny import (
     CONTRACT,
     MIXED_WEIGHTS,
     SIDE,
+    WIDTH,
     calibration,
     fresh_inputs,
     mixed,
@@ -84,7 +87,7 @@ def test_weights_take_the_room_that_their_bits_say(tmp_path: Path) -> None:
 def test_weights_alone_are_rounded_per_channel(tmp_path: Path) -> None:
     rounded = tiny()
     for name, parameter in rounded.named_parameters():
-        if name.endswith("weight") and parameter.numel() > 512:
+        if name.endswith("weight") and parameter.dim() > 1:
             parameter.copy_(round_weight(parameter, 8))
     assert snr_db(_expected(rounded), _run(_lower(tmp_path, "int8-weight"))) > 52
 
@@ -102,7 +105,7 @@ def _operations(package: Path) -> Counter[str]:
 
 
 @pytest.mark.parametrize("source", ["image", "tensor"])
-@pytest.mark.parametrize(("keep", "left"), [((), 6), (("stem.weight", "scaled.weight"), 4), (MIXED_WEIGHTS, 0)])
+@pytest.mark.parametrize(("keep", "left"), [((), 7), (("stem.weight", "scaled.weight"), 5), (MIXED_WEIGHTS, 0)])
 def test_operators_are_kept_whatever_the_converter_fused_into_them(
     tmp_path: Path, keep: tuple[str, ...], left: int, source: Literal["image", "tensor"]
 ) -> None:
@@ -113,7 +116,20 @@ def test_operators_are_kept_whatever_the_converter_fused_into_them(
     lower(mixed(), spec, contract, tmp_path / "model.mlpackage", plan)
     found = _operations(tmp_path / "model.mlpackage")
     assert (found["conv"], found["linear"]) == (3, 4)
-    assert sum(count for kind, count in found.items() if kind.startswith("constexpr")) == left  # the head is small
+    assert sum(count for kind, count in found.items() if kind.startswith("constexpr")) == left
+
+
+def test_layers_are_read_with_what_is_quantized_of_them(tmp_path: Path) -> None:
+    net = mixed()
+    layers = read_layers(_lower(tmp_path, "int8", ("stem.weight", "product"), net))
+    weights = [net.get_parameter(name).numel() for name in MIXED_WEIGHTS]
+    done = [layer for layer in layers if layer.quantized]
+    assert [layer.kind for layer in layers if not layer.quantized] == ["conv", "conv_transpose", "linear"]
+    assert all(layer.integer for layer in done)
+    assert sum(layer.values for layer in layers) == sum(weights) + net.up.weight.numel()
+    assert sum(layer.values for layer in done) == sum(weights) - net.stem.weight.numel() - net.product.numel()
+    assert sum(layer.macs for layer in layers) == count_macs(net, (1, 3, SIDE, SIDE)).total - 2 * 32 * 32 * WIDTH
+    assert read_layers(_lower(tmp_path, "palette8", net=net))[0].quantized
 
 
 def test_kept_operators_keep_their_inputs(tmp_path: Path) -> None:
@@ -125,7 +141,7 @@ def test_a_weight_that_two_operators_share_is_kept_in_both(tmp_path: Path) -> No
     net = mixed()
     net.attention.out_proj.weight = net.product
     kept = _operations(_lower(tmp_path, "int8-weight", ("product",), net))
-    assert kept["constexpr_blockwise_shift_scale"] == 4
+    assert kept["constexpr_blockwise_shift_scale"] == 5
 
 
 def _program(folder: Path) -> Program:

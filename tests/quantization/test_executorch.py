@@ -169,8 +169,49 @@ def test_a_kept_operator_before_a_relu_stays_in_floating_point() -> None:
     assert shapes.count((8, 8)) == 1
 
 
+class Along(nn.Module):
+    """Convolutions of one dimension, and biases that are computed from weights and from the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 2, stride=2)
+        self.along = nn.Conv1d(8, 8, 3, padding=1)
+        self.same = nn.Conv1d(8, 8, 3, padding="same", bias=False)
+        self.up = nn.ConvTranspose1d(8, 8, 2, stride=2)
+        self.hidden = nn.Linear(8, 8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.up(self.same(torch.relu(self.along(self.stem(x).flatten(2))))).mean(-1)
+        x = nn.functional.linear(x, self.hidden.weight, self.hidden.bias * 2)
+        return nn.functional.linear(x, self.head.weight, x[0, :4])
+
+
+def test_layers_are_told_with_what_is_quantized_of_them(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Along().eval().requires_grad_(requires_grad=False)
+    plan = plan_quantization("executorch", "int8", calibration(), keep=("stem.weight",))
+    path = tmp_path / "model.pte"
+    lowering = lower(module, ExportSpec("executorch", precision="int8"), CONTRACT, path, plan)
+    done = {layer.weight: layer.quantized and layer.integer for layer in lowering.layers}
+    assert done == {
+        "stem.weight": False,
+        "along.weight": True,
+        "same.weight": True,
+        "up.weight": False,
+        "hidden.weight": False,  # XNNPACK takes no bias that is computed
+        "head.weight": False,
+    }
+    (kept,) = (layer for layer in lowering.layers if layer.operator in lowering.asked)
+    assert (kept.weight, kept.values, kept.macs) == ("stem.weight", 96, 96 * (SIDE // 2) ** 2)
+    image = torch.from_numpy(RECIPE.normalize(calibration(1).pixels))
+    with open_session(path) as session:
+        (got,) = session.run(image.numpy())
+    assert snr_db(module(image).numpy(), got) > 20
+
+
 class Gated(nn.Module):
-    """Activations and gates that multiply a quantized value with one that is not."""
+    """Activations, padding, and gates that multiply a quantized value with one that is not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,9 +222,9 @@ class Gated(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = nn.functional.hardswish(self.stem(x))
         x = nn.functional.silu(self.layers[0](x))
-        x = nn.functional.relu(self.layers[1](x))
+        x = nn.functional.max_pool2d(nn.functional.pad(self.layers[1](x), (1, 1, 1, 1)), 2)
         x = x * nn.functional.hardsigmoid(self.squeeze(x.mean(dim=(2, 3), keepdim=True)))
-        x = self.layers[2](x)
+        x = nn.functional.relu(self.layers[2](nn.functional.pad(x, (1, 0, 1, 0))))
         x = self.layers[3](x * torch.sigmoid(x))
         return x.flatten(1)
 

@@ -115,6 +115,16 @@ def placement(program: Program) -> Placement:
     )
 
 
+def count_macs(program: Program) -> dict[str, int | None]:
+    """Count the multiply-accumulates of each operation, by its name; None where its sizes are not known.
+
+    Raises:
+        BadInputError: A product in the program lacks its inputs.
+    """
+    values = _Values(program)
+    return {operation.name: _macs(operation, values) for operation in program.graph.operations}
+
+
 class _Values:
     """Sizes and flags of a program's values, by where an operation takes them."""
 
