@@ -76,6 +76,8 @@ class QuantizedShare:
         layers: How many operators multiply by a weight.
         quantized: How many of them are quantized.
         floating: The largest of the others, those first that nobody asked for.
+        weights_alone: Whether only weights were to be quantized; nothing is then computed in integers, and the MACs
+            are no ground to fail.
     """
 
     weights: float
@@ -85,6 +87,7 @@ class QuantizedShare:
     layers: int
     quantized: int
     floating: tuple[FloatLayer, ...]
+    weights_alone: bool
 
 
 def share_of(layers: Sequence[Layer], precision: str, asked: Collection[str] = ()) -> QuantizedShare | None:
@@ -121,6 +124,7 @@ def share_of(layers: Sequence[Layer], precision: str, asked: Collection[str] = (
         layers=len(layers),
         quantized=len(layers) - len(left),
         floating=tuple(ordered[:LISTED]),
+        weights_alone=PRECISIONS[precision].weights_alone,
     )
 
 
@@ -143,17 +147,10 @@ def too_little(share: QuantizedShare, least: float | None) -> str | None:
         least: Percent of the weights and of the multiply-accumulates; None takes ``LEAST_QUANTIZED``.
     """
     bar = LEAST_QUANTIZED if least is None else least
-    return next(
-        (
-            said
-            for said in (
-                _said(share.floating, "weights", share.weights, share.asked_weights, bar),
-                _said(share.floating, "macs", share.macs, share.asked_macs, bar),
-            )
-            if said
-        ),
-        None,
-    )
+    said = _said(share.floating, "weights", share.weights, share.asked_weights, bar)
+    if said is None and not share.weights_alone:
+        said = _said(share.floating, "macs", share.macs, share.asked_macs, bar)
+    return said
 
 
 def _said(

@@ -68,6 +68,14 @@ def test_either_figure_alone_can_be_too_little() -> None:
     assert too_little(found(layer("large", 95, 95), layer("rest", 5, 5, quantized=False)), None) is None
 
 
+def test_macs_are_no_ground_to_fail_where_only_weights_were_to_be_quantized() -> None:
+    layers = (layer("large", 1000, 10, integer=False), layer("busy", 1, 990, quantized=False, integer=False))
+    share = found(*layers, precision="palette8")
+    assert (share.weights_alone, share.macs) == (True, pytest.approx(0.01))
+    assert too_little(share, None) is None
+    assert "of its weights are quantized" in str(too_little(found(*MIXED, precision="palette8"), None))
+
+
 @pytest.mark.parametrize(("least", "fails"), [(None, True), (30.1, True), (30.0, False), (0.0, False)])
 def test_the_bar_is_the_users(least: float | None, fails: bool) -> None:
     assert (too_little(found(*MIXED), least) is not None) == fails
