@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -43,3 +43,9 @@ def answering(module: nn.Module, contract: Contract, types: Sequence[torch.dtype
         return module
     fitting = (dtype for dtype in types if torch.iinfo(dtype).max >= contract.classes - 1)
     return ClassMap(module, next(fitting, types[-1]))
+
+
+def named_within(names: Iterable[str], contract: Contract) -> Iterator[str]:
+    """Yield the names that a module's parameters have in what :func:`answering` makes of it."""
+    prefix = "module." if contract.output == "class_map" else ""
+    return (f"{prefix}{name}" for name in names)

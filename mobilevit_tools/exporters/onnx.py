@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import onnx
@@ -11,7 +12,7 @@ from torch import nn
 from mobilevit_tools.data.contract import INPUT_NAME, METADATA_KEY, Contract
 from mobilevit_tools.errors import MvtError
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
-from mobilevit_tools.exporters.class_map import answering
+from mobilevit_tools.exporters.class_map import answering, named_within
 from mobilevit_tools.exporters.half import in_half
 from mobilevit_tools.exporters.io_names import example_input, output_names
 from mobilevit_tools.exporters.onnx_forms import check_arguments, forms_of
@@ -73,8 +74,11 @@ def lower(
     if quantization is not None:
         from mobilevit_tools.quantization.onnx import asked_to_stay, quantize
 
-        asked = asked_to_stay(model, module, quantization)
-        model = quantize(model, module, quantization, spec.batch)
+        # Weights are told by their names, which a wrapper's have before them.
+        named = answering(module, contract, CLASS_TYPES)
+        quantization = replace(quantization, keep=tuple(named_within(quantization.keep, contract)))
+        asked = asked_to_stay(model, named, quantization)
+        model = quantize(model, named, quantization, spec.batch)
     _strip_traces(model)
     onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
     model.producer_name = "mobilevit-tools"

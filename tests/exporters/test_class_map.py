@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,23 @@ from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.data.images import load_image
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import GateError, UsageError
+from mobilevit_tools.exporters._base import ExportSpec, load_exporter
 from mobilevit_tools.exporters.class_map import ClassMap, answering
 from mobilevit_tools.exporters.manifest import MANIFEST_NAME, find_manifest
+from mobilevit_tools.quantization._base import Quantization
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.registry import TARGETS
 from tests.tasks.nets import CARD, LABELS, SIZE, Listed, segmenter
 
+HERE = [name for name, target in TARGETS.items() if all(map(find_spec, target.exporting))]
 BYTES = {"onnx": 1, "executorch": 1, "coreml": 4}
 """A pixel's, on targets that are known to return such integers; of others the artifact alone tells."""
+
+
+def _uncalibrated(target: str) -> str:
+    """Return a quantized precision of a target that needs no photos; empty where it has none."""
+    offered = TARGETS[target].precisions_of(TARGETS[target].backends[0].name if TARGETS[target].backends else None)
+    return next((name for name in offered if name in ("int8-weight", "dynamic-int8")), "")
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +43,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, mvt.ExportResult
             Listed(segmenter()), name="net", card=CARD, targets=target, output=folder, task="segment", upsample=True,
             class_map=True, labels=LABELS,
         )
-        for target in TARGETS
+        for target in HERE
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", HERE)
 def test_the_map_is_the_models_own(made: dict[str, mvt.ExportResult], target: str) -> None:
     artifact = made[target].artifacts[0]
     assert artifact.parity.status == "passed"
@@ -59,7 +69,7 @@ def test_the_map_is_the_models_own(made: dict[str, mvt.ExportResult], target: st
     assert (given == scores.argmax(1).numpy()).mean() > 0.999
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", HERE)
 def test_it_verifies_from_its_manifest(made: dict[str, mvt.ExportResult], target: str) -> None:
     artifact = made[target].artifacts[0]
     manifest = find_manifest(artifact.path)
@@ -91,6 +101,29 @@ def test_a_constant_map_fails(made: dict[str, mvt.ExportResult], tmp_path: Path)
             mvt.verify(tmp_path / artifact.name, model=segmenter(), precision=precision)
 
 
+@pytest.mark.parametrize("target", [name for name in HERE if _uncalibrated(name)])
+def test_its_weights_are_quantized_as_those_of_the_scores(target: str, tmp_path: Path) -> None:
+    module = segmenter()
+    precision = _uncalibrated(target)
+    spec = ExportSpec(target, precision=precision, class_map=True)
+    counts = []
+    for output in ("score_map", "class_map"):
+        contract = Contract("m", Preprocessing(**CARD), output=output, task="segment", classes=len(LABELS))
+        path = tmp_path / output / spec.file_name
+        path.parent.mkdir()
+        quantization = Quantization(precision, keep=("0.weight",))
+        load_exporter(target).lower(module, spec, contract, path, quantization)
+        with open_session(path) as session:
+            counts.append({name: count for name, count in session.operators().items() if "quant" in name.lower()})
+        if target == "onnx":
+            stored = onnx.load(path).graph.initializer
+            counts[-1] = {
+                "int8": sum(each.data_type == onnx.TensorProto.INT8 and len(each.dims) == 4 for each in stored)
+            }
+            assert counts[-1]["int8"] == 2  # of three, one is kept
+    assert counts[0] == counts[1]
+
+
 def test_more_classes_take_more_bytes() -> None:
     types = (torch.uint8, torch.int32)
     for classes, dtype in ((2, torch.uint8), (256, torch.uint8), (257, torch.int32)):
@@ -115,6 +148,6 @@ def test_what_contradicts_itself_is_refused(tmp_path: Path, asked: dict[str, obj
     net = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 4))
     model = segmenter() if asked["task"] in ("segment", "raw") else net
     with pytest.raises(UsageError) as failure:
-        mvt.export(model, name="net", card=CARD, targets=next(iter(TARGETS)), output=tmp_path, **asked)  # type: ignore[arg-type]
+        mvt.export(model, name="net", card=CARD, targets=HERE[0], output=tmp_path, **asked)  # type: ignore[arg-type]
     assert said in f"{failure.value.message} {failure.value.hint}"
     assert not any(tmp_path.iterdir())
