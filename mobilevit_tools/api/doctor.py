@@ -14,7 +14,7 @@ from typing import Literal
 from mobilevit_tools.errors import MissingDependencyError
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.result import Result
-from mobilevit_tools.targets._base import BadPair, Package, Target
+from mobilevit_tools.targets._base import Package, Target
 from mobilevit_tools.targets.registry import TARGETS
 
 Status = Literal["ok", "untested", "bad", "missing"]
@@ -67,22 +67,15 @@ PACKAGES = (
     *(package for target in TARGETS.values() for package in target.packages),
     Package("safetensors", "reading weights", ("0.",)),
     Package("huggingface_hub", "hf:// checkpoints", ("1.", "2."), extra="hub"),
+    Package("timm", "timm:NAME", ("1.",), extra="timm"),
+    Package("transformers", "hf:OWNER/NAME", ("5.",), extra="transformers"),
     Package("ray", "sweeps on many machines", ("2.",), extra="ray"),
 )
 
 PAIRS = tuple(pair for target in TARGETS.values() for pair in target.pairs)
 """Packages that must go together: tested where both are of a tested series."""
 
-BAD_PAIRS = (
-    *(pair for target in TARGETS.values() for pair in target.bad_pairs),
-    BadPair(
-        ("torchvision", ""),
-        ("torch", "2.13.0+cpu"),
-        "the published torchvision is a CUDA build; beside a CPU torch it fails with: operator torchvision::nms does "
-        "not exist",
-        "pip uninstall torchvision",
-    ),
-)
+BAD_PAIRS = tuple(pair for target in TARGETS.values() for pair in target.bad_pairs)
 
 
 @restoring
@@ -148,13 +141,17 @@ _BY_EXTRA = {
 
 
 def _check_package(package: Package, found: str | None) -> Check:
-    install = _BY_EXTRA.get(package.name) or f"pip install '{_requirement(package.name)}'"
+    install = _BY_EXTRA.get(package.name) or f"pip install '{_wanted(package)}'"
     if found is None:
         return Check(package.name, package.purpose, "missing", remedy=install)
     if not found.startswith(package.tested):
         tested = " or ".join(f"{prefix}*" for prefix in package.tested)
         return Check(package.name, package.purpose, "untested", found, f"mvt is tested with {tested}")
     return Check(package.name, package.purpose, "ok", found)
+
+
+def _wanted(package: Package) -> str:
+    return f"mobilevit-tools[{package.extra}]" if package.extra else _requirement(package.name)
 
 
 def _choices() -> Iterator[tuple[str, Target, str]]:
