@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from executorch.backends.transforms.utils import create_constant_placeholder
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import Node
 
 from mobilevit_tools.data.contract import METHOD_NAME, Contract
@@ -22,7 +22,7 @@ from mobilevit_tools.exporters.executorch_kernels import check_kernels
 from mobilevit_tools.exporters.executorch_speed import without_repetition
 from mobilevit_tools.exporters.half import in_half
 from mobilevit_tools.exporters.io_names import example_input
-from mobilevit_tools.forms._base import Forms, functional, write_forms
+from mobilevit_tools.forms._base import functional, write_forms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,10 +76,8 @@ def lower(
         prepared = quantized = quantize(prepared, example, quantization)
         layers = read_layers(quantized)
         asked = asked_to_stay(layers, quantization)
-    forms = _forms(spec.backend)
     answer = answering(_contiguous(prepared), contract, CLASS_TYPES)
-    exported = functional(torch.export.export(answer, (example,), strict=False), forms)
-    write_forms(exported, forms, (example,))
+    exported = _written(torch.export.export(answer, (example,), strict=False), spec.backend, example)
     if spec.backend == "xnnpack":
         _separate_packed(exported)
     with without_repetition():
@@ -144,13 +142,18 @@ def _contiguous(module: nn.Module) -> nn.Module:
     return copied
 
 
-def _forms(backend: str | None) -> Forms:
-    if backend not in {"xnnpack", "portable"}:
-        return executorch_forms.FORMS
-    from mobilevit_tools.exporters import xnnpack_forms
+def _written(program: ExportedProgram, backend: str | None, example: Tensor) -> ExportedProgram:
+    """Return ``program`` in forms that a backend takes, each proved; the given one may change."""
+    if backend == "xnnpack":
+        from mobilevit_tools.exporters import xnnpack_forms
 
-    forms = {**executorch_forms.FORMS, **executorch_forms.NORMS}
-    return {**forms, **xnnpack_forms.FORMS} if backend == "xnnpack" else forms
+        return xnnpack_forms.prepare(program, (example,))
+    forms = executorch_forms.FORMS
+    if backend == "portable":
+        forms = {**forms, **executorch_forms.NORMS}
+    program = functional(program, forms)
+    write_forms(program, forms, (example,))
+    return program
 
 
 def _partitioners(backend: str) -> list[Any]:

@@ -70,14 +70,37 @@ def write_forms(program: ExportedProgram, forms: Forms, inputs: Sequence[Tensor]
     return Counter(str(nodes[name].target) for name in written)
 
 
+def insert(program: ExportedProgram, place: Node, function: Callable[..., Tensor], reading: Sequence[Node]) -> Node:
+    """Put the operators of ``function``, applied to what some nodes compute, in front of ``place``.
+
+    Returns:
+        The node of its result.
+    """
+    fakes = [_value(each) for each in reading]
+    mode = detect_fake_mode(fakes)
+    if mode is None:
+        raise ValueError("The nodes hold no tensors.")
+    with mode, torch.no_grad():
+        traced = make_fx(function, pre_dispatch=True)(*fakes)
+    result = _copy(program, place, traced, reading)
+    return cast("Node", result)
+
+
+def replace(program: ExportedProgram, old: Node, new: Node) -> None:
+    """Let all that read ``old``, the program's outputs included, read ``new``."""
+    program.graph_signature.replace_all_uses(old.name, new.name)
+    old.replace_all_uses_with(new)
+
+
 def functional(program: ExportedProgram, forms: Forms) -> ExportedProgram:
     """Return ``program`` with no change in place of a kind that has a form, such as ``x %= 3`` beside ``x % 3``."""
     names = {str(target) for target in forms}
-    in_place = any(str(node.target).replace("_.", ".", 1) in names for node in program.graph.nodes if _mutates(node))
+    in_place = any(str(node.target).replace("_.", ".", 1) in names for node in program.graph.nodes if mutates(node))
     return program.run_decompositions({}) if in_place else program
 
 
-def _mutates(node: Node) -> bool:
+def mutates(node: Node) -> bool:
+    """Tell whether an operator changes a tensor in place."""
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
@@ -87,12 +110,22 @@ def prove_same(before: ExportedProgram, after: ExportedProgram, inputs: Sequence
     Raises:
         MvtError: They do not compute the same.
     """
-    results = []
-    for program in (before, after):
-        with torch.no_grad(), InDouble():
-            computed = _Double(program.module(check_guards=False)).run(*map(_widened, inputs))
-        results.append(pytree.tree_leaves(computed))
-    for place, (left, right) in enumerate(zip(*results, strict=True), 1):
+    check_results(after, inputs, results_in_double(before, inputs))
+
+
+def results_in_double(program: ExportedProgram, inputs: Sequence[Tensor]) -> list[Any]:
+    """Return what a program computes of ``inputs`` in float64, as a flat list."""
+    with torch.no_grad(), InDouble():
+        return pytree.tree_leaves(_Double(program.module(check_guards=False)).run(*map(_widened, inputs)))
+
+
+def check_results(program: ExportedProgram, inputs: Sequence[Tensor], expected: Sequence[Any]) -> None:
+    """Compare what a program computes of ``inputs`` in float64 with results of :func:`results_in_double`.
+
+    Raises:
+        MvtError: It does not compute them.
+    """
+    for place, (left, right) in enumerate(zip(expected, results_in_double(program, inputs), strict=True), 1):
         _check(f"output {place} of the program", left, right)
 
 
@@ -135,28 +168,34 @@ def _outputs(node: Node) -> list[tuple[Node, int]]:
 def _splice(program: ExportedProgram, node: Node, traced: GraphModule) -> None:
     """Put the operators of ``traced`` in the place of ``node``."""
     graph = program.graph
-    tensors = iter([each for each in node.all_input_nodes if isinstance(_value(each), Tensor)])
+    tensors = [each for each in node.all_input_nodes if isinstance(_value(each), Tensor)]
+    result = _copy(program, node, traced, tensors)
+    readers: dict[Node, Any] = {node: result}
+    if isinstance(result, list | tuple):
+        readers = {user: result[index] for user, index in _outputs(node)}
+    for old, new in readers.items():
+        if new is not None:  # an output that nobody reads need not be made
+            replace(program, old, new)
+        if old is not node:
+            graph.erase_node(old)
+    graph.erase_node(node)
+
+
+def _copy(program: ExportedProgram, place: Node, traced: GraphModule, reading: Sequence[Node]) -> Any:
+    """Copy the operators of ``traced`` in front of ``place``; return what stands for its result."""
+    tensors = iter(reading)
     copies: dict[Node, Node] = {}
     result: Any = None
-    with graph.inserting_before(node):
+    with program.graph.inserting_before(place):
         for each in traced.graph.nodes:
             if each.op == "placeholder":
                 copies[each] = next(tensors)
             elif each.op == "output":
                 result = map_arg(each.args[0], copies.__getitem__)
             else:
-                copies[each] = graph.node_copy(each, copies.__getitem__)
-                copies[each].meta = each.meta | {key: node.meta[key] for key in _ORIGIN if key in node.meta}
-    readers: dict[Node, Any] = {node: result}
-    if isinstance(result, list | tuple):
-        readers = {user: result[index] for user, index in _outputs(node)}
-    for old, new in readers.items():
-        if new is not None:  # an output that nobody reads need not be made
-            program.graph_signature.replace_all_uses(old.name, new.name)
-            old.replace_all_uses_with(new)
-        if old is not node:
-            graph.erase_node(old)
-    graph.erase_node(node)
+                copies[each] = program.graph.node_copy(each, copies.__getitem__)
+                copies[each].meta = each.meta | {key: place.meta[key] for key in _ORIGIN if key in place.meta}
+    return result
 
 
 class _Double(Interpreter):

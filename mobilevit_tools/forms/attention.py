@@ -8,13 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+FAR = -1e30
+"""What a mask adds where nothing is to be seen: its exponential is zero beside any other, as that of infinity is, and
+sums with it stay finite."""
+
 
 def flat_softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Any:
-    """Write a softmax over the last of four axes as one over the last of three.
+    """Write a softmax over another axis as one over the last, and one over the last of four as of three.
 
     Converters that keep four-dimensional maps in another order in memory may take another axis for the last.
     """
-    if x.dim() != 4 or dim % 4 != 3:
+    if x.dim() < 2:
+        return NotImplemented
+    if dim % x.dim() != x.dim() - 1:
+        turned = x.transpose(dim, -1)
+        written = flat_softmax(turned, -1, dtype)
+        return (torch.softmax(turned, -1, dtype) if written is NotImplemented else written).transpose(dim, -1)
+    if x.dim() != 4:
         return NotImplemented
     return torch.softmax(x.reshape(-1, *x.shape[2:]), dim=-1, dtype=dtype).reshape(x.shape)
 
@@ -32,12 +42,43 @@ def scaled_products(
 ) -> Any:
     """Write attention as two products of stacked matrices (B x heads, tokens, channels) around a softmax.
 
-    A framework's own decomposition guards against rows that are masked altogether; what is not masked has none.
+    A framework's own decomposition guards against rows that are masked altogether, which :func:`hides_rows` finds; this
+    form does not.
     """
     known = query.shape[:-2] == key.shape[:-2] == value.shape[:-2] and query.dim() > 2
-    if attn_mask is not None or is_causal or dropout_p or enable_gqa or not known:
+    if dropout_p or enable_gqa or not known:
         return NotImplemented
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     rows, columns, values = (each.reshape(-1, *each.shape[-2:]) for each in (query, key, value))
-    weights = torch.softmax(torch.bmm(rows * factor, columns.transpose(1, 2)), dim=-1)
-    return torch.bmm(weights, values).reshape(*query.shape[:-1], value.shape[-1])
+    scores = torch.bmm(rows * factor, columns.transpose(1, 2))
+    if is_causal:
+        attn_mask = torch.ones(scores.shape[1:], dtype=torch.bool).tril()
+    if attn_mask is not None:
+        scores = _masked(scores, query.shape[:-2], attn_mask)
+    return torch.bmm(torch.softmax(scores, dim=-1), values).reshape(*query.shape[:-1], value.shape[-1])
+
+
+def unmasked_products(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *more: Any, **options: Any
+) -> Any:
+    """Write attention as by :func:`scaled_products` where it has no mask."""
+    return NotImplemented if attn_mask is not None else scaled_products(query, key, value, None, *more, **options)
+
+
+def hides_rows(mask: Tensor) -> bool:
+    """Tell whether a mask (..., tokens, tokens) leaves a token nothing to see; attention gives it zeros."""
+    seen = mask if mask.dtype == torch.bool else mask > -math.inf
+    return not bool(seen.any(dim=-1).all())
+
+
+def _masked(scores: Tensor, lead: torch.Size, mask: Tensor) -> Tensor:
+    """Add a mask of any shape that fits ``lead`` and the tokens to stacked scores."""
+    far = max(FAR, torch.finfo(scores.dtype).min / 2)
+    added = torch.where(mask, 0.0, far).to(scores.dtype) if mask.dtype == torch.bool else mask.clamp_min(far)
+    sides = [1] * (len(lead) + 2 - added.dim()) + [*added.shape]
+    if all(side == 1 for side in sides[:-2]):
+        return scores + added.reshape(1, *sides[-2:])
+    if sides[:-2] == [*lead]:
+        return scores + added.reshape(-1, *sides[-2:])
+    split = scores.reshape(*lead, *scores.shape[1:])
+    return (split + added.reshape(sides)).reshape(scores.shape)

@@ -9,19 +9,29 @@ from torch import Tensor
 from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
 from torch.fx import GraphModule, Interpreter, Node
 
-from mobilevit_tools.precision.execution import source
+from mobilevit_tools.forms._base import mutates
+from mobilevit_tools.precision.execution import moves_values, source
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
+_aten = torch.ops.aten
+_PERHAPS_VIEWS = frozenset(
+    {_aten.reshape.default, _aten.contiguous.default, _aten.to.dtype, _aten.to.device, _aten.flatten.using_ints}
+)
 MAX_ELEMENTS = 1 << 24
 """The largest constant that is computed; a larger one stays in the program as its recipe."""
 
 
-def fold_constants(program: ExportedProgram) -> int:
-    """Store what a functional program computes from parameters, buffers and constants alone, in place.
+def fold_constants(program: ExportedProgram, *, moved: bool = False) -> int:
+    """Store what a program computes from parameters, buffers and constants alone, in place.
 
-    Weights that are only moved stay as they are, for what reads them are operators with a weight.
+    What is changed in place, and what is made of it, stays, as do the operators by which quantized weights are read.
+
+    Args:
+        program: A traced program.
+        moved: Store weights that are only moved, too. By default they stay as they are, for what reads them may be
+            operators with a weight.
 
     Returns:
         How many constants were stored.
@@ -33,7 +43,7 @@ def fold_constants(program: ExportedProgram) -> int:
         if node.op == "call_function"
         and isinstance(node.meta.get("val"), Tensor)
         and node.meta["val"].numel() <= MAX_ELEMENTS
-        and source(node).op != "placeholder"
+        and (moved or source(node).op != "placeholder")
         and any(user not in constants for user in node.users)
     ]
     if not ends:
@@ -55,17 +65,60 @@ def constant_nodes(program: ExportedProgram) -> dict[Node, None]:
     """Return, in order, the nodes that depend on no input, and on nothing random or changed in place."""
     signature = program.graph_signature
     changing = {*signature.user_inputs, *(spec.arg.name for spec in _mutated(program))}
+    written = _written(program)
     found: dict[Node, None] = {}
     for node in program.graph.nodes:
+        if node in written:
+            continue
         fixed = node.op == "placeholder" and node.name not in changing
         computed = (
             node.op == "call_function"
+            and getattr(node.target, "namespace", "aten") in {"aten", "prims"}
             and torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ())
             and all(each in found for each in node.all_input_nodes)
         )
         if fixed or computed:
             found[node] = None
     return found
+
+
+def stored_values(program: ExportedProgram) -> dict[str, Tensor]:
+    """Return the parameters, buffers and constants of a program by the names of the nodes that hold them."""
+    stored = {**program.constants, **program.state_dict}
+    return {
+        spec.arg.name: stored[spec.target]
+        for spec in program.graph_signature.input_specs
+        if spec.target is not None and spec.target in stored
+    }
+
+
+def constants_changed_in_place(program: ExportedProgram) -> bool:
+    """Tell whether a program changes in place what it makes of constants alone, such as a mask of zeros."""
+    names = set(program.graph_signature.user_inputs)
+    fed: set[Node] = set()
+    for node in program.graph.nodes:
+        if (node.op == "placeholder" and node.name in names) or any(each in fed for each in node.all_input_nodes):
+            fed.add(node)
+    return any(node not in fed for node in _written(program))
+
+
+def _written(program: ExportedProgram) -> set[Node]:
+    """Return the nodes that change tensors in place, the tensors that they change and those that these are views of."""
+    found: set[Node] = set()
+    for node in program.graph.nodes:
+        if node.op == "call_function" and mutates(node):
+            each: Any = node
+            while isinstance(each, Node):
+                found.add(each)
+                shares = each.op == "call_function" and (mutates(each) or _shares_memory(each))
+                each = each.args[0] if shares and each.args else None
+    return found
+
+
+def _shares_memory(node: Node) -> bool:
+    """Tell whether a result may be a view of the first argument; some operators are views where they can be."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is None or not schema.returns or moves_values(node) or node.target in _PERHAPS_VIEWS
 
 
 def _mutated(program: ExportedProgram) -> list[InputSpec]:
@@ -79,12 +132,7 @@ class _Values(Interpreter):
     def __init__(self, program: ExportedProgram, constant: set[Node]) -> None:
         super().__init__(GraphModule(program.graph_module, program.graph))
         self.constant = constant
-        stored = {**program.constants, **program.state_dict}
-        self.stored = {
-            spec.arg.name: stored[spec.target]
-            for spec in program.graph_signature.input_specs
-            if spec.target is not None and spec.target in stored
-        }
+        self.stored = stored_values(program)
 
     @torch.no_grad()
     def of(self, nodes: list[Node]) -> dict[Node, Tensor]:
@@ -102,7 +150,8 @@ def _store(program: ExportedProgram, name: str, value: Tensor, like: Any) -> Nod
     placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
     with program.graph.inserting_before(placeholders[place]):
         node: Node = program.graph.placeholder(name)
-    node.meta["val"] = like
+    node.target = node.name  # which differs from the name that was asked for where it is taken
+    node.meta["val"] = like.contiguous()
     specs.insert(place, InputSpec(InputKind.CONSTANT_TENSOR, TensorArgument(node.name), node.name, None))
     program.constants[node.name] = value
     return node

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def with_real_number(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the form of an operator on a real tensor and a whole number with the number as a real one.
+
+    Converters may store the number as an integer, and convert it whenever the program runs.
+    """
+
+    def form(x: Any, other: Any, **options: Any) -> Any:
+        if type(other) is not int or not isinstance(x, Tensor) or not x.is_floating_point():
+            return NotImplemented
+        return operator(x, float(other), **options)
+
+    return form
 
 
 def scaled_sum(x: Tensor, other: Any, alpha: float = 1) -> Any:

@@ -104,6 +104,60 @@ def test_arguments_that_xnnpack_drops_and_ranks_that_it_lacks(tmp_path: Path) ->
     assert min(found) > FLOOR_DB, found
 
 
+class Block(nn.Module):
+    """A stranger's block: norms of either kind, attention over windows that are shifted, with a table of biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.taken, self.layer = nn.LayerNorm(8), nn.Linear(8, 24), nn.Linear(8, 8)
+        self.table = nn.Parameter(torch.randn(9, 2))
+        self.register_buffer("places", torch.randint(0, 9, (16, 16)))
+        self.batch = nn.BatchNorm1d(8)
+        self.group = nn.GroupNorm(1, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        windows = torch.roll(self.norm(x.permute(0, 2, 3, 1)), (-2, 1), (1, 2))
+        side = windows.shape[1] // 4
+        tokens = windows.reshape(-1, side, 4, side, 4, 8).permute(0, 1, 3, 2, 4, 5).reshape(-1, 16, 8)
+        q, k, v = self.taken(tokens).reshape(-1, 16, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        bias = self.table[self.places.view(-1)].view(16, 16, 2).permute(2, 0, 1).unsqueeze(0)
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).reshape(-1, 8)
+        y = self.batch(self.layer(seen)).reshape(-1, side, side, 4, 4, 8).permute(0, 5, 1, 3, 2, 4).reshape(x.shape)
+        y = self.group(y + x.mean((2, 3), keepdim=True).expand(x.shape))
+        sizes = torch.linalg.vector_norm(y, 2, (1, 2), keepdim=True)
+        return F.elu(F.gelu(y / (sizes + 1), approximate="tanh"))[..., ::2, 1::2].mean((1, 2))
+
+
+@torch.no_grad()
+def test_what_strangers_write_is_taken_over_as_a_whole(tmp_path: Path) -> None:
+    module = Branches(block=Block()).eval()
+    expected = copy.deepcopy(module).double()
+    expected.branches = [each.double() for each in expected.branches]
+    path = tmp_path / "model.pte"
+    delegation = lower(module, ExportSpec("executorch", backend="xnnpack"), CONTRACT, path).delegation
+    assert delegation is not None
+    assert (delegation.calls, dict(delegation.outside)) == (1, {})
+    with open_session(path) as session:
+        got = torch.from_numpy(session.run(photo().numpy())[0])
+    assert snr(expected(photo().double())[0], got) > FLOOR_DB
+
+
+@pytest.mark.parametrize("kind", ["truth", "infinite", "given"])
+@torch.no_grad()
+def test_a_token_that_sees_nothing_gets_zeros(tmp_path: Path, kind: str) -> None:
+    seen = torch.ones(SIDE, SIDE, dtype=torch.bool).tril(-1)  # the first row sees nothing
+    masks: dict[str, Callable[[Tensor], Tensor]] = {
+        "truth": lambda _: seen,
+        "infinite": lambda x: torch.zeros(seen.shape, dtype=x.dtype).masked_fill(~seen, -torch.inf),
+        "given": lambda x: seen & (x[:, :1] < 100),
+    }
+    module = Branches(
+        masked=lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=masks[kind](x)),
+        plain=lambda x: F.scaled_dot_product_attention(x, x, x),
+    ).eval()
+    assert min(decibels(tmp_path, module, photo())) > FLOOR_DB
+
+
 @torch.no_grad()
 def test_weights_that_are_channels_last_lower(tmp_path: Path) -> None:
     module = Branches(plain=lambda x: x.relu()).eval().to(memory_format=torch.channels_last)

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from mobilevit_tools.forms.activations import prelu, tanh_gelu, whole_bounds
+from mobilevit_tools.forms._base import Form
+from mobilevit_tools.forms.activations import exponential_elu, prelu, sigmoid_gelu, tanh_gelu, whole_bounds
 from tests.forms.same import example, operators
 
 _aten = torch.ops.aten
 
 
-def test_tanh_gelu_is_written_out_and_the_exact_one_stays() -> None:
-    forms = {_aten.gelu.default: tanh_gelu}
+@pytest.mark.parametrize("form", [tanh_gelu, sigmoid_gelu])
+def test_tanh_gelu_is_written_out_and_the_exact_one_stays(form: Form) -> None:
+    forms = {_aten.gelu.default: form}
     assert "aten.gelu.default" not in operators(forms, lambda x: F.gelu(x, approximate="tanh"), 4 * example(2, 50))
     assert operators(forms, F.gelu, example(2, 50)) == ["aten.gelu.default"]
 
@@ -28,3 +33,8 @@ def test_a_hard_tanh_between_integers_becomes_a_clamp_between_floats() -> None:
     forms = {_aten.hardtanh.default: whole_bounds}
     assert operators(forms, lambda x: F.hardtanh(3 * x, -1, 2), example(50))[-1] == "aten.clamp.default"
     assert "aten.hardtanh.default" in operators(forms, F.hardtanh, example(50))
+
+
+@pytest.mark.parametrize("function", [F.elu, lambda x: F.elu(x, 0.3), F.selu])
+def test_elu_in_exponentials_of_what_is_below_zero(function: Callable[[Tensor], Tensor]) -> None:
+    assert "aten.elu.default" not in operators({_aten.elu.default: exponential_elu}, function, 50 * example(2, 50))

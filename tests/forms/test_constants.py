@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobilevit_tools.forms.constants import fold_constants
+from mobilevit_tools.forms.constants import constants_changed_in_place, fold_constants
 
 
 class Table(nn.Module):
@@ -45,3 +45,35 @@ def test_moved_weights_stay_weights() -> None:
 
     program = torch.export.export(Moved(), (torch.randn(2, 8),), strict=False).run_decompositions({})
     assert fold_constants(program) == 0
+    assert fold_constants(program, moved=True) == 1
+
+
+class Mask(nn.Module):
+    """A mask that is filled in place, as Swin's is, and one of the input's own values."""
+
+    def __init__(self, own: bool) -> None:
+        super().__init__()
+        self.own = own
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = (x * 0 if self.own else torch.zeros(2, 8)) + torch.eye(2, 8)
+        mask[:, :3].reshape(2, 3)[1] = 7
+        return x + mask.exp()
+
+
+def test_what_is_changed_in_place_is_not_stored_as_it_was_before() -> None:
+    x = torch.randn(2, 8)
+    program = torch.export.export(Mask(own=False), (x,), strict=False)
+    assert constants_changed_in_place(program)
+    fold_constants(program, moved=True)
+    torch.testing.assert_close(program.module()(x), Mask(own=False)(x))
+    functional = program.run_decompositions({})
+    assert not constants_changed_in_place(functional)
+    assert fold_constants(functional, moved=True) == 1
+    torch.testing.assert_close(functional.module()(x), Mask(own=False)(x))
+    assert "aten.exp.default" not in [str(node.target) for node in functional.graph.nodes]
+
+
+def test_changes_of_the_inputs_own_values_are_no_changes_of_constants() -> None:
+    program = torch.export.export(Mask(own=True), (torch.randn(2, 8),), strict=False)
+    assert not constants_changed_in_place(program)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mobilevit_tools.forms import sums
-from tests.forms.same import example, operators
+from mobilevit_tools.forms._base import write_forms
+from tests.forms.same import Call, example, operators
 
 _aten = torch.ops.aten
 ALPHA = {
@@ -84,3 +85,12 @@ def test_distances() -> None:
     forms = {_aten.cdist.default: sums.distances}
     assert "aten.cdist.default" not in operators(forms, lambda x: torch.cdist(x, x[:, :2] + 1), example(2, 3, 4))
     assert "aten.cdist.default" in operators(forms, lambda x: torch.cdist(x, x[:, :2] + 1, p=1), example(2, 3, 4))
+
+
+def test_whole_numbers_beside_real_tensors_are_real_ones() -> None:
+    forms = {each: sums.with_real_number(each) for each in (_aten.add.Tensor, _aten.mul.Tensor)}
+    program = torch.export.export(Call(lambda x: (x + 1) * 2 + x.long() * 3), (example(2, 3),), strict=False)
+    assert write_forms(program, forms, (example(2, 3),)) == {"aten.add.Tensor": 1, "aten.mul.Tensor": 1}
+    numbers = [arg for node in program.graph.nodes for arg in node.args if type(arg) in {int, float}]
+    assert sorted(numbers) == [1, 2, 3]
+    assert [type(each) for each in sorted(numbers)] == [float, float, int]
