@@ -141,17 +141,13 @@ _BY_EXTRA = {
 
 
 def _check_package(package: Package, found: str | None) -> Check:
-    install = _BY_EXTRA.get(package.name) or f"pip install '{_wanted(package)}'"
+    install = _BY_EXTRA.get(package.name) or f"pip install '{_requirement(package.name)}'"
     if found is None:
         return Check(package.name, package.purpose, "missing", remedy=install)
     if not found.startswith(package.tested):
         tested = " or ".join(f"{prefix}*" for prefix in package.tested)
         return Check(package.name, package.purpose, "untested", found, f"mvt is tested with {tested}")
     return Check(package.name, package.purpose, "ok", found)
-
-
-def _wanted(package: Package) -> str:
-    return f"mobilevit-tools[{package.extra}]" if package.extra else _requirement(package.name)
 
 
 def _choices() -> Iterator[tuple[str, Target, str]]:
