@@ -19,6 +19,7 @@ from mobilevit_tools.exporters._base import check_packages
 from mobilevit_tools.exporters.request import ExportRequest, requests_for
 from mobilevit_tools.exporters.staging import check_destination
 from mobilevit_tools.input_size import parse_size
+from mobilevit_tools.models.branches import Fused
 from mobilevit_tools.models.factory import LoadedModel, load_model, with_labels
 from mobilevit_tools.models.options import OptionValue, option_texts, parse_options
 from mobilevit_tools.models.references import folder_name
@@ -47,6 +48,7 @@ class ExportResult(Result, command="export"):
         ema: Whether the checkpoint's moving average was taken; None where it holds a single set.
         artifacts: The artifacts.
         left_out: Keys of the checkpoint that are of no part of the model.
+        fused: What became of branches that only training needs; None where the model has none.
     """
 
     model: str
@@ -54,6 +56,7 @@ class ExportResult(Result, command="export"):
     ema: bool | None
     artifacts: tuple[ExportedArtifact, ...]
     left_out: tuple[str, ...] = ()
+    fused: Fused | None = None
 
 
 @restoring
@@ -229,7 +232,7 @@ def export(
 
     def finished() -> ExportResult:
         weights = loaded.weights
-        return ExportResult(called, weights.random, weights.ema, tuple(artifacts), weights.left_out)
+        return ExportResult(called, weights.random, weights.ema, tuple(artifacts), weights.left_out, loaded.fused)
 
     for request, plan, final in zip(requests, plans, finals, strict=True):
         try:

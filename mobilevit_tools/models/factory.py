@@ -23,8 +23,8 @@ from mobilevit_tools.process_state import restoring
 if TYPE_CHECKING:
     from torch import nn
 
+    from mobilevit_tools.models.branches import Fused
     from mobilevit_tools.models.checkpoint import Checkpoint
-    from mobilevit_tools.models.fusing import Fused
     from mobilevit_tools.models.loading import Fit
     from mobilevit_tools.models.own_build import BuiltModel
 

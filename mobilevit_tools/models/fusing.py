@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from inspect import Parameter, signature
 
 import torch
@@ -17,6 +16,7 @@ from torch import nn
 
 from mobilevit_tools.double import InDouble
 from mobilevit_tools.models import trial
+from mobilevit_tools.models.branches import Fused
 
 METHODS = ("fuse", "reparameterize", "switch_to_deploy")
 """What timm, torch's users and the authors of RepVGG call it, in the order in which timm asks."""
@@ -25,23 +25,6 @@ EXACT = 1e-9
 _PROOFS = 2
 _ROUNDED = 1e-2
 """Largest difference in float32: what was fused must still run as float32, whatever the model makes of rounding."""
-
-
-@dataclass(frozen=True)
-class Fused:
-    """What became of a model's branches.
-
-    Attributes:
-        places: How many modules were fused.
-        saved_params: How many parameters fewer the model has for it.
-        difference: By how much the model differs from itself in float64, as a share of its largest output.
-        left: Why nothing was fused after all; None where it was.
-    """
-
-    places: int
-    saved_params: int
-    difference: float
-    left: str | None = None
 
 
 def fuse_branches(

@@ -347,3 +347,44 @@ def test_too_little_that_is_quantized_is_a_failed_gate_unless_it_is_asked_for(mv
     assert stated["request"]["least_quantized"] == 25
     (path.parent / "manifest.json").unlink()  # as of a model of others
     assert "33.3% of the weights" in mvt("inspect", path).out
+
+
+BRANCHES = """
+import torch
+from torch import nn
+
+
+class Branches(nn.Module):
+    def __init__(self, right):
+        super().__init__()
+        self.one, self.other, self.right = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1), right
+        self.whole = None
+
+    def switch_to_deploy(self):
+        self.whole = nn.Conv2d(3, 4, 1)
+        with torch.no_grad():
+            self.whole.weight.copy_(self.one.weight + self.other.weight)
+            self.whole.bias.copy_(self.one.bias + self.right * self.other.bias)
+        del self.one, self.other
+
+    def forward(self, x):
+        x = self.one(x) + self.other(x) if self.whole is None else self.whole(x)
+        return x.mean((2, 3))
+
+
+def build(right: int = 1): return Branches(right)
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "said"), [(1, "fused by the model's own method: 1 place, 16 parameters fewer"), (0, "stay")]
+)
+def test_branches_of_training_are_told(mvt: Mvt, tmp_path: Path, right: int, said: str) -> None:
+    (tmp_path / "net.py").write_text(BRANCHES)
+    arguments = ["export", f"{tmp_path / 'net.py'}:build", "-o", f"right={right}", "--random-weights"]
+    arguments += ["--input-size", "32x32", "--target", "onnx", "--output", str(tmp_path / "out")]
+    ran = mvt(*arguments)
+    assert ran.code == 0
+    assert said in " ".join(ran.out.split())
+    fused = mvt(*arguments, "--overwrite", "--json").envelope["result"]["fused"]
+    assert (fused["places"], fused["left"] is None) == (right, bool(right))
