@@ -1,4 +1,4 @@
-"""The registered architectures with their repeated blocks cut to two of a kind: as wide, and much faster to convert."""
+"""The registered architectures with their repeated blocks cut to one of a kind: as wide, and much faster to convert."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from torch import nn
 
 from mobilevit_tools.models.registry import FAMILIES
 
-KEPT = 2
-"""The first block of a stage may differ from the rest; the rest are alike."""
-
 
 def cut(model: nn.Module) -> nn.Module:
-    """Drop all but the first two of what stands in a row and is of one class, in place."""
+    """Drop all but the first of blocks in a row whose parts have the same classes and shapes, in place."""
     for module in list(model.modules()):
-        if isinstance(module, nn.Sequential | nn.ModuleList) and len(module) > KEPT:
-            kept = [block for _, alike in groupby(module, layout) for block in list(alike)[:KEPT]]
+        if isinstance(module, nn.Sequential | nn.ModuleList):
+            kept = [next(alike) for _, alike in groupby(module, layout)]
             module._modules = {str(index): block for index, block in enumerate(kept)}
     return model
 
@@ -30,7 +27,7 @@ def layout(block: nn.Module) -> list[tuple[type, list[tuple[int, ...]]]]:
 
 
 def cut_builder(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Let ``name`` be built with two blocks of a kind a stage, for one test."""
+    """Let ``name`` be built with one block of a kind a stage, for one test."""
     (module,) = (import_module(family.module) for family in FAMILIES.values() if name in family.architectures)
     builder = getattr(module, name)
     monkeypatch.setattr(module, name, _Cut(builder))

@@ -27,13 +27,13 @@ MAX_ROWS = 40
 _LABEL_CHARACTERS = 44
 _TICKS = 1500
 _LOGARITHMIC_FROM = 12.0
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "h")
 _INPUT_MARKERS = {"photo": "o", "noise": "s", "stress": "^"}
 
 
 def colour(deployment: str) -> str:
     """Return the colour of a target with its backend, the same in every plot."""
-    return PALETTE[SERIES[_index(deployment)]]
+    return PALETTE[SERIES[_index(deployment) % len(SERIES)]]
 
 
 def marker(deployment: str) -> str:
