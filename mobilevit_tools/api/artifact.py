@@ -16,7 +16,6 @@ from mobilevit_tools.exporters._base import Delegation, ExportSpec, Lowering, lo
 from mobilevit_tools.exporters.manifest import Manifest, ModelRecord, describe_artifact, tool_versions
 from mobilevit_tools.exporters.refusals import naming_refusals
 from mobilevit_tools.exporters.request import ExportRequest
-from mobilevit_tools.exporters.staging import staged_folder
 from mobilevit_tools.models.factory import LoadedModel
 from mobilevit_tools.precision.record import Preflight
 from mobilevit_tools.progress import Progress
@@ -25,6 +24,7 @@ from mobilevit_tools.quantization.share import QuantizedShare, share_of, with_sh
 from mobilevit_tools.result import Shown
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.runtimes.registry import open_made
+from mobilevit_tools.staging import staged_folder
 from mobilevit_tools.targets.precisions import FLOATING, PRECISIONS
 from mobilevit_tools.targets.registry import find_target
 from mobilevit_tools.verification.parity import Parity

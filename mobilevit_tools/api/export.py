@@ -17,7 +17,6 @@ from mobilevit_tools.data.labels import read_labels
 from mobilevit_tools.errors import GateError, MvtError, UsageError
 from mobilevit_tools.exporters._base import check_packages
 from mobilevit_tools.exporters.request import ExportRequest, requests_for
-from mobilevit_tools.exporters.staging import check_destination
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.models.branches import Fused
 from mobilevit_tools.models.factory import LoadedModel, load_model, with_labels
@@ -29,6 +28,7 @@ from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, load_calibration
 from mobilevit_tools.quantization.share import too_little
 from mobilevit_tools.result import Result
+from mobilevit_tools.staging import check_destination
 from mobilevit_tools.targets.registry import find_target, named_targets
 from mobilevit_tools.tasks.registry import settle
 

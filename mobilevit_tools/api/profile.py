@@ -8,7 +8,6 @@ from pathlib import Path
 from mobilevit_tools.api.given import artifact_path
 from mobilevit_tools.errors import DeviceError, GateError, UsageError
 from mobilevit_tools.exporters.manifest import Manifest, describe_artifact, find_manifest, naming_changes
-from mobilevit_tools.exporters.staging import check_file, write_whole
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.baseline import compare_with_baseline, read_profile
@@ -20,6 +19,7 @@ from mobilevit_tools.profiling.statistics import compare as compare_samples
 from mobilevit_tools.profiling.trace import trace_of
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.staging import check_file, write_whole
 
 MAX_REGRESS = 0.02
 """How much slower than a baseline is allowed, as a share of it, where nobody says."""

@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from mobilevit_tools.api.given import model_names
 from mobilevit_tools.errors import BadInputError, MvtError, UsageError
 from mobilevit_tools.exporters.manifest import tool_versions
-from mobilevit_tools.exporters.staging import check_file, write_whole
 from mobilevit_tools.jsonable import envelope
 from mobilevit_tools.matrix.aside import without_artifact
 from mobilevit_tools.matrix.baseline import Margins, check_comparable, compare_with_baseline, read_baseline
@@ -29,6 +28,7 @@ from mobilevit_tools.models.names import list_models
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.quantization._base import check_calibrated
+from mobilevit_tools.staging import check_file, write_whole
 from mobilevit_tools.targets.registry import ALL, TARGETS, named_targets
 
 TIMEOUT_S = 600.0

@@ -21,7 +21,7 @@ from mobilevit_tools.data.contract import CLASS_SCORES, OutputKind
 from mobilevit_tools.data.labels import unique_labels
 from mobilevit_tools.exporters.manifest import Manifest
 from mobilevit_tools.jsonable import jsonable
-from mobilevit_tools.verification.metrics import softmax
+from mobilevit_tools.tasks.probabilities import softmax
 from mobilevit_tools.verification.tolerances import GATES, Limits
 
 if TYPE_CHECKING:

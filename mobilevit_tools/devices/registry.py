@@ -115,8 +115,8 @@ def probe_devices() -> DeviceList:
     """Tell of every kind of device whether it is ready.
 
     Example:
-        >>> [(device.device, device.ready) for device in mvt.probe_devices().devices][0]
-        ('host', True)
+        >>> mvt.probe_devices().devices[0].device
+        'host'
     """
     return DeviceList(
         tuple(

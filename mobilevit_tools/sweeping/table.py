@@ -8,9 +8,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from mobilevit_tools.exporters.staging import write_whole
 from mobilevit_tools.matrix.cell import CellResult
 from mobilevit_tools.result import Shown
+from mobilevit_tools.staging import write_whole
 from mobilevit_tools.sweeping.labels import Label
 
 PARQUET = "results.parquet"

@@ -44,7 +44,7 @@ def predict(artifact: Answering, images: Sequence[Path], asked: Asked) -> list[P
 def _guesses(logits: NDArray[Any], contract: Contract, top: int, path: Path) -> tuple[Guess, ...]:
     import numpy as np
 
-    from mobilevit_tools.verification.metrics import softmax
+    from mobilevit_tools.tasks.probabilities import softmax
 
     labels = contract.labels or tuple(map(str, range(len(logits))))
     if len(logits) == 1:

@@ -100,7 +100,7 @@ def _place(names: Sequence[str], count: int) -> int | None:
 
 def predict(artifact: Answering, images: Sequence[Path], asked: Asked) -> list[SegmentPrediction]:
     """Write a picture of every photo's classes and tell their shares; see :class:`mobilevit_tools.tasks._base.Task`."""
-    from mobilevit_tools.exporters.staging import check_file, write_whole
+    from mobilevit_tools.staging import check_file, write_whole
     from mobilevit_tools.tasks.overlay import overlay
 
     pictures = [_picture(image, asked.output) for image in images]

@@ -110,9 +110,3 @@ def worst(distances: Sequence[Distance]) -> Distance:
         cosine=pick([each.cosine for each in distances], min),
         finite=all(each.finite for each in distances),
     )
-
-
-def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the softmax over the last axis, in double precision."""
-    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))

@@ -12,10 +12,11 @@ import numpy as np
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.runtimes._base import Session, UnsupportedOperatorError, only_input
+from mobilevit_tools.tasks.probabilities import softmax
 from mobilevit_tools.tasks.registry import judge_of
 from mobilevit_tools.verification.batches import FREE_BATCH, batches
 from mobilevit_tools.verification.judging import LEAST_RESPONSE, NEGLIGIBLE_RESPONSE
-from mobilevit_tools.verification.metrics import Spread, softmax
+from mobilevit_tools.verification.metrics import Spread
 from mobilevit_tools.verification.parity import InputResult, Parity, Status
 from mobilevit_tools.verification.reference import Exact, Reference, TorchReference
 

@@ -185,7 +185,7 @@ def against(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[object, ..
     """Options that compare 101 instructions with a stored 100."""
     baseline = tmp_path / "baseline.json"
     baseline.write_text(json.dumps(envelope("profile", counted(100))))
-    monkeypatch.setattr("mobilevit_tools.api.profile.profile", lambda *_, **__: counted(101))
+    monkeypatch.setattr("mobilevit_tools.api.profile._measure", lambda *_, **__: counted(101))
     return ("profile", "model.onnx", "--device", "count", "--against", baseline)
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.runtimes._base import Session, TensorInfo, UnsupportedOperatorError
+from mobilevit_tools.tasks.probabilities import softmax
 from mobilevit_tools.verification.inputs import VerificationInput
-from mobilevit_tools.verification.metrics import softmax
 from mobilevit_tools.verification.parity import Parity
 from mobilevit_tools.verification.running import verify_session
 from mobilevit_tools.verification.tolerances import GATES

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.exporters.staging import check_file, staged_folder
+from mobilevit_tools.staging import check_file, staged_folder
 
 
 def everything(folder: Path) -> list[str]:
