@@ -26,10 +26,10 @@ def _over_maps(x: Tensor) -> Tensor:
     return x.mean(dim=(2, 3), keepdim=True)
 
 
-def _normed(groups: Tensor, eps: float) -> Tensor:
-    """Normalise the last two of four axes."""
-    differences = centred(groups, _over_maps)
-    return differences / torch.sqrt(_over_maps(differences * differences) + eps)
+def _normed(x: Tensor, eps: float, mean: Callable[[Tensor], Tensor] = _over_maps) -> Tensor:
+    """Normalise what ``mean`` averages: by default the last two of four axes."""
+    differences = centred(x, mean)
+    return differences / torch.sqrt(mean(differences * differences) + eps)
 
 
 def _with_affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -117,8 +117,7 @@ def layer_norm_products(
     if len(normalized_shape) != 1 or type(x.shape[-1]) is not int:
         return layer_norm(x, normalized_shape, weight, bias, eps)
     mean = torch.full((1, x.shape[-1]), 1 / x.shape[-1], dtype=x.dtype)
-    differences = centred(x, lambda values: F.linear(values, mean))
-    normed = differences / torch.sqrt(F.linear(differences * differences, mean) + eps)
+    normed = _normed(x, eps, lambda values: F.linear(values, mean))
     scaled = normed if weight is None else normed * weight
     return scaled if bias is None else scaled + bias
 
@@ -126,9 +125,7 @@ def layer_norm_products(
 def layer_norm_of_channels(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """Normalise the channels of each pixel of a map (B, C, H, W), with the means as convolutions of one pixel."""
     mean = torch.full((1, x.shape[1], 1, 1), 1 / x.shape[1], dtype=x.dtype)
-    differences = centred(x, lambda values: F.conv2d(values, mean))
-    normed = differences / torch.sqrt(F.conv2d(differences * differences, mean) + eps)
-    return _with_affine(normed, weight, bias)
+    return _with_affine(_normed(x, eps, lambda values: F.conv2d(values, mean)), weight, bias)
 
 
 def pooled_group_norm(
@@ -155,9 +152,7 @@ def pooled_group_norm(
     def mean(values: Tensor) -> Tensor:
         return F.conv2d(_over_maps(values), averaging)
 
-    differences = centred(x, mean)
-    normed = differences / torch.sqrt(mean(differences * differences) + eps)
-    return _with_affine(normed, weight, bias)
+    return _with_affine(_normed(x, eps, mean), weight, bias)
 
 
 def stored_batch_norm(
