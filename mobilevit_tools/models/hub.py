@@ -11,6 +11,7 @@ from mobilevit_tools.errors import BadInputError, MissingDependencyError, first_
 
 SCHEME = "hf://"
 NO_FILE = "hub_no_file"
+NOT_IN_CACHE = "hub_unreachable"
 """The code of the error that says of a repository, which is there, that it lacks a file."""
 _ADDRESS = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?/(?P<file>[^\\\0]+)", re.ASCII)
 
@@ -76,9 +77,8 @@ def _fetch(address: str, repo: str, file: str, revision: str | None) -> Path:
         raise _unavailable(address, f"{repo} has no revision {revision}") from error
     except errors.LocalEntryNotFoundError as error:
         reason = "the hub cannot be reached or fails, and the file is not in the cache"
-        raise _unavailable(
-            address, reason, "Check the network, HF_ENDPOINT and HF_HUB_OFFLINE, or give a file with --checkpoint."
-        ) from error
+        hint = "Check the network, HF_ENDPOINT and HF_HUB_OFFLINE, or give a file with --checkpoint."
+        raise _unavailable(address, reason, hint, code=NOT_IN_CACHE) from error
     except errors.EntryNotFoundError as error:
         raise _unavailable(address, f"{repo} has no file {file}", code=NO_FILE) from error
     except (errors.HFValidationError, OSError) as error:

@@ -16,6 +16,8 @@ from filelock import FileLock
 
 import mobilevit_tools
 from mobilevit_tools.data.bundled import verification_photos
+from mobilevit_tools.models.sources.torchvision import make_importable
+from tests import hub
 from tests.docs.pages import PAGES, Block, blocks, name
 
 EXPORT = re.compile(r"mvt export [^|>&]* --output ([\w-]+)/?(?: |$)")
@@ -60,19 +62,55 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(command: list[str], desk: Path) -> str:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+@pytest.fixture(scope="session")
+def hub_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of the Hub with the repository that the docs name: its layers as published, weights of a seed."""
+    make_importable()
+    import transformers
+
+    folder = tmp_path_factory.mktemp("hub")
+    torch.manual_seed(0)
+    config = transformers.MobileViTConfig(
+        hidden_sizes=[64, 80, 96],
+        neck_hidden_sizes=[16, 16, 24, 48, 64, 80, 320],
+        expand_ratio=2.0,
+        num_labels=1000,
+    )
+    model = transformers.MobileViTForImageClassification(config).train()
+    with torch.no_grad():
+        for _ in range(20):  # statistics for its norms, without which it is ill-conditioned
+            model(torch.randn(4, 3, 128, 128))
+    model.save_pretrained(folder / "made")
+    processor = transformers.MobileViTImageProcessorPil(
+        size={"shortest_edge": 288}, crop_size={"height": 256, "width": 256}
+    )
+    processor.save_pretrained(folder / "made")
+    hub.put(
+        folder / "cache",
+        "apple/mobilevit-xx-small",
+        {path.name: path.read_bytes() for path in (folder / "made").iterdir()},
+    )
+    return folder / "cache"
+
+
+def run(command: list[str], desk: Path, hub_cache: Path) -> str:
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HF_HUB_CACHE": str(hub_cache),
+        "HF_HUB_OFFLINE": "1",
+    }
     ran = subprocess.run(command, cwd=desk, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, f"{command[-1]}\n{ran.stdout}\n{ran.stderr}"
     return ran.stdout
 
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=name)
-def test_commands_of(page: Path, desk: Path, made: Path) -> None:
+def test_commands_of(page: Path, desk: Path, made: Path, hub_cache: Path) -> None:
     for command in RUNNABLE[page]:
         export = EXPORT.match(command[-1])
         if export is None:
-            said = run(command, desk)
+            said = run(command, desk, hub_cache)
             assert "byte by byte" not in said, f"{command[-1]}\ncompares a thing with itself"
             continue
         kept = made / hashlib.sha256(command[-1].encode()).hexdigest()
@@ -80,5 +118,5 @@ def test_commands_of(page: Path, desk: Path, made: Path) -> None:
             if kept.is_dir():  # another page shows the very same export
                 shutil.copytree(kept, desk / export[1], dirs_exist_ok=True)
             else:
-                run(command, desk)
+                run(command, desk, hub_cache)
                 shutil.copytree(desk / export[1], kept)

@@ -114,19 +114,19 @@ def test_a_revision_is_honoured(server: Hub) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "said", "code"),
     [
-        ("hf://someone/care/other.pth", "someone/care has no file other.pth"),
-        ("hf://someone/care@v3/weights/model.pth", "someone/care has no revision v3"),
-        ("hf://someone/else/model.pth", "there is no repository someone/else, or it is private"),
-        ("hf://someone/gated/model.pth", "someone/gated is gated"),
-        ("hf://someone/broken/model.pth", "the hub cannot be reached or fails"),
+        ("hf://someone/care/other.pth", "someone/care has no file other.pth", "hub_no_file"),
+        ("hf://someone/care@v3/weights/model.pth", "someone/care has no revision v3", "hub_unavailable"),
+        ("hf://someone/else/model.pth", "there is no repository someone/else, or it is private", "hub_unavailable"),
+        ("hf://someone/gated/model.pth", "someone/gated is gated", "hub_unavailable"),
+        ("hf://someone/broken/model.pth", "the hub cannot be reached or fails", "hub_unreachable"),
     ],
 )
-def test_what_the_hub_lacks_is_named(server: Hub, address: str, said: str) -> None:
+def test_what_the_hub_lacks_is_named(server: Hub, address: str, said: str, code: str) -> None:
     error = refusal(address)
     assert said in error.message
-    assert error.error_code == ("hub_no_file" if "no file" in said else "hub_unavailable")
+    assert error.error_code == code
 
 
 @pytest.mark.parametrize(
@@ -153,6 +153,7 @@ def test_an_unreachable_hub_is_said(server: Hub, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     error = refusal("hf://someone/care/weights/model.pth")
     assert "cannot be reached" in error.message
+    assert error.error_code == "hub_unreachable"
     assert server.requests == []
 
 

@@ -66,8 +66,18 @@ class Repository:
         return next((str(inside(self._folder, file)) for file in files if (self._folder / file).is_file()), None)
 
     def license(self) -> str | None:
-        """Return the licence that the repository's card states; None where it is silent, or there is no card."""
-        path = self.path("README.md")
+        """Return the licence that the repository's card states.
+
+        Returns:
+            None where the card is silent, where there is none, and where it can't be had: the libraries keep a model
+            in the Hub's cache without its card, and a licence is no reason to refuse what is there.
+        """
+        try:
+            path = self.path("README.md")
+        except BadInputError as error:
+            if error.error_code != hub.NOT_IN_CACHE:
+                raise
+            return None
         if path is None or path.stat().st_size > MAX_JSON_BYTES:
             return None
         text = path.read_text(encoding="utf-8", errors="replace")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+from tests import hub
 
 
 @pytest.fixture
@@ -19,25 +20,7 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str,
     cache = tmp_path / "hub"
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-
-    def put(repo: str, files: Mapping[str, bytes]) -> None:
-        root = cache / f"models--{repo.replace('/', '--')}"
-        snapshot = root / "snapshots" / COMMIT
-        snapshot.mkdir(parents=True, exist_ok=True)
-        (root / "refs").mkdir(exist_ok=True)
-        (root / "refs" / "main").write_text(COMMIT)
-        (root / "blobs").mkdir(exist_ok=True)
-        for name, content in files.items():
-            blob = root / "blobs" / f"{abs(hash((name, content))):x}"
-            blob.write_bytes(content)
-            (snapshot / name).symlink_to(blob)
-        absent = root / ".no_exist" / COMMIT
-        absent.mkdir(parents=True, exist_ok=True)
-        for name in ("model.safetensors", "README.md", "preprocessor_config.json", "processor_config.json"):
-            if name not in files:
-                (absent / name).touch()
-
-    return put
+    return partial(hub.put, cache)
 
 
 def as_json(**content: object) -> bytes:

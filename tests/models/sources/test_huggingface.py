@@ -76,6 +76,12 @@ def test_a_repository_is_read_from_the_hubs_cache(tmp_path: Path, hub_cache: Put
     torch.testing.assert_close(loaded.module(image), theirs(image).logits)
 
 
+def test_offline_a_repository_in_the_cache_needs_no_card(tmp_path: Path, hub_cache: Put) -> None:
+    _vit(tmp_path / "vit")
+    hub_cache("them/small-vit", {path.name: path.read_bytes() for path in (tmp_path / "vit").iterdir()})
+    assert load_model("hf:them/small-vit").license == "not stated"
+
+
 def test_what_transformers_would_leave_random_is_refused(tmp_path: Path) -> None:
     model = _vit(tmp_path / "vit")
     weights = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith("classifier")}
