@@ -13,8 +13,9 @@ from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.models.cards import ModelCard, WeightsCard
+from mobilevit_tools.models.heads.registry import head_in
 from mobilevit_tools.models.names import is_registered, resolve
-from mobilevit_tools.models.options import OptionValue
+from mobilevit_tools.models.options import OptionValue, split_class_count
 from mobilevit_tools.models.own import OwnModel, TrainedWeights, find_own_model
 from mobilevit_tools.models.returned import Returned, outputs_in_words
 from mobilevit_tools.models.shipped import adapter, build, head_keys
@@ -144,9 +145,11 @@ def load_model(
             hint="Give --checkpoint PATH, or leave --ema away.",
             code="ema_without_checkpoint",
         )
+    own = None if is_registered(name) else find_own_model(name)
+    if own is None:
+        options, num_classes = split_class_count(options, num_classes)
     if num_classes is not None and num_classes < 1:
         raise UsageError(f"A classifier needs at least one class, not {num_classes}.", code="class_count")
-    own = None if is_registered(name) else find_own_model(name)
     if own is not None:
         return _load_own(
             own,
@@ -158,6 +161,15 @@ def load_model(
             options=options,
         )
     card, bundled = resolve(name)
+    head = head_in(options)
+    if head is not None:
+        card = head.describe(card)
+    if head is not None and bundled is not None:
+        raise UsageError(
+            f"The weights of {name} are a classifier's, and have none for the head {head.name}.",
+            hint=f"Give {card.name} with --checkpoint PATH, or with --random-weights.",
+            code="no_weights",
+        )
     if sum((bundled is not None, checkpoint is not None, random_weights)) > 1:
         raise UsageError("Give one source of weights: a tag in the name, a checkpoint, or random weights.")
     preprocessing = bundled.preprocessing if bundled else card.preprocessing
@@ -168,7 +180,9 @@ def load_model(
     loaded = _read_weights(card, bundled, checkpoint, ema)
     if loaded is None and not random_weights:
         raise _no_weights(name, [f"{card.name}.{tag}" for tag in card.weights])
-    counted = loaded.class_count(card.classifier) if loaded else None
+    counted = None
+    if loaded is not None:
+        counted = head.class_count(loaded) if head else loaded.class_count(card.classifier)
     if num_classes is not None and counted is not None and num_classes != counted:
         raise BadInputError(
             f"The checkpoint has {counted} classes, not {num_classes}.",
@@ -194,7 +208,7 @@ def load_model(
         labels=bundled.labels if bundled else None,
         preprocessing=preprocessing,
         weights=_provenance(loaded, fit),
-        returns="features" if options.get("features_only") else "logits",
+        returns="features" if head or options.get("features_only") else "logits",
         license=bundled.license if bundled else card.license,
         outputs=len(getattr(module, "feature_channels", ())) if options.get("features_only") else 1,
     )

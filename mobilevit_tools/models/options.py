@@ -37,6 +37,29 @@ def _value(text: str) -> OptionValue:
     return text
 
 
+def split_class_count(
+    options: Mapping[str, OptionValue], num_classes: int | None
+) -> tuple[dict[str, OptionValue], int | None]:
+    """Return options without the class count, which people may type among them, and that count.
+
+    Args:
+        options: Options of a model's builder.
+        num_classes: The class count that was given apart from them; None where it was not.
+
+    Raises:
+        UsageError: It is no number, or given twice and differently.
+    """
+    rest = dict(options)
+    count = rest.pop("num_classes", num_classes)
+    if count is not None and type(count) is not int:
+        raise UsageError(f"num_classes is a number of classes, not {count!r}.", code="model_option")
+    if num_classes is not None and count != num_classes:
+        raise UsageError(
+            f"The class count is given twice: {num_classes} and {count}.", hint="Give it once.", code="class_count"
+        )
+    return rest, count
+
+
 def option_texts(options: Mapping[str, OptionValue]) -> tuple[str, ...]:
     """Return options as people type them: the inverse of :func:`parse_options`.
 
