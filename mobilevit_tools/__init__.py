@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mobilevit_tools.api.smoke import smoke
     from mobilevit_tools.api.sweep import SweepResult, sweep
     from mobilevit_tools.api.verify import VerifyResult, verify
+    from mobilevit_tools.api.zoo import ZooResult, bench_zoo
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.data.preprocessing import Preprocessing
     from mobilevit_tools.devices.registry import DeviceList, probe_devices
@@ -100,8 +101,10 @@ _HOMES = {
     "UnsupportedOperatorError": "runtimes._base",
     "UsageError": "errors",
     "VerifyResult": "api.verify",
+    "ZooResult": "api.zoo",
     "bench_precisions": "api.precision_bench",
     "bench_rewrites": "api.bench",
+    "bench_zoo": "api.zoo",
     "compare": "api.profile",
     "create_model": "models.factory",
     "diff": "api.diff",
@@ -155,8 +158,10 @@ __all__ = [
     "UnsupportedOperatorError",
     "UsageError",
     "VerifyResult",
+    "ZooResult",
     "bench_precisions",
     "bench_rewrites",
+    "bench_zoo",
     "compare",
     "create_model",
     "diff",

@@ -29,11 +29,13 @@ from mobilevit_tools.targets.registry import STANDARD, TARGETS, host_targets
 if TYPE_CHECKING:
     from mobilevit_tools.api.bench import BenchResult
     from mobilevit_tools.api.precision_bench import PrecisionBench
+    from mobilevit_tools.api.zoo import ZooResult
     from mobilevit_tools.profiling.result import ProfileResult
     from mobilevit_tools.profiling.statistics import Comparison
 
-COLUMNS = 200
+COLUMNS = 300
 """A table in Markdown cannot break its lines."""
+WIDEST_REASON = 120
 
 bench = typer.Typer(
     name="bench",
@@ -122,6 +124,37 @@ def precisions(
         output.show(result, _render_precisions)
 
 
+@bench.command()
+def zoo(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Models. Default: 48 compact ones of timm.", show_default=False)
+    ] = None,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", "-t", help=f"{', '.join(TARGETS)}. Repeatable. Default: all.")
+    ] = None,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Also measure each against the target's own lowering, in turns.")
+    ] = False,
+    rigor: Rigor = "quick",
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds that one export may take.")] = 900.0,
+    as_json: AsJson = False,
+    verbose: Verbosity = 0,
+) -> None:
+    """Export and verify many models by others: the pass rate, exactness, delegation and speed of each target."""
+    with command_output("bench zoo", as_json=as_json, verbosity=verbose) as output:
+        from mobilevit_tools.api.zoo import ZOO, bench_zoo
+
+        result = bench_zoo(
+            models or ZOO,
+            targets=target or STANDARD,
+            latency=latency,
+            rigor=rigor,
+            timeout_s=timeout,
+            progress=output.progress,
+        )
+        output.show(result, _render_zoo)
+
+
 def _render_rewrites(console: Console, result: BenchResult) -> None:
     table = _table(("model", "target", "rewrite"), ("threads", "without", "with", "speed-up (95 %)"), remark="flags")
     for gain in result.gains:
@@ -165,6 +198,38 @@ def _render_precisions(console: Console, result: PrecisionBench) -> None:
     _print(console, table)
 
 
+def _render_zoo(console: Console, result: ZooResult) -> None:
+    from mobilevit_tools.cli.tables import number
+    from mobilevit_tools.matrix.figures import Figures
+
+    table = _table(
+        ("model", "target", "result"),
+        ("SNR dB", "calls", "outside", "MACs", "seconds", "speed-up (95 %)"),
+        remark="why",
+    )
+    for row in result.rows:
+        known = Figures.of(row.result)
+        table.add_row(
+            escape(row.result.cell.model),
+            row.result.cell.target,
+            row.result.code or "passed",
+            number(known.snr_db, ".1f"),
+            number(known.calls, "d"),
+            number(known.outside, "d"),
+            number(row.macs_share, ".1%"),
+            f"{row.result.seconds:.0f}",
+            "-" if row.speed is None else _speed_up(row.speed.comparison),
+            escape(_cut(row.result.message or "")),
+        )
+    _print(console, table)
+    for target, rate in result.rates.items():
+        _print(console, f"{target}: {rate.passed} of {rate.models} passed")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= WIDEST_REASON else f"{text[: WIDEST_REASON - 1]}…"
+
+
 def _table(texts: Sequence[str], numbers: Sequence[str], *, remark: str) -> Table:
     """Return an empty table in Markdown, to be pasted."""
     table = Table(box=MARKDOWN)
@@ -176,8 +241,8 @@ def _table(texts: Sequence[str], numbers: Sequence[str], *, remark: str) -> Tabl
     return table
 
 
-def _print(console: Console, table: Table) -> None:
-    Console(file=console.file, width=COLUMNS).print(table, highlight=False)
+def _print(console: Console, what: Table | str) -> None:
+    Console(file=console.file, width=COLUMNS).print(what, highlight=False)
 
 
 def _amount(measured: ProfileResult) -> str:

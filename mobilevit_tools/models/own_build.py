@@ -88,15 +88,15 @@ def build_own_model(
         UsageError: The function does not take an option, or nobody says the input size.
     """
     build = partial(call_builder, own, num_classes=num_classes, input_size=input_size, options=options)
-    with _seeded(seed):
-        module, card = _drafted(own.name, build())
+    with seeded(seed):
+        module, card = drafted(own.name, build())
     preprocessing = card.preprocessing(own.name, input_size)
     size, surroundings = preprocessing.input_size, partial(beside, own.folder)
     fit = _prepare(own.name, module, size, load)
     tried = trial.try_out(own.name, module, size, surroundings)
     if load is not None:
-        with _seeded(seed + 1), _filled_when_called(load):
-            fresh, _ = _drafted(own.name, build())
+        with seeded(seed + 1), _filled_when_called(load):
+            fresh, _ = drafted(own.name, build())
         _prepare(own.name, fresh, size, load)
         with surroundings(), torch.no_grad():
             _check_determined(own.name, module, fresh, size)
@@ -127,7 +127,12 @@ def build_own_model(
     )
 
 
-def _drafted(name: str, built: object) -> tuple[nn.Module, Card]:
+def drafted(name: str, built: object) -> tuple[nn.Module, Card]:
+    """Take apart what a function returned: the model, without wrappers, and its card.
+
+    Raises:
+        BadInputError: It is no model, or the card is none.
+    """
     module, stated = built if isinstance(built, tuple) and len(built) == 2 else (built, {})
     if not isinstance(module, nn.Module):
         if isinstance(module, type):
@@ -213,7 +218,7 @@ def _filled_when_called(load: Load) -> Iterator[None]:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Seed what functions draw weights from, and leave the generators as they were."""
     python, numpy = random.getstate(), np.random.get_state()  # what people's code uses
     try:

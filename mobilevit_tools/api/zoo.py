@@ -1,0 +1,224 @@
+"""How many compact vision models by others convert, how exactly, how far they are delegated and how much faster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mobilevit_tools.api.profile import compare
+from mobilevit_tools.errors import MvtError, UsageError
+from mobilevit_tools.exporters.manifest import tool_versions
+from mobilevit_tools.matrix.aside import without_artifact
+from mobilevit_tools.matrix.cell import Cell, CellResult
+from mobilevit_tools.matrix.run import run_cell
+from mobilevit_tools.models.own import find_own_model
+from mobilevit_tools.models.references import path_in
+from mobilevit_tools.process_state import restoring
+from mobilevit_tools.profiling.host import DEVICE, latency_spec
+from mobilevit_tools.profiling.result import ComparisonResult
+from mobilevit_tools.progress import Progress, silent
+from mobilevit_tools.result import Result
+from mobilevit_tools.targets.registry import STANDARD, find_target, named_targets
+
+TIMEOUT_S = 900.0
+ZOO = (
+    "timm:convnextv2_atto",
+    "timm:deit_tiny_patch16_224",
+    "timm:edgenext_xx_small",
+    "timm:efficientformer_l1",
+    "timm:efficientformerv2_s0",
+    "timm:efficientnet_b0",
+    "timm:efficientnet_lite0",
+    "timm:efficientvit_b0",
+    "timm:efficientvit_m0",
+    "timm:fastvit_t8",
+    "timm:fbnetv3_b",
+    "timm:ghostnetv2_100",
+    "timm:ghostnetv3_100",
+    "timm:hardcorenas_a",
+    "timm:lcnet_050",
+    "timm:levit_128s",
+    "timm:mnasnet_100",
+    "timm:mobilenet_edgetpu_100",
+    "timm:mobilenetv1_100",
+    "timm:mobilenetv2_100",
+    "timm:mobilenetv3_small_100",
+    "timm:mobilenetv4_conv_small",
+    "timm:mobilenetv4_hybrid_medium",
+    "timm:mobileone_s0",
+    "timm:mobilevit_xxs",
+    "timm:mobilevitv2_050",
+    "timm:poolformer_s12",
+    "timm:pvt_v2_b0",
+    "timm:regnetx_002",
+    "timm:regnety_002",
+    "timm:repghostnet_050",
+    "timm:repvgg_a0",
+    "timm:repvit_m0_9",
+    "timm:resnet18",
+    "timm:resnet26t",
+    "timm:semnasnet_075",
+    "timm:shvit_s1",
+    "timm:spnasnet_100",
+    "timm:starnet_s1",
+    "timm:swiftformer_xs",
+    "timm:swin_tiny_patch4_window7_224",
+    "timm:swinv2_tiny_window8_256",
+    "timm:tf_efficientnet_lite0",
+    "timm:tiny_vit_5m_224",
+    "timm:tinynet_e",
+    "timm:vit_small_patch14_dinov2",
+    "timm:vit_tiny_patch16_224",
+    "timm:xcit_nano_12_p16_224",
+)
+"""Models for phones in timm: convolutions, attention and both; what `mvt bench zoo` measures by default."""
+Finished = Callable[["ZooRow", int, int], None]
+"""Told of every finished row: the row, its number and how many there are."""
+
+
+@dataclass(frozen=True)
+class ZooRow:
+    """One model on one target.
+
+    Attributes:
+        result: What came of its export, as ``mvt smoke`` tells of it.
+        speed: Both latencies and the verdict: ``a`` is the target's own lowering, ``b`` has our rewrites. None where
+            that was not asked for, is not measured on this machine, or one of the two did not convert.
+    """
+
+    result: CellResult
+    speed: ComparisonResult | None = None
+
+    @property
+    def macs_share(self) -> float | None:
+        """The share of the multiply-accumulates that the target's backend does; None where nobody knows."""
+        delegation = (self.result.artifact or {}).get("delegation")
+        share = delegation.get("macs_share") if isinstance(delegation, Mapping) else None
+        return float(share) if isinstance(share, int | float) else None
+
+
+@dataclass(frozen=True)
+class PassRate:
+    """How many models pass on one target.
+
+    Attributes:
+        passed: Models whose artifact passed its gates.
+        models: Models that were tried.
+    """
+
+    passed: int
+    models: int
+
+
+@dataclass(frozen=True, repr=False)
+class ZooResult(Result, command="bench zoo"):
+    """All models on all targets.
+
+    Attributes:
+        rows: One for each model and target, model by model.
+        rates: By target, how many passed.
+        tools: Versions of the tools.
+        seconds: How long all of it took.
+    """
+
+    rows: tuple[ZooRow, ...]
+    rates: Mapping[str, PassRate]
+    tools: Mapping[str, str]
+    seconds: float
+
+
+@restoring
+def bench_zoo(
+    models: Sequence[str] = ZOO,
+    *,
+    targets: Sequence[str] = STANDARD,
+    latency: bool = False,
+    rigor: str = "quick",
+    timeout_s: float = TIMEOUT_S,
+    progress: Progress = silent,
+    finished: Finished | None = None,
+) -> ZooResult:
+    """Export and verify models in float32, each in a process of its own, and count what passes.
+
+    A model of a source gets settled random weights (:mod:`mobilevit_tools.models.settled`): no network is needed, and
+    parity still means something. A file's function brings its own.
+
+    Args:
+        models: Models, as ``mvt export`` takes them; by default compact ones of timm.
+        targets: Export targets.
+        latency: Also measure each artifact against the target's own lowering, one thread, in turns.
+        rigor: The latency protocol's preset.
+        timeout_s: Time limit of one export.
+        progress: Told of every step.
+        finished: Told of every row.
+
+    Raises:
+        UsageError: There is no model, no such target or rigor.
+
+    Example:
+        >>> try:
+        ...     mvt.bench_zoo(["timm:resnet18"], targets=["tpu"])
+        ... except mvt.UsageError as error:
+        ...     print(error.message)
+        There is no target 'tpu'.
+    """
+    started = time.perf_counter()
+    latency_spec(rigor)
+    targets = named_targets(targets)
+    models = tuple(dict.fromkeys(models))
+    if not models:
+        raise UsageError("A zoo has at least one model.")
+    rows: list[ZooRow] = []
+    for model in models:
+        with TemporaryDirectory(prefix="mvt-zoo-", ignore_cleanup_errors=True) as folder:
+            with progress(f"Drawing weights of {model}"):
+                checkpoint = _settled(model, Path(folder, "settled.safetensors"))
+            for target in targets:
+                given = {"checkpoint": checkpoint} if checkpoint else {"random_weights": True}
+                cell = Cell(model=model, target=target, device=None, **given)
+                with progress(f"[{len(rows) + 1}/{len(models) * len(targets)}] {cell.name}"):
+                    rows.append(_row(cell, Path(folder), latency=latency, rigor=rigor, timeout_s=timeout_s))
+                if finished is not None:
+                    finished(rows[-1], len(rows), len(models) * len(targets))
+    of_target = {name: [row.result for row in rows if row.result.cell.target == name] for name in targets}
+    return ZooResult(
+        rows=tuple(rows),
+        rates={
+            name: PassRate(sum(each.status == "passed" for each in found), len(found))
+            for name, found in of_target.items()
+        },
+        tools=tool_versions(),
+        seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+def _settled(model: str, path: Path) -> str | None:
+    """Write weights for a model of a source; None where it brings its own, and where the export will refuse it."""
+    from mobilevit_tools.models.settled import write_settled
+
+    if path_in(model):
+        return None
+    try:
+        own = find_own_model(model)
+        if own is None:
+            return None
+        write_settled(own, path)
+    except MvtError:
+        return None
+    return str(path)
+
+
+def _row(cell: Cell, folder: Path, *, latency: bool, rigor: str, timeout_s: float) -> ZooRow:
+    ours = folder / cell.target
+    result = run_cell(cell, ours, timeout_s=timeout_s)
+    speed = None
+    if latency and result.artifact is not None and find_target(cell.target).runs_here:
+        plain = folder / f"{cell.target}-plain"
+        without = run_cell(replace(cell, rewrites=()), plain, timeout_s=timeout_s)
+        if without.artifact is not None:
+            paths = (str(each.artifact["path"]) for each in (without, result) if each.artifact is not None)
+            speed = compare(*paths, device=DEVICE, threads=1, rigor=rigor)
+    return ZooRow(without_artifact(result, ours), speed)

@@ -1,0 +1,92 @@
+"""Seeded weights under which an untrained model computes something: what a benchmark verifies where none are at hand.
+
+Freshly built, a network hides its own faults: layer scales of 1e-6 leave the blocks out, norms without statistics let
+values die out or explode, and biases of zero cannot be dropped wrongly. Parity then compares rounding with rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mobilevit_tools.models.own import OwnModel, call_builder
+from mobilevit_tools.models.own_build import drafted, seeded
+from mobilevit_tools.process_state import restoring
+
+BATCH = 4
+ROUNDS = 2
+LEAST_GAIN = 0.5
+"""A layer with a smaller root of the sum of its squared weights is enlarged: by depth 20 nothing would be left."""
+
+
+@restoring
+def write_settled(own: OwnModel, path: Path, *, seed: int = 0) -> None:
+    """Build a model of a source, settle it and write its weights as safetensors.
+
+    Args:
+        own: The model.
+        path: Receives the weights.
+        seed: The seed of everything that is drawn.
+
+    Raises:
+        BadInputError: It cannot be built.
+    """
+    from safetensors.torch import save_model
+
+    with seeded(seed):
+        module, card = drafted(own.name, call_builder(own, num_classes=None, input_size=None, options={}))
+    settle(module, card.preprocessing(own.name, None).input_size, seed=seed)
+    save_model(module, str(path))
+
+
+@torch.no_grad()
+def settle(module: nn.Module, size: tuple[int, int], *, seed: int = 0) -> None:
+    """Draw what initialisation leaves constant, in place, and measure the statistics of the norms.
+
+    Args:
+        module: The model; it is in evaluation mode afterwards.
+        size: Height and width of its input.
+        seed: The seed of everything that is drawn.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        if parameter.is_floating_point():
+            parameter.copy_(_varied(parameter, draw))
+    module.eval()
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches
+        norm.train()
+    for _ in range(ROUNDS if norms else 0):
+        module(_images(size, draw))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    module.eval()
+
+
+def _varied(parameter: Tensor, draw: torch.Generator) -> Tensor:
+    if parameter.ndim > 1 and parameter.flatten()[0] != parameter.flatten()[-1]:
+        gain = math.sqrt(float(parameter.square().mean()) * parameter[0].numel())
+        return parameter * (1 / gain if 0 < gain < LEAST_GAIN else 1)
+    value = float(parameter.flatten()[0]) if parameter.numel() else 0.0
+    if (parameter != value).any():
+        return parameter
+    uniform = torch.rand(parameter.shape, generator=draw)
+    if value == 0:
+        return 0.1 * (uniform - 0.5)
+    if abs(value) < LEAST_GAIN:  # a layer scale
+        return 0.1 + 0.3 * uniform
+    return value * (0.7 + 0.4 * uniform)
+
+
+def _images(size: tuple[int, int], draw: torch.Generator) -> Tensor:
+    """Return a batch of images with low frequencies and some noise, about as wide as normalised photos."""
+    coarse = torch.randn(BATCH, 3, *(max(side // 16, 2) for side in size), generator=draw)
+    smooth = nn.functional.interpolate(coarse, size=size, mode="bilinear")
+    return 1.2 * smooth + 0.15 * torch.randn(BATCH, 3, *size, generator=draw)
