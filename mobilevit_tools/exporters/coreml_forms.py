@@ -21,6 +21,8 @@ from mobilevit_tools.forms import activations, arithmetic, indexing, padding, po
 from mobilevit_tools.forms._base import Forms
 
 _aten = torch.ops.aten
+MOST_AXES = 5
+"""Axes that a tensor has at most in Core ML."""
 
 FORMS: Forms = {
     _aten.add.Tensor: sums.scaled_sum,
@@ -49,6 +51,10 @@ FORMS: Forms = {
     _aten.var.default: statistics.variance_of_all,
     _aten.std.correction: statistics.whole_deviation,
     _aten.var.correction: statistics.whole_variance,
+    **{
+        each: statistics.along_one_axis(each, MOST_AXES)
+        for each in (_aten.sum.dim_IntList, _aten.mean.dim, _aten.amax.default, _aten.amin.default)
+    },
     _aten.argmax.default: statistics.flat_argmax,
     _aten.argmin.default: statistics.flat_argmin,
     _aten.instance_norm.default: statistics.stored_instance_norm,

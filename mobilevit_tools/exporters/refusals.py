@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.blame import OperatorError, line_in, line_of, reason_and_remedy
@@ -52,6 +53,8 @@ def naming_refusals(contract: Contract, spec: ExportSpec, module: nn.Module) -> 
             raise fixed_batch(contract.model) from error
         known = error.line if isinstance(error, OperatorError) else line_of(error)
         line = known or _line_of_operator(reason, contract, spec, module)
+        if line is None and (suspect := _unfamiliar(contract, spec, module)) is not None:
+            reason, line = f"{reason}; its operator {suspect.name} is none of torch's core operators", suspect.line
         raise BadInputError(
             f"{contract.model} cannot be converted to {spec.variant}: {reason}" + (f" ({line})" if line else ""),
             hint=remedy or _HINT,
@@ -84,6 +87,24 @@ def _line_of_operator(reason: str, contract: Contract, spec: ExportSpec, module:
             for node in traced.graph.nodes:
                 if node.op == "call_function" and _base(node.name) in named:
                     return line_in(node.meta.get("stack_trace") or "")
+    return None
+
+
+@dataclass(frozen=True)
+class _Suspect:
+    name: str
+    line: str | None
+
+
+def _unfamiliar(contract: Contract, spec: ExportSpec, module: nn.Module) -> _Suspect | None:
+    """Return the first operator that torch cannot write in its core ones, which are all that converters promise."""
+    import torch
+
+    with suppress(Exception):  # there is an error to tell of already
+        program = torch.export.export(module, (example_input(contract, spec.batch),), strict=False)
+        for node in program.run_decompositions().graph.nodes:
+            if isinstance(node.target, torch._ops.OpOverload) and torch.Tag.core not in node.target.tags:
+                return _Suspect(str(node.target), line_in(node.meta.get("stack_trace") or ""))
     return None
 
 

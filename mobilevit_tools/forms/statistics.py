@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -60,6 +61,24 @@ def deviation_and_mean(
     """Write a standard deviation and the mean beside it, each by itself."""
     variance, mean = variance_and_mean(x, dim, correction=correction, keepdim=keepdim)
     return torch.sqrt(variance), mean
+
+
+def along_one_axis(operator: Callable[..., Any], most_axes: int) -> Callable[..., Any]:
+    """Return the form of a reduction of more than ``most_axes`` axes: over a single one, merged of those."""
+
+    def form(x: Tensor, dim: Sequence[int] | int | None = None, keepdim: bool = False, **options: Any) -> Any:
+        if x.dim() <= most_axes or not all(type(side) is int for side in x.shape):
+            return NotImplemented
+        named = [dim] if isinstance(dim, int) else dim or range(x.dim())
+        reduced = sorted(axis % x.dim() for axis in named)
+        kept = [axis for axis in range(x.dim()) if axis not in reduced]
+        rows = math.prod(x.shape[axis] for axis in kept)
+        columns = math.prod(x.shape[axis] for axis in reduced)
+        result = operator(x.permute([*kept, *reduced]).reshape(rows, columns), [1], False, **options)
+        shape = [1 if axis in reduced else x.shape[axis] for axis in range(x.dim())]
+        return result.reshape(shape if keepdim else [x.shape[axis] for axis in kept])
+
+    return form
 
 
 def flat_argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:

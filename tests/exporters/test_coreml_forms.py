@@ -71,6 +71,8 @@ CALLS: dict[str, Callable[[Tensor], Tensor]] = {
     "crop": lambda x: F.pad(x, (-1, 2, 3, -1), value=0.5),
     "ellipsis": lambda x: torch.einsum("...ij,...kj->...ik", x, x),
     "rms norm": lambda x: F.rms_norm(x, (SIDE,)),
+    "six axes": lambda x: x.reshape(1, 3, 4, 4, 4, 4).mean((3, 5)) + x.reshape(1, 3, 4, 4, 4, 4).amax((-1, -3)),
+    "seven axes": lambda x: x.reshape(1, 3, 4, 2, 2, 4, 4).sum((3, 6), keepdim=True).flatten(2),
     "cosine": lambda x: F.cosine_similarity(x, x.flip(2)),
     "lists": lambda x: x[:, [0, 2], :, [3, -1]],
     "gather": lambda x: x.gather(1, torch.zeros(1, 1, SIDE, SIDE, dtype=torch.long)),

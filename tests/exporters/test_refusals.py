@@ -71,6 +71,16 @@ def test_what_torch_cannot_trace_is_told_by_its_line(how: str, line: str, hint: 
     assert refusal.value.error_code == "not_traceable"
 
 
+def test_an_error_that_names_nothing_is_told_with_the_operator_that_is_not_torchs_core() -> None:
+    with pytest.raises(
+        BadInputError,
+        match=r"no attribute '_schema'; its operator aten\.histc\.default is none .*\(test_refusals\.py, line",
+    ):
+        convert(Net("histogram").eval(), AttributeError("'WithEffects' object has no attribute '_schema'"))
+    with pytest.raises(BadInputError, match=r"AttributeError: 'x' has no 'y'$"):
+        convert(Net("mean").eval(), AttributeError("'x' has no 'y'"))
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -90,7 +100,7 @@ def test_the_line_of_an_operator_that_a_converter_names_is_found(said: str) -> N
 
 def test_an_error_that_names_no_operator_gets_no_line_and_ours_pass() -> None:
     with pytest.raises(BadInputError, match=r"to onnx-fp32: KeyError: 'histc'$"):
-        convert(Net("histogram"), KeyError("histc"))
+        convert(Net("plain"), KeyError("histc"))
     with pytest.raises(UsageError):
         convert(Net("plain"), UsageError("as it is"))
 

@@ -39,3 +39,11 @@ def test_an_instance_norm_with_statistics_of_its_own(affine: bool) -> None:
     norm.running_var.uniform_(0.5, 2)
     found = operators(FORMS, norm, example(2, 3, 4, 4))
     assert "aten.instance_norm.default" not in found
+
+
+@pytest.mark.parametrize("keepdim", [False, True])
+@pytest.mark.parametrize("reduce", [torch.sum, torch.mean, torch.amax, torch.amin])
+def test_reductions_of_many_axes_are_over_one_of_two(reduce: Callable[..., Tensor], keepdim: bool) -> None:
+    x = example(2, 3, 2, 3, 2, 2)
+    assert "aten.permute.default" in operators(FORMS, lambda x: reduce(x, dim=(-1, 1, 3), keepdim=keepdim), x)
+    assert "aten.permute.default" not in operators(FORMS, lambda x: reduce(x, dim=(1, 3), keepdim=keepdim), x[0])
