@@ -129,8 +129,8 @@ def export(
             needs are kept in floating point.
         eval_data: Labelled photos, as :func:`mobilevit_tools.evaluate` takes them.
         class_order: How folders of theirs without labels' names are classes: ``index``, ``text`` or ``natural``.
-        task: What the outputs mean: ``classify``, ``segment``, ``embed`` or ``raw``; by default what the model's card
-            says, or else what they hold.
+        task: What the outputs mean: ``classify``, ``segment``, ``detect``, ``embed`` or ``raw``; by default what the
+            model's card says, or else what they hold.
         upsample: Segmentation: resize the map to the input's size.
         class_map: Segmentation: give the class of each pixel in place of the scores.
         images: Photos to verify with, of more than 256 as many, evenly chosen; by default the bundled ones.

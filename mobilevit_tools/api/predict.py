@@ -16,9 +16,9 @@ from mobilevit_tools.result import Result
 from mobilevit_tools.runtimes._base import Session, only_input
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.registry import target_of
-from mobilevit_tools.tasks._base import Answering, Asked
+from mobilevit_tools.tasks._base import SHOWN_SCORE, Answering, Asked
 from mobilevit_tools.tasks.registry import find_task, load_task
-from mobilevit_tools.tasks.shown import EmbedPrediction, Prediction, RawPrediction, SegmentPrediction
+from mobilevit_tools.tasks.shown import DetectPrediction, EmbedPrediction, Prediction, RawPrediction, SegmentPrediction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _HINT = "This needs an artifact that `mvt export` made, or a classifier whose format names an image and labels."
 
-Predicted: TypeAlias = Prediction | SegmentPrediction | EmbedPrediction | RawPrediction
+Predicted: TypeAlias = Prediction | SegmentPrediction | DetectPrediction | EmbedPrediction | RawPrediction
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +36,7 @@ class PredictResult(Result, command="predict"):
     Attributes:
         artifact: The artifact.
         task: What its outputs mean.
-        predictions: What it says of each image: classes, shares of pixels, neighbours or raw outputs.
+        predictions: What it says of each image: classes, shares of pixels, boxes, neighbours or raw outputs.
     """
 
     artifact: Path
@@ -52,19 +52,22 @@ def predict(
     top: int = 5,
     output: str | Path | None = None,
     overwrite: bool = False,
+    least_score: float = SHOWN_SCORE,
     threads: int = 1,
 ) -> PredictResult:
     """Show ``images`` to an artifact, preprocessed as its contract, or else its own format, says.
 
     A classifier tells each photo's most probable classes; a segmenter the share of each class, and writes a picture
-    of them over the photo; an embedding the nearest of the other photos; of other outputs their shapes are told.
+    of them over the photo; a detector boxes, and draws them; an embedding the nearest of the other photos; of other
+    outputs their shapes are told.
 
     Args:
         artifact: The artifact's path.
         images: Photos.
         top: How many classes or neighbours to tell, the first ones.
-        output: Segmentation: the folder for the pictures; by default each stands beside its photo.
+        output: Segmentation and detection: the folder for the pictures; by default each stands beside its photo.
         overwrite: Replace pictures that are there.
+        least_score: Detection: boxes that score less are not shown, from 0 to 1.
         threads: Threads of one inference.
 
     Raises:
@@ -85,7 +88,7 @@ def predict(
     with open_session(path, threads=threads) as session:
         contract = stated_contract(session, path)
         answering = answering_with(session, contract, path)
-        asked = Asked(top, None if output is None else Path(output), overwrite)
+        asked = Asked(top, None if output is None else Path(output), overwrite, least_score)
         predictions = load_task(contract.means).predict(answering, [Path(image) for image in images], asked)
     return PredictResult(path, contract.means, cast("tuple[Predicted, ...]", tuple(predictions)))
 

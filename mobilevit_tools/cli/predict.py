@@ -25,18 +25,29 @@ def predict(
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes or neighbours to show.")] = 5,
     output: Annotated[
         Path | None,
-        typer.Option("--output", help="segment: the folder for pictures. Default: each beside its photo."),
+        typer.Option("--output", help="segment, detect: the folder for pictures. Default: each beside its photo."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="segment: replace pictures that are there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace pictures that are there.")] = False,
+    least_score: Annotated[
+        float, typer.Option("--least-score", min=0, max=1, help="detect: leave out boxes that score less.")
+    ] = 0.3,
     threads: Threads = 1,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
-    """Show photos, prepared as the artifact's own contract says: classes, a picture of masks, or near photos."""
+    """Show photos, prepared as the artifact's contract says: classes, a picture of masks or boxes, or near photos."""
     with command_output("predict", as_json=as_json, verbosity=verbose) as out:
         from mobilevit_tools.api.predict import predict as show
 
-        result = show(artifact, list(images), top=top, output=output, overwrite=overwrite, threads=threads)
+        result = show(
+            artifact,
+            list(images),
+            top=top,
+            output=output,
+            overwrite=overwrite,
+            least_score=least_score,
+            threads=threads,
+        )
         out.show(result, lambda console, shown: _render(console, shown, top))
 
 
@@ -55,7 +66,7 @@ def _render(console: Console, result: PredictResult, top: int) -> None:
 
 def _rows(prediction: Predicted) -> Iterator[tuple[str, str]]:
     """Yield a figure and what it is of, for every line that is shown of a photo."""
-    from mobilevit_tools.tasks.shown import EmbedPrediction, Prediction, SegmentPrediction
+    from mobilevit_tools.tasks.shown import DetectPrediction, EmbedPrediction, Prediction, SegmentPrediction
 
     if isinstance(prediction, Prediction):
         for guess in prediction.top:
@@ -64,6 +75,9 @@ def _rows(prediction: Predicted) -> Iterator[tuple[str, str]]:
     elif isinstance(prediction, SegmentPrediction):
         for each in prediction.shares:
             yield f"{each.share:.2%}", each.label
+    elif isinstance(prediction, DetectPrediction):
+        for thing in prediction.found:
+            yield f"{thing.score:.2f}", f"{thing.label}  {', '.join(f'{side:.0f}' for side in thing.box)}"
     elif isinstance(prediction, EmbedPrediction):
         for near in prediction.neighbours:
             yield f"{near.cosine:.4f}", str(near.image)

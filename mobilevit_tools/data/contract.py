@@ -24,10 +24,11 @@ KEPT_KEY = "mobilevit_tools.fp16_keep"
 MAX_CONTRACT_BYTES = 16 * 1024 * 1024
 
 InputKind = Literal["tensor", "image"]
-OutputKind = Literal["logits", "probabilities", "features", "embedding", "score_map", "class_map"]
+OutputKind = Literal["logits", "probabilities", "features", "embedding", "score_map", "class_map", "boxes"]
 """What outputs hold: a score for each class (one alone is no classifier's), their softmax, maps, one vector, a score
-for each class at each place (B, classes, H, W), or the class at each place (B, H, W)."""
-TaskName = Literal["classify", "segment", "embed", "raw"]
+for each class at each place (B, classes, H, W), the class at each place (B, H, W), or boxes (B, N, 4) in pixels of the
+input with scores (B, N, classes)."""
+TaskName = Literal["classify", "segment", "detect", "embed", "raw"]
 """What outputs mean; see :mod:`mobilevit_tools.tasks.registry`."""
 _TASKS: dict[OutputKind, TaskName] = {
     "logits": "classify",
@@ -36,6 +37,7 @@ _TASKS: dict[OutputKind, TaskName] = {
     "embedding": "embed",
     "score_map": "segment",
     "class_map": "segment",
+    "boxes": "detect",
 }
 CLASS_SCORES: tuple[OutputKind, ...] = ("logits", "probabilities")
 

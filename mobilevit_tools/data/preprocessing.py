@@ -85,6 +85,16 @@ class Preprocessing:
         resized = mask.resize((width, height), Image.Resampling.NEAREST, box=self._box(mask))
         return np.asarray(resized, dtype=np.uint8)
 
+    def in_image(self, boxes: NDArray[np.floating], image: Image.Image) -> NDArray[np.float64]:
+        """Return boxes (N, 4) of the input's pixels, left, top, right and bottom, in those of the image, within it."""
+        import numpy as np
+
+        left, top, right, bottom = self._box(image)
+        height, width = self.input_size
+        scale = np.array([(right - left) / width, (bottom - top) / height] * 2)
+        placed = np.asarray(boxes, np.float64) * scale + np.array([left, top] * 2)
+        return np.asarray(np.clip(placed, 0, np.array([image.width, image.height] * 2, np.float64)))
+
     def _box(self, image: Image.Image) -> tuple[float, float, float, float]:
         """Return the part of an image that is seen: left, top, right and bottom."""
         if self.crop_fraction is None:

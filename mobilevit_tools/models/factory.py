@@ -288,7 +288,7 @@ def with_labels(loaded: LoadedModel, labels: Sequence[str] | None) -> LoadedMode
     """
     if labels is None:
         return loaded
-    if "segment" in (loaded.task, loaded.card.task):
+    if {"segment", "detect"} & {loaded.task, loaded.card.task}:
         if loaded.num_classes:
             check_label_count(labels, loaded.num_classes)
         return replace(loaded, labels=tuple(labels))  # until the task is settled, nobody knows how many there are

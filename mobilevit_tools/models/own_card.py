@@ -34,7 +34,8 @@ class Card:
         labels: Class names in index order.
         output: What a single output (batch, n) holds: ``logits`` of n classes, or an ``embedding``. By default it is
             an embedding where the model's own ``num_classes`` is 0.
-        task: What the outputs mean: ``classify``, ``segment``, ``embed`` or ``raw``. By default what they hold says it.
+        task: What the outputs mean: ``classify``, ``segment``, ``detect``, ``embed`` or ``raw``. By default what
+            they hold says it.
 
     Example:
         >>> card = mvt.Card(input_size=(32, 32), mean=(0, 0, 0), std=(1, 1, 1), labels=("cat", "dog", "horse"))

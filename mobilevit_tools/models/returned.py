@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mobilevit_tools.models.own_card import Card
     from mobilevit_tools.models.trial import Trial
 
-Returned = Literal["logits", "embedding", "features", "score_map"]
+Returned = Literal["logits", "embedding", "features", "score_map", "boxes"]
 
 
 def returned_by(module: nn.Module, card: Card, tried: Trial, options: Mapping[str, OptionValue]) -> Returned:

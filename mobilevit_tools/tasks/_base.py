@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from mobilevit_tools.models.factory import LoadedModel
 
 
+SHOWN_SCORE = 0.3
+"""What a box must score to be shown; measuring takes far less."""
+
+
 @dataclass(frozen=True)
 class TaskCard:
     """A task as data.
@@ -47,11 +51,13 @@ class Asked:
         top: How many classes or neighbours to show.
         output: The folder for pictures; None puts each beside its photo.
         overwrite: Replace pictures that are there.
+        least_score: Detection: boxes that score less are not shown.
     """
 
     top: int = 5
     output: Path | None = None
     overwrite: bool = False
+    least_score: float = SHOWN_SCORE
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A picture of a class map: each class in its colour over the photo, and a legend below."""
+"""Pictures of answers: each class of a map in its colour over the photo, or boxes with labels and scores."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from PIL import Image, ImageDraw, ImageFont
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mobilevit_tools.tasks.shown import ClassShare
+    from mobilevit_tools.tasks.shown import ClassShare, Found
 
 OPACITY = 0.55
 LEAST_SIDE = 320
 """Smaller pictures are enlarged by a whole factor, so that a legend has space and pixels stay what they are."""
 _ROW, _MARGIN, _SQUARE = 22, 8, 14
 _BITS = 8
+_DARK = 384
 
 
 def colours(classes: int) -> NDArray[np.uint8]:
@@ -53,9 +54,38 @@ def overlay(pixels: NDArray[np.uint8], classes: NDArray[np.integer], shares: Seq
         top = height + _MARGIN + row * _ROW
         colour = tuple(int(value) for value in palette[share.index])
         draw.rectangle((_MARGIN, top, _MARGIN + _SQUARE, top + _SQUARE), fill=colour, outline="black")
-        # Pillow's own font has Latin letters, and its fallback of bits no others at all.
-        label = share.label.encode("latin-1", "replace").decode("latin-1")
-        draw.text((2 * _MARGIN + _SQUARE, top + 1), f"{label}  {share.share:.1%}", fill="black", font=font)
+        label = f"{_drawable(share.label)}  {share.share:.1%}"
+        draw.text((2 * _MARGIN + _SQUARE, top + 1), label, fill="black", font=font)
+    return _png(picture)
+
+
+def annotated(image: Image.Image, found: Sequence[Found]) -> bytes:
+    """Return a PNG of a photo (RGB) with a frame, a label and a score for all that was found, the best on top."""
+    picture = image.copy()
+    draw = ImageDraw.Draw(picture)
+    side = max(image.size)
+    font, line = ImageFont.load_default(max(10, side // 50)), max(1, side // 300)
+    palette = colours(max((each.index for each in found), default=0) + 2)
+    for each in reversed(found):
+        colour = tuple(int(value) for value in palette[each.index + 1])  # the first one is black
+        left, top, right, bottom = each.box
+        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=line)
+        text = f"{_drawable(each.label)} {each.score:.2f}"
+        written = draw.textbbox((0, 0), text, font=font)
+        width, height = int(written[2]) + 2, int(written[3]) + 2
+        x = min(max(0.0, left), max(0, image.width - width))
+        y = top - height if top >= height else top
+        draw.rectangle((x, y, x + width, y + height), fill=colour)
+        draw.text((x + 1, y), text, fill="white" if sum(colour) < _DARK else "black", font=font)
+    return _png(picture)
+
+
+def _drawable(label: str) -> str:
+    # Pillow's own font has Latin letters, and its fallback of bits no others at all.
+    return label.encode("latin-1", "replace").decode("latin-1")
+
+
+def _png(picture: Image.Image) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, format="PNG")
     return stream.getvalue()

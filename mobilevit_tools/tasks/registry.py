@@ -31,6 +31,13 @@ _CARDS = (
         judges=(("class_map", "mobilevit_tools.verification.class_maps"),),
     ),
     TaskCard(
+        "detect",
+        "boxes, and a score for each class of each",
+        "mobilevit_tools.tasks.detect",
+        ("boxes",),
+        judges=(("boxes", "mobilevit_tools.verification.boxes"),),
+    ),
+    TaskCard(
         "embed",
         "one vector a photo, near that of a similar photo",
         "mobilevit_tools.tasks.embed",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mobilevit_tools.data.labels import check_label_count
-from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.tasks._base import Answering, Asked
+from mobilevit_tools.tasks.pictures import picture_paths
 from mobilevit_tools.tasks.shown import ClassShare, SegmentPrediction
 
 if TYPE_CHECKING:
@@ -100,18 +100,11 @@ def _place(names: Sequence[str], count: int) -> int | None:
 
 def predict(artifact: Answering, images: Sequence[Path], asked: Asked) -> list[SegmentPrediction]:
     """Write a picture of every photo's classes and tell their shares; see :class:`mobilevit_tools.tasks._base.Task`."""
-    from mobilevit_tools.staging import check_file, write_whole
+    from mobilevit_tools.staging import write_whole
     from mobilevit_tools.tasks.overlay import overlay
 
-    pictures = [_picture(image, asked.output) for image in images]
-    if repeated := [str(path) for path, count in Counter(pictures).items() if count > 1]:
-        raise UsageError(
-            f"Several photos would have the same picture: {repeated[0]}.", hint="Rename them, or show them one by one."
-        )
-    for picture in pictures:
-        check_file(picture, overwrite=asked.overwrite)
     predictions = []
-    for image, picture in zip(images, pictures, strict=True):
+    for image, picture in zip(images, picture_paths(images, asked, "overlay"), strict=True):
         pixels = artifact.pixels(image)
         classes = class_map(artifact.ask(pixels), artifact)
         shares = _shares(classes, artifact.contract)
@@ -153,10 +146,6 @@ def largest(scores: NDArray[Any], size: tuple[int, int]) -> NDArray[np.int64]:
     if tuple(resized.shape[-2:]) != size:
         resized = functional.interpolate(resized, size=size, mode="bilinear", align_corners=False)
     return np.asarray(resized[0].argmax(0).numpy(), np.int64)
-
-
-def _picture(image: Path, folder: Path | None) -> Path:
-    return (image.parent if folder is None else folder) / f"{image.stem}.overlay.png"
 
 
 def _shares(classes: NDArray[np.int64], contract: Contract) -> tuple[ClassShare, ...]:

@@ -67,6 +67,40 @@ class SegmentPrediction(Shown):
 
 
 @dataclass(frozen=True, repr=False)
+class Found(Shown):
+    """One thing that was found.
+
+    Attributes:
+        label: Its class's name, or its index where names are unknown.
+        index: The class's index.
+        score: How sure the model is of it, between 0 and 1.
+        box: Left, top, right and bottom in pixels of the image.
+    """
+
+    label: str
+    index: int
+    score: float
+    box: tuple[float, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class DetectPrediction(Shown):
+    """What was found in one image.
+
+    Attributes:
+        image: The image.
+        found: All of it, the best score first.
+        size: The image's height and width.
+        overlay: The boxes on the photo, with labels and scores, as a PNG.
+    """
+
+    image: Path
+    found: tuple[Found, ...]
+    size: tuple[int, int]
+    overlay: Path
+
+
+@dataclass(frozen=True, repr=False)
 class Neighbour(Shown):
     """Another image, and how near its embedding is.
 

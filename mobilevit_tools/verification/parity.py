@@ -45,6 +45,21 @@ class PixelAgreement:
 
 
 @dataclass(frozen=True)
+class BoxAgreement:
+    """How far a detector's detections are the model's, and the model's are the detector's.
+
+    Attributes:
+        same: The share of them that are where the other side's are, with its score, as near as the gate asks.
+        least_overlap: The least intersection over union of two that belong together.
+        score_difference: The largest difference of their scores.
+    """
+
+    same: float
+    least_overlap: float
+    score_difference: float
+
+
+@dataclass(frozen=True)
 class InputResult:
     """One input's figures.
 
@@ -60,6 +75,7 @@ class InputResult:
             from float32, and the model in float64 runs and explains it.
         conditioning: Where the model is ill-conditioned: what it is held against; None elsewhere.
         pixels: Of a class map, how far it is the model's; None of any other output.
+        boxes: Of a detector, how far its detections are the model's; None of any other output.
     """
 
     name: str
@@ -70,6 +86,7 @@ class InputResult:
     reference: Literal["float32", "float64"] = "float32"
     conditioning: Conditioning | None = None
     pixels: PixelAgreement | None = None
+    boxes: BoxAgreement | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +179,8 @@ class Parity(Shown):
         results: Each input's figures.
         pixel_agreement: Share of pixels of the model's own class in class maps, over the inputs that ``top1_agreement``
             is about; None of any other output.
+        box_agreement: Share of a detector's detections that are the model's, over the same inputs; None of any other
+            output.
     """
 
     status: Status
@@ -180,6 +199,7 @@ class Parity(Shown):
     drift: Drift | None = None
     results: tuple[InputResult, ...] = ()
     pixel_agreement: float | None = None
+    box_agreement: float | None = None
 
     @property
     def ill_conditioned(self) -> tuple[InputResult, ...]:

@@ -58,3 +58,33 @@ def written(folder: Path) -> str:
         'def build():\n    return segmenter(), {**CARD, "task": "segment"}\n'
     )
     return f"{folder / 'net.py'}:build"
+
+
+class Detector(nn.Module):
+    """Gives a box around each cell of a grid of 8 pixels, (B, N, 4), and scores of it (B, N, classes)."""
+
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(5)
+            self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 4, 4), nn.Tanh())
+            self.boxes, self.scores = nn.Conv2d(8, 4, 1), nn.Conv2d(8, classes, 1)
+        with torch.no_grad():
+            self.scores.weight.mul_(8)
+        height, width = SIZE[0] // 8, SIZE[1] // 8
+        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        centres = torch.stack([columns, rows], -1).reshape(1, -1, 2) * 8.0 + 4
+        self.register_buffer("centres", centres, persistent=False)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        maps = self.stem(images)
+        boxes = self.boxes(maps).flatten(2).transpose(1, 2)
+        sides = 8 * boxes[..., 2:].exp()
+        middle = self.centres + 8 * boxes[..., :2].tanh()
+        corners = torch.cat([middle - sides / 2, middle + sides / 2], -1)
+        return {"scores": self.scores(maps).flatten(2).transpose(1, 2).sigmoid(), "boxes": corners}
+
+
+def detector() -> nn.Module:
+    """Return a detector of three classes."""
+    return Detector().eval()

@@ -1,0 +1,173 @@
+"""Detection: boxes, and how sure each is of each class.
+
+Artifacts give ``boxes`` (B, N, 4), left, top, right and bottom in pixels of the input, and ``scores`` (B, N, classes)
+from 0 to 1, both decoded in the graph; the best box of each thing is chosen outside (:mod:`.suppression`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mobilevit_tools.data.images import load_image
+from mobilevit_tools.data.labels import check_label_count
+from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.tasks._base import Answering, Asked, refuse_maps
+from mobilevit_tools.tasks.pictures import picture_paths
+from mobilevit_tools.tasks.shown import DetectPrediction, Found
+from mobilevit_tools.tasks.suppression import suppress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from mobilevit_tools.models.factory import LoadedModel
+
+OUTPUTS = ("boxes", "scores")
+"""The outputs' names, in the artifact's order."""
+MOST_CLASSES = 65536
+_HINT = "Return a dict of boxes (B, N, 4), corners in pixels of the input, and scores (B, N, classes), from 0 to 1."
+
+
+class BoxesAndScores(nn.Module):
+    """Gives boxes and scores among what a model returns.
+
+    Args:
+        module: The model.
+        places: Where among what it returns the boxes and the scores are.
+    """
+
+    def __init__(self, module: nn.Module, places: tuple[int, int]) -> None:
+        super().__init__()
+        self.module = module
+        self.places = places
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return boxes (B, N, 4) and scores (B, N, classes) of images (B, 3, H, W)."""
+        outputs = self.module(images)
+        return outputs[self.places[0]], outputs[self.places[1]]
+
+
+def fit(loaded: LoadedModel, *, upsample: bool) -> LoadedModel:
+    """Return the model as it gives boxes and scores; see :class:`mobilevit_tools.tasks._base.Task`."""
+    refuse_maps("detect", upsample=upsample)
+    with torch.no_grad():
+        outputs = loaded.module(torch.zeros(1, 3, *loaded.preprocessing.input_size))
+    tensors = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    places = _places(loaded.output_names, tensors)
+    returned = ", ".join("x".join(map(str, each.shape)) for each in tensors)
+    if places is None:
+        raise BadInputError(
+            f"{loaded.name} returns {returned} for one image: a detector returns boxes, 1 x N x 4, and scores, "
+            "1 x N x classes.",
+            hint=_HINT,
+            code="no_boxes",
+        )
+    scores = tensors[places[1]]
+    if not bool(((scores >= 0) & (scores <= 1)).all()):
+        raise BadInputError(
+            f"{loaded.name} returns scores from {float(scores.min()):.4g} to {float(scores.max()):.4g}, and a "
+            "detector's are from 0 to 1.",
+            hint="Let the model end with a sigmoid, or with a softmax whose class for nothing is left out.",
+            code="no_boxes",
+        )
+    classes = scores.shape[2]
+    if loaded.labels is not None:
+        check_label_count(loaded.labels, classes)
+    return replace(
+        loaded,
+        module=BoxesAndScores(loaded.module, places).eval().requires_grad_(requires_grad=False),
+        task="detect",
+        returns="boxes",
+        num_classes=classes,
+        outputs=2,
+        output_names=OUTPUTS,
+    )
+
+
+def _places(names: Sequence[str], tensors: Sequence[Tensor]) -> tuple[int, int] | None:
+    """Return where boxes and scores are: under their names, or of two outputs the first and the second."""
+    if set(OUTPUTS) <= set(names):
+        boxes, scores = (names.index(name) for name in OUTPUTS)
+    elif len(tensors) == 2 and not names:
+        boxes, scores = 0, 1
+    else:
+        return None
+    shapes = tensors[boxes].shape, tensors[scores].shape
+    right = (
+        len(shapes[0]) == len(shapes[1]) == 3
+        and shapes[0][2] == 4
+        and shapes[0][1] == shapes[1][1]
+        and shapes[1][2] <= MOST_CLASSES
+        and all(tensors[place].is_floating_point() for place in (boxes, scores))
+    )
+    return (boxes, scores) if right else None
+
+
+def predict(artifact: Answering, images: Sequence[Path], asked: Asked) -> list[DetectPrediction]:
+    """Draw every photo's boxes and tell them; see :class:`mobilevit_tools.tasks._base.Task`."""
+    from mobilevit_tools.staging import write_whole
+    from mobilevit_tools.tasks.overlay import annotated
+
+    predictions = []
+    for path, picture in zip(images, picture_paths(images, asked, "boxes"), strict=True):
+        image = load_image(path)
+        found = detections(artifact, image, path, least_score=asked.least_score)
+        write_whole(picture, annotated(image, found))
+        predictions.append(DetectPrediction(path, found, (image.height, image.width), picture))
+    return predictions
+
+
+def detections(artifact: Answering, image: Image.Image, path: Path, *, least_score: float) -> tuple[Found, ...]:
+    """Return what an artifact finds in a photo, in the photo's pixels, the best score first.
+
+    Raises:
+        BadInputError: The artifact gives something else than its contract says.
+        GateError: An output is not finite.
+    """
+    recipe, labels = artifact.contract.preprocessing, artifact.contract.labels or ()
+    boxes, scores = given(artifact, recipe.pixels(image), path)
+    kept = suppress(boxes, scores, least_score=least_score)
+    return tuple(
+        Found(
+            labels[index] if index < len(labels) else str(index), int(index), float(score), tuple(map(float, corners))
+        )
+        for corners, index, score in zip(
+            recipe.in_image(boxes[kept.boxes], image), kept.classes, kept.scores, strict=True
+        )
+    )
+
+
+def given(
+    artifact: Answering, pixels: NDArray[np.uint8], path: Path
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return boxes (N, 4) in pixels of the input, and scores (N, classes), of a photo's pixels (3, H, W).
+
+    Raises:
+        BadInputError: The artifact gives something else than its contract says.
+        GateError: An output is not finite.
+    """
+    outputs = artifact.ask(pixels)
+    shapes = [each.shape for each in outputs]
+    classes = artifact.contract.classes or len(artifact.contract.labels or ()) or None
+    if (
+        [len(shape) for shape in shapes] != [3, 3]
+        or shapes[0][2] != 4
+        or shapes[0][:2] != shapes[1][:2]
+        or shapes[0][0] != artifact.batch
+        or classes not in (None, shapes[1][2])
+    ):
+        shown = ", ".join("x".join(map(str, shape)) for shape in shapes)
+        raise BadInputError(
+            f"{artifact.path} gives {shown}, and its contract says boxes and their scores.", code="no_boxes"
+        )
+    for each in outputs:
+        artifact.check_finite(each[0], path)
+    boxes, scores = (np.asarray(each[0], np.float64) for each in outputs)
+    return boxes, scores
