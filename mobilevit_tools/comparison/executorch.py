@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mobilevit_tools.comparison.stored import Stored, Weight, weight
 from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.runtimes.executorch_file import decode
 
 if TYPE_CHECKING:
     from executorch.exir._serialize._program import PTEFile
@@ -15,10 +16,8 @@ if TYPE_CHECKING:
 
 def read_weights(path: Path) -> Stored:
     """Read what a program and its backends store. Backends keep no names, some not even single weights."""
-    from executorch.exir._serialize._program import deserialize_pte_binary
-
     try:
-        weights = tuple(_stored(deserialize_pte_binary(path.read_bytes())))
+        weights = tuple(_stored(decode(path)))
     except Exception as error:  # its decoder raises whatever a damaged file leads it to
         raise BadInputError(f"{path} cannot be read as an ExecuTorch program.", code="unloadable_artifact") from error
     return weights, ("ExecuTorch's backends keep no names of weights: they are compared by content.",)

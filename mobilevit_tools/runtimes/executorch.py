@@ -22,6 +22,7 @@ from mobilevit_tools.runtimes._base import (
     check_input,
     numpy_type,
 )
+from mobilevit_tools.runtimes.executorch_file import decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,20 +113,18 @@ class ExecutorchSession(Session):
 
     def operators(self) -> dict[str, int]:
         """Count the instructions by operator, calls into a backend as ``delegate:<backend>``; see the base class."""
-        from executorch.exir._serialize._program import deserialize_pte_binary
-        from executorch.exir.schema import DelegateCall, KernelCall
-
         try:
-            program = deserialize_pte_binary(self._path.read_bytes()).program
+            program = decode(self._path).program
             plan = next(plan for plan in program.execution_plan if plan.name == METHOD)
             counts = Counter[str]()
             for chain in plan.chains:
                 for instruction in chain.instructions:
                     call = instruction.instr_args
-                    if isinstance(call, KernelCall):
+                    kind = type(call).__name__
+                    if kind == "KernelCall":
                         operator = _entry(plan.operators, call.op_index)
                         counts[f"{operator.name}.{operator.overload}" if operator.overload else operator.name] += 1
-                    elif isinstance(call, DelegateCall):
+                    elif kind == "DelegateCall":
                         counts[f"{DELEGATE}{_entry(plan.delegates, call.delegate_index).id}"] += 1
         except Exception as error:  # the runtime may load what the decoder, written for valid files, trips over
             raise BadInputError(

@@ -12,10 +12,12 @@ def run(code: str) -> str:
 def test_what_coremltools_looks_for_is_not_imported_and_can_be_afterwards() -> None:
     code = (
         "import sys; from mobilevit_tools.targets.coreml_imports import prepare; prepare();"
-        "print('coremltools' in sys.modules, 'sklearn' in sys.modules, 'torchao' in sys.modules);"
-        "import sklearn; print(sklearn.__name__)"
+        "unused = 'sklearn', 'torchao', 'transformers', 'coremltools.optimize.torch', 'torch.distributed.fsdp';"
+        "print('coremltools' in sys.modules, [name for name in unused if name in sys.modules]);"
+        "import sklearn; print(sklearn.__name__);"
+        "from coremltools.optimize.torch import palettization; print(palettization.__name__)"
     )
-    assert run(code).splitlines() == ["True False False", "sklearn"]
+    assert run(code).splitlines() == ["True []", "sklearn", "coremltools.optimize.torch.palettization"]
 
 
 def test_what_is_imported_already_stays() -> None:
