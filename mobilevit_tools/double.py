@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
 _CONVERSIONS = (Tensor.float, Tensor.half, Tensor.bfloat16)
 _NARROWER = (torch.float16, torch.bfloat16, torch.float32)
@@ -29,9 +28,10 @@ class InDouble(TorchFunctionMode):
     ) -> object:
         if func in _CONVERSIONS:
             func = Tensor.double
-        args, kwargs = pytree.tree_map_only(torch.dtype, _widened, (args, dict(kwargs or {})))
-        return func(*args, **kwargs)
+        # No call has a type inside a list, and what one has in a container, such as a copy's memo, may be everything.
+        named = {name: _widened(value) for name, value in (kwargs or {}).items()}
+        return func(*map(_widened, args), **named)
 
 
-def _widened(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype in _NARROWER else dtype
+def _widened(value: object) -> Any:
+    return torch.float64 if isinstance(value, torch.dtype) and value in _NARROWER else value

@@ -1,0 +1,43 @@
+"""Everything is float64 under :class:`InDouble`, also what asks for less, and nothing else is looked into."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mobilevit_tools.double import InDouble
+
+
+@pytest.mark.parametrize(
+    "narrow",
+    [
+        lambda x: x.float(),
+        lambda x: x.half(),
+        lambda x: x.to(torch.float32),
+        lambda x: x.softmax(0, dtype=torch.float32),
+        lambda x: x.type(torch.bfloat16),
+        lambda x: x.to("cpu", dtype=torch.float16),
+    ],
+)
+def test_whoever_asks_for_less_gets_float64(narrow: object) -> None:
+    x = torch.full((3,), 1 / 3, dtype=torch.float64)
+    with InDouble():
+        assert narrow(x).dtype == torch.float64  # type: ignore[operator]
+        assert x.to(torch.int32).dtype == torch.int32
+    assert narrow(x).dtype != torch.float64  # type: ignore[operator]
+
+
+class Memo(dict):
+    """A copy's memo, which holds all that was copied so far."""
+
+    def __iter__(self) -> object:
+        raise AssertionError("walked through")
+
+    items = keys = values = __iter__
+
+
+def test_what_a_call_is_given_in_containers_is_not_walked_through() -> None:
+    with InDouble():
+        copied = nn.Parameter(torch.ones(2)).__deepcopy__(Memo())
+    assert copied.tolist() == [1, 1]
