@@ -32,12 +32,12 @@ _LIBRARIES = frozenset(
 _REMEDIES = (
     (
         ("data-dependent", "DataDependent"),
-        "What the model computes decides there what it computes next. Write it without: torch.where in place of an if, "
-        "a fixed number of steps in place of a loop, a mask in place of selected elements.",
+        "The control flow depends on tensor values. Use torch.where instead of an if, "
+        "a fixed number of steps instead of a loop, a mask instead of selected elements.",
     ),
     (
         (".numpy()", "__array__", "numpy()"),
-        "Write it in torch's own functions: what NumPy computes is no part of a traced model.",
+        "Use torch functions: NumPy operations are not traced.",
     ),
 )
 """What helps against errors of torch.export and of converters, by what they say."""

@@ -16,5 +16,5 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
         return None
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() and 0 < int(side) <= MAX_SIDE for side in sides):
-        raise UsageError(f"{text!r} is not an input size.", hint="Write 224, or 192x256 for height x width.")
+        raise UsageError(f"{text!r} is not an input size.", hint="For example 224, or 192x256 for height x width.")
     return int(sides[0]), int(sides[-1])

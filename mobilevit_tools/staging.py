@@ -27,9 +27,9 @@ def check_destination(final: Path, *, overwrite: bool) -> None:
     for parent in final.parents:
         if parent.exists():
             if not parent.is_dir():
-                raise BadInputError(f"{parent} is a file, not a folder.", hint="Give another path.", code="output")
+                raise BadInputError(f"{parent} is a file, not a folder.", hint="Choose another path.", code="output")
             if not os.access(parent, os.W_OK):
-                raise BadInputError(f"{parent} cannot be written.", hint="Give another path.", code="output")
+                raise BadInputError(f"{parent} cannot be written.", hint="Choose another path.", code="output")
             break
     if os.path.lexists(final) and not overwrite:
         raise _taken(final)
@@ -44,7 +44,7 @@ def check_file(final: Path, *, overwrite: bool) -> None:
     """
     check_destination(final, overwrite=overwrite)
     if final.exists() and not final.is_file():
-        raise BadInputError(f"{final} is not a file.", hint="Give another path.", code="output")
+        raise BadInputError(f"{final} is not a file.", hint="Choose another path.", code="output")
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -150,11 +150,15 @@ def _discard(folder: Path, created: list[Path]) -> None:
 
 def _unwritable(folder: Path, error: OSError) -> BadInputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return BadInputError(f"No space is left in {folder}.", hint="Free some, or give another --output.", code="full")
-    return BadInputError(f"{folder} cannot be written: {error.strerror}.", hint="Give another --output.", code="output")
+        return BadInputError(
+            f"No space is left in {folder}.", hint="Free some space, or choose another --output.", code="full"
+        )
+    return BadInputError(
+        f"{folder} cannot be written: {error.strerror}.", hint="Choose another --output.", code="output"
+    )
 
 
 def _taken(final: Path) -> UsageError:
     return UsageError(
-        f"{final} exists already.", hint="Add --overwrite to replace it, or give another path.", code="exists"
+        f"{final} already exists.", hint="Add --overwrite to replace it, or choose another path.", code="exists"
     )

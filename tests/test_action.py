@@ -162,7 +162,7 @@ def test_a_matrix_that_fails_and_inputs_that_mean_harm(installed: Runner) -> Non
         ({"targets": "onnx onxx"}, "There is no target named 'onxx'"),
         ({"device": "--overwrite"}, "There is no device '--overwrite'"),
         ({"timeout": "long"}, "a valid number"),
-        ({"checkpoint": "a b.pth"}, "A checkpoint is of one model"),
+        ({"checkpoint": "a b.pth"}, "--checkpoint requires exactly one model"),
     ],
 )
 def test_inputs_that_cannot_be_fail_the_step(installed: Runner, inputs: dict[str, str], said: str) -> None:

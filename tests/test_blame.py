@@ -94,4 +94,4 @@ def test_the_first_sentence_of_a_wrapper_and_its_cause_are_told_without_colours(
     assert reason_and_remedy(error) == ("RuntimeError: Failed to export (KeyError: 'x')", None)
     alone, remedy = reason_and_remedy(ValueError("\x1b[1;31mCould not guard on data-dependent expression\x1b[0m"))
     assert alone == "ValueError: Could not guard on data-dependent expression"
-    assert "torch.where in place of an if" in (remedy or "")
+    assert "torch.where instead of an if" in (remedy or "")

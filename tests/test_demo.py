@@ -33,7 +33,7 @@ def test_it_writes_into_its_own_folder_and_says_what_works(
         return SimpleNamespace(artifacts=(made,))
 
     def profile(*_: object, **__: object) -> None:
-        raise UsageError("It has no latency here.")
+        raise UsageError("It cannot be timed on this host.")
 
     monkeypatch.setattr(mobilevit_tools, "export", export)
     monkeypatch.setattr(mobilevit_tools, "profile", profile)

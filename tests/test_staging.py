@@ -48,7 +48,7 @@ def test_what_is_there_is_replaced_only_when_asked(tmp_path: Path) -> None:
     final = tmp_path / "b"
     final.mkdir()
     (final / "old").write_text("old")
-    with pytest.raises(UsageError, match="exists already"), staged_folder(final, overwrite=False):
+    with pytest.raises(UsageError, match="already exists"), staged_folder(final, overwrite=False):
         pytest.fail("the block must not run")
     with staged_folder(final, overwrite=True) as stage:
         (stage.folder / "new").write_text("new")
@@ -94,7 +94,7 @@ def test_what_came_meanwhile_is_replaced_only_when_asked(tmp_path: Path, kind: s
         else:
             final.symlink_to(other)
 
-    with pytest.raises(UsageError, match="exists already") as refusal, staged_folder(final, overwrite=False) as stage:
+    with pytest.raises(UsageError, match="already exists") as refusal, staged_folder(final, overwrite=False) as stage:
         (stage.folder / "model").write_text("ours")
         come()
     assert refusal.value.error_code == "exists"
@@ -108,7 +108,7 @@ def test_what_came_meanwhile_is_replaced_only_when_asked(tmp_path: Path, kind: s
 
 def test_a_file_takes_the_place_of_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "old").write_text("old")
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         check_file(tmp_path / "old", overwrite=False)
     check_file(tmp_path / "old", overwrite=True)
     with pytest.raises(BadInputError, match="not a file"):

@@ -126,7 +126,7 @@ def make_artifact(
     contract = contract_of(loaded, spec)
     with clock.step("import", f"Loading the {spec.target} converter"):
         exporter = load_exporter(spec.target)
-    with clock.step("rewrite", f"Rewriting for {spec.deployment}, and proving it"):
+    with clock.step("rewrite", f"Rewriting for {spec.deployment} and checking the rewrites"):
         rewritten = _rewrite(loaded, spec, contract)
     inputs = build_inputs(contract.preprocessing, verification_photos() if images is None else images)
     reference = torch_reference(loaded.module)
@@ -141,12 +141,12 @@ def make_artifact(
         from mobilevit_tools.precision.preflight import run_preflight
 
         if not preflights:  # all that a search tries is made of one program
-            with clock.step("preflight", "Finding out what half precision does to the model"):
+            with clock.step("preflight", "Checking the model in half precision"):
                 preflights.append(run_preflight(program, scores_of(contract), reference, inputs, spec.fp16_keep))
         return preflights[-1].names
 
     if bound is not None and quantization is not None:
-        with clock.step("search", f"Searching for what {spec.variant} must keep in floating point"):
+        with clock.step("search", f"Searching for operators that {spec.variant} must keep in floating point"):
             quantization = keep_within(
                 bound,
                 rewritten.module,

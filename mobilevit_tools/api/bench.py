@@ -110,10 +110,10 @@ def bench_rewrites(
             raise UsageError(f"Rewrites are not measured on {device!r}.", hint=f"Give {' or '.join(DEVICES)}.")
     many = [count for count in threads if count != 1]
     if devices == ("count",) and many:
-        raise UsageError(f"count counts with one thread, not {many[0]}.", hint="Leave --threads away, or give 1.")
+        raise UsageError(f"The count device runs one thread, not {many[0]}.", hint="Omit --threads, or pass 1.")
     for target in targets:
         if not find_target(target).runs_here:
-            raise UsageError(f"{target} has no latency here.", hint=f"Give {' or '.join(host_targets())}.")
+            raise UsageError(f"{target} cannot be timed on this host.", hint=f"Give {' or '.join(host_targets())}.")
     gains = []
     for name in models:
         with progress(f"Loading {name}"):

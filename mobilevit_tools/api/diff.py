@@ -120,8 +120,8 @@ def _profile_of(path: Path, side: Subject) -> ProfileResult:
     # A measurement that was stored before there were digests tells its size alone.
     if profile.size_bytes != side.size_bytes or profile.sha256 not in (None, side.sha256):
         raise BadInputError(
-            f"{path} measured other bytes than {side.path} has.",
-            hint="Measure the artifact that is compared.",
+            f"{path} was measured on a different file than {side.path}.",
+            hint="Profile the artifact that you compare.",
             code="other_artifact",
         )
     return profile
@@ -140,17 +140,13 @@ def _side(subject: Subject) -> Side:
 
 def _notes(a: Subject, b: Subject) -> tuple[str, ...]:
     notes = [
-        f"Only the manifest of {each.path} is here: graphs and weights were not compared."
+        f"Only the manifest of {each.path} was found: graphs and weights were not compared."
         for each in (a, b)
         if each.artifact is None
     ]
+    notes += [f"{each.path} has no manifest: manifests were not compared." for each in (a, b) if each.manifest is None]
     notes += [
-        f"{each.path} has no manifest: what manifests tell was not compared."
-        for each in (a, b)
-        if each.manifest is None
-    ]
-    notes += [
-        f"{each.path} is not the file that its manifest describes."
+        f"{each.path} does not match the digest in its manifest."
         for each in (a, b)
         if each.manifest is not None and each.manifest.artifact.sha256 != each.sha256
     ]

@@ -182,7 +182,7 @@ def _check_pair(pair: tuple[str, str], states: Mapping[str, Status]) -> Check:
     if all(states[each] == "ok" for each in pair):
         return Check(name, _TOGETHER, "ok")
     strange = " and ".join(each for each in pair if states[each] != "ok")
-    return Check(name, _TOGETHER, "untested", None, f"{strange} is of another series than the one that is tested")
+    return Check(name, _TOGETHER, "untested", None, f"{strange} is outside the tested release series")
 
 
 def _devices() -> dict[str, tuple[str, tuple[Callable[[], object], ...]]]:
@@ -204,7 +204,7 @@ def _devices() -> dict[str, tuple[str, tuple[Callable[[], object], ...]]]:
     ssh = partial(toolchain.find_program, "ssh", "ssh")
     return {
         "count": ("exact instruction counts", (toolchain.find_valgrind, native, runtimes(toolchain.host_arch()))),
-        "arm64": ("an emulated phone's numerics", (toolchain.find_qemu, *aarch64)),
+        "arm64": ("numerics on emulated aarch64", (toolchain.find_qemu, *aarch64)),
         "adb": ("Android phones", (find_adb, *aarch64)),
         "ssh": ("Linux boards", (ssh, *aarch64)),
         "browser": ("the browser", (find_chromium, find_library)),

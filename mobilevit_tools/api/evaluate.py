@@ -170,13 +170,13 @@ def evaluate(
                 run = torch_reference(reference_model(other.contract, manifest, model, checkpoint, ema).module)
             return _evaluate_other(Evaluation(other, source, run, counter), masks, class_order)
         if masks is not None:
-            raise UsageError(f"Masks are for segmenters, and {path} is none.", hint="Leave --masks out.")
+            raise UsageError(f"--masks requires a segmenter, and {path} is not one.", hint="Omit --masks.")
         contract = classifier_contract(session, path)
         only_input(session)  # before the photos are read, and the first output, which there may not be
         declared = session.outputs[0].shape
         num_classes = len(contract.labels) if contract.labels else declared[-1] if declared else None
         if num_classes is None:
-            raise BadInputError(f"{path} does not say how many classes it has.", code="no_contract")
+            raise BadInputError(f"{path} does not declare its number of classes.", code="no_contract")
         _check_ranked(path, num_classes)
         photos = read_labelled(source, contract.labels, num_classes, class_order)
         run_reference = None
@@ -186,7 +186,7 @@ def evaluate(
                 others = {"features": "returns maps", "embedding": "returns an embedding"}
                 what = others.get(loaded.returns, f"has {loaded.num_classes} classes")
                 raise BadInputError(
-                    f"{loaded.name} {what}, and {path} has {num_classes} classes: they cannot agree.",
+                    f"{loaded.name} {what}, and {path} has {num_classes} classes: they cannot be compared.",
                     hint="Give the model that the artifact was made from, or --no-reference.",
                     code="class_count",
                 )
@@ -196,8 +196,8 @@ def evaluate(
         )
     if result.non_finite:
         raise GateError(
-            f"{path} gives values that are not finite for {result.non_finite} of {result.images} photos.",
-            hint="Run `mvt verify` on it, and try another precision.",
+            f"{path} returns non-finite values for {result.non_finite} of {result.images} photos.",
+            hint="Run `mvt verify` on it, or try another precision.",
             result=result,
         )
     return result
@@ -215,11 +215,11 @@ def _evaluate_other(
     asked: Evaluation, masks: str | Path | None, class_order: ClassOrder | None
 ) -> SegmentEvalResult | RetrievalEvalResult:
     if class_order is not None:
-        raise UsageError("A class order is that of a classifier's photos.", hint="Leave --class-order out.")
+        raise UsageError("--class-order applies to classifiers only.", hint="Omit --class-order.")
     if asked.artifact.contract.means == "segment":
         return evaluate_segmenter(asked, None if masks is None else Path(masks))
     if masks is not None:
-        raise UsageError(f"Masks are for segmenters, and {asked.artifact.path} is none.", hint="Leave --masks out.")
+        raise UsageError(f"--masks requires a segmenter, and {asked.artifact.path} is not one.", hint="Omit --masks.")
     return evaluate_embedding(asked)
 
 
@@ -265,7 +265,7 @@ def evaluate_session(
     if max(truths) >= computed.shape[1]:
         raise BadInputError(
             f"The photos of {source} are of {max(truths) + 1} classes, and the artifact's output has "
-            f"{computed.shape[1]}: it is not of the shape that the artifact declares.",
+            f"{computed.shape[1]}: it does not have the shape that the artifact declares.",
             code="class_count",
         )
     wanted = np.concatenate(expected) if expected else None
@@ -290,7 +290,7 @@ def _check_ranked(path: Path, classes: int) -> None:
     if classes == 1:
         raise BadInputError(
             f"{path} gives one number for a photo, and accuracy is counted among several classes.",
-            hint="`mvt predict` shows the number; `mvt verify` compares it with the PyTorch model's.",
+            hint="`mvt predict` shows the number; `mvt verify` compares it with the PyTorch model.",
             code="single_output",
         )
 
@@ -309,9 +309,10 @@ def _settled(
     best = clearly_best(right)
     if best is None:
         raise BadInputError(
-            f"The folders of {source} can be read in several ways, and the predictions confirm none: "
+            f"The folders of {source} match the classes in more than one order, and the predictions confirm "
+            "none of them: "
             f"{'; '.join(f'{rule}: {count} of {len(truths)} right' for rule, count in counts.items())}.",
-            hint=f"Say which is meant with --class-order ({', '.join(each.order for each in photos.readings)}), or put "
+            hint=f"Choose one with --class-order ({', '.join(each.order for each in photos.readings)}), or put "
             "a labels.txt with lines `folder name` beside the folders.",
             code="ambiguous_order",
         )

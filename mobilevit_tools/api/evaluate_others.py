@@ -74,8 +74,8 @@ def evaluate_segmenter(asked: Evaluation, masks: Path | None) -> SegmentEvalResu
     """
     if masks is None:
         raise UsageError(
-            "A segmenter is measured on masks, and none are given.",
-            hint="Give --masks DIR: for each photo a PNG of its name with the class index of each pixel.",
+            "Evaluating a segmenter requires masks.",
+            hint="Pass --masks DIR with one PNG of class indices per photo, named like the photo.",
         )
     contract = asked.artifact.contract
     classes = contract.classes or len(contract.labels or ())
@@ -138,7 +138,7 @@ def evaluate_embedding(asked: Evaluation) -> RetrievalEvalResult:
     folder = list_images(asked.data)
     if not folder.classes:
         raise BadInputError(
-            f"The images in {asked.data} are in no classes' folders.",
+            f"The images in {asked.data} are not in class folders.",
             hint="Give an ImageFolder: one folder a class.",
             code="no_labels",
         )
@@ -200,6 +200,6 @@ def _check_classes(truth: NDArray[np.uint8], classes: int, mask: Path) -> None:
     if beyond.size:
         raise BadInputError(
             f"{mask} has the class {int(beyond[0])}, and the artifact has {classes}, from 0 on.",
-            hint=f"A mask holds indices of the artifact's classes, and {IGNORED} where nothing counts.",
+            hint=f"A mask holds class indices of the artifact, and {IGNORED} for pixels to ignore.",
             code="bad_mask",
         )

@@ -135,7 +135,7 @@ def export(
         class_map: Segmentation: give the class of each pixel in place of the scores.
         images: Photos to verify with, of more than 256 as many, evenly chosen; by default the bundled ones.
         options: Options of the model's builder.
-        overwrite: Replace artifacts that are there.
+        overwrite: Replace existing artifacts.
         keep_failed: Keep an artifact that failed its gate, marked as failed in its manifest.
         bundle: Write a golden bundle beside each artifact: an input, its expected output, and an app's code for both.
         progress: Told of every step.
@@ -217,12 +217,12 @@ def export(
     if any(spec.batch > 1 or spec.options.free_batch for spec in specs):
         from mobilevit_tools.models.trial import check_batches
 
-        with progress("Trying out a batch"):
+        with progress("Running a test batch"):
             check_batches(loaded.name, loaded.module, loaded.preprocessing.input_size)
     photos = None
     if calibration is not None:
         count = DEFAULT_SIZE if calibration_size is None else calibration_size
-        with progress("Preparing the calibration's photos"):
+        with progress("Loading the calibration photos"):
             photos = load_calibration(Path(calibration), loaded.preprocessing, count)
     plans = [plan_quantization(spec.target, spec.precision, photos, calibration_method) for spec in specs]
     bound = None if max_drop is None or eval_data is None else AccuracyBound(max_drop, Path(eval_data), class_order)
@@ -267,7 +267,7 @@ def export(
 def _hint(failed: Sequence[ExportedArtifact], least: float | None, *, keep_failed: bool) -> str | None:
     removed = "The failed artifact was removed; --keep-failed keeps it for inspection."
     little = any(each.quantized is not None and too_little(each.quantized, least) for each in failed)
-    accepts = "--least-quantized PERCENT accepts an artifact of which less is quantized."
+    accepts = "--least-quantized PERCENT lowers the required share."
     return " ".join([removed] * (not keep_failed) + [accepts] * little) or None
 
 
@@ -306,13 +306,13 @@ def settle_requested(loaded: LoadedModel, request: ExportRequest, *, bundle: boo
         )
     if request.class_map and bundle:
         raise UsageError(
-            "A bundle's code compares numbers, and cannot tell a near-tie between classes from a mistake.",
-            hint="Leave --class-map or --bundle out: a bundle of the scores tells whether an app computes the model.",
+            "A bundle compares numbers and cannot distinguish a near-tie between classes from an error.",
+            hint="Omit --class-map or --bundle: a bundle of the scores checks the app.",
         )
     if request.max_drop is not None and settled.returns != "logits":
         raise UsageError(
             f"--max-drop bounds the loss of top-1, and the task of {loaded.name} is {settled.task}.",
-            hint="Leave it out.",
+            hint="Omit it.",
         )
     return settled
 

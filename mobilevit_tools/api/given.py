@@ -63,8 +63,8 @@ def given_module(
         about = [*(["name"] if name is not None else []), *(["card"] if card is not None else []), *said]
         if about:
             raise UsageError(
-                f"{', '.join(about)}: this is for a module in memory, and {model} says it of itself.",
-                hint="Leave it out, or give the torch.nn.Module in place of the name.",
+                f"{', '.join(about)}: only valid for a module in memory; {model} defines its own.",
+                hint="Omit it, or pass the torch.nn.Module instead of the name.",
                 code="not_a_module",
             )
         return None
@@ -75,8 +75,8 @@ def given_module(
     refused = [key for key, value in (of_names or {}).items() if value is not None and value is not False]
     if refused:
         raise UsageError(
-            f"{', '.join(refused)}: this is for a model with a name, and a module has its weights already.",
-            hint="Leave it out.",
+            f"{', '.join(refused)}: only valid for a named model; a module already has its weights.",
+            hint="Omit it.",
             code="not_a_module",
         )
     from mobilevit_tools.models.in_memory import module_name
@@ -100,8 +100,8 @@ def artifact_path(artifact: object, verb: str) -> Path:
         return Path(artifact)
     if _is_module(artifact):
         raise UsageError(
-            f"{verb} takes an artifact, a file, and not a module in memory.",
-            hint="Export the module, and give result.artifacts[0].path.",
+            f"{verb} takes the path of an artifact, not a module in memory.",
+            hint="Export the module and pass result.artifacts[0].path.",
             code="not_an_artifact",
         )
     raise UsageError(f"{verb} takes the path of an artifact, not a {type(artifact).__name__}.", code="not_an_artifact")
@@ -119,8 +119,8 @@ def model_names(models: object, verb: str) -> list[str]:
         if not isinstance(each, str):
             what = "a module in memory" if _is_module(each) else f"a {type(each).__name__}"
             raise UsageError(
-                f"{verb} runs every export in a process of its own, which needs a model's name, and not {what}.",
-                hint="Put a function that returns the module into a file, and give path/to/net.py:build.",
+                f"{verb} runs each export in a separate process, so it needs a model name, not {what}.",
+                hint="Put a function that returns the module in a file and pass path/to/net.py:build.",
                 code="not_a_name",
             )
         names.append(each)

@@ -56,7 +56,7 @@ def inspect(artifact: str | Path) -> InspectResult:
     """Read an artifact and check it against its manifest.
 
     Raises:
-        BadInputError: It cannot be read, or is not the file that its manifest describes.
+        BadInputError: It cannot be read, or does not match the digest in its manifest.
 
     Example:
         >>> found = mvt.inspect(artifact)

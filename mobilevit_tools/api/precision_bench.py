@@ -160,7 +160,7 @@ def _evaluate(artifact: Path, eval_data: str | Path, **settings: Any) -> EvalRes
             raise
         return error.result
     if not isinstance(result, EvalResult):
-        raise UsageError("The table is of a classifier's accuracy, and this model is none.")
+        raise UsageError("This table reports classification accuracy, and this model is not a classifier.")
     return result
 
 

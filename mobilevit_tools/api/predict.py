@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_HINT = "This needs an artifact that `mvt export` made, or a classifier whose format names an image and labels."
+_HINT = "Use an artifact from `mvt export`, or a classifier that declares an image input and labels."
 
 Predicted: TypeAlias = Prediction | SegmentPrediction | DetectPrediction | EmbedPrediction | RawPrediction
 
@@ -116,9 +116,7 @@ def stated_contract(session: Session, path: Path) -> Contract:
     """
     contract = session.contract or session.described
     if contract is None:
-        raise BadInputError(
-            f"{path} does not say how to prepare an image and what its outputs mean.", hint=_HINT, code="no_contract"
-        )
+        raise BadInputError(f"{path} does not describe its preprocessing and outputs.", hint=_HINT, code="no_contract")
     return contract
 
 

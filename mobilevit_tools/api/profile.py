@@ -152,7 +152,7 @@ def compare(
         ...     mvt.compare(artifact, net)
         ... except mvt.UsageError as error:
         ...     print(error.message)
-        compare takes an artifact, a file, and not a module in memory.
+        compare takes the path of an artifact, not a module in memory.
     """
     first, second = artifact_path(a, "compare"), artifact_path(b, "compare")
     if device == DEVICE:
@@ -165,7 +165,7 @@ def compare(
     if one.instructions is not None and other.instructions is not None:
         return ComparisonResult(one, other, _exact(one.instructions, other.instructions))
     if one.latency_ms is None or other.latency_ms is None:
-        raise UsageError(f"{device} has no times: nothing can be compared there.", hint="Try --device count.")
+        raise UsageError(f"{device} reports no times, so nothing can be compared.", hint="Try --device count.")
     block = len(one.samples_ms) // ROUNDS
     turns_a, turns_b = ([each.samples_ms[i * block : (i + 1) * block] for i in range(ROUNDS)] for each in (one, other))
     return ComparisonResult(one, other, compare_samples(turns_a, turns_b, block=block))

@@ -60,7 +60,7 @@ def report(
         output: The report.
         plots: A folder that receives every plot as a file of its own; None writes none.
         plot_format: ``svg``, which is the default, or ``png``.
-        overwrite: Replace what is there.
+        overwrite: Replace existing files.
         progress: Told of every step.
 
     Raises:
@@ -75,9 +75,7 @@ def report(
     if not runs:
         raise UsageError("A report needs at least one run.", hint="Give a folder that `mvt export` wrote.")
     if plot_format is not None and folder is None:
-        raise UsageError(
-            "A plot format means nothing without a folder for plots.", hint="Add --plots, or leave --plot-format out."
-        )
+        raise UsageError("--plot-format requires --plots.", hint="Add --plots, or omit --plot-format.")
     plot_format = FORMATS[0] if plot_format is None else plot_format
     if plot_format not in FORMATS:
         raise UsageError(f"There is no plot format named {plot_format!r}.", hint=f"It is {' or '.join(FORMATS)}.")

@@ -101,7 +101,7 @@ def smoke(
     """
     started = time.perf_counter()
     if not 0 < timeout_s < float("inf"):
-        raise UsageError(f"A cell needs a time limit above 0, not {timeout_s:g} s.")
+        raise UsageError(f"The time limit of a cell must be above 0, not {timeout_s:g} s.")
     _check_apart({"--output": output, "--junit": junit, "--baseline": baseline})
     chosen = _models(model_names(models, "smoke"), checkpoint, random_weights=random_weights)
     axes = Axes(
@@ -170,17 +170,19 @@ def _check_apart(files: Mapping[str, Path | None]) -> None:
     given = [(option, file, os.path.realpath(file)) for option, file in files.items() if file is not None]
     for (option, file, real), (other, _, other_real) in combinations(given, 2):
         if real == other_real:
-            raise UsageError(f"{option} and {other} are the same file, {file}.", hint="Give each a file of its own.")
+            raise UsageError(f"{option} and {other} are the same file, {file}.", hint="Use a different file for each.")
 
 
 def _models(models: Sequence[str], checkpoint: str | Path | None, *, random_weights: bool) -> list[str]:
     chosen = list(dict.fromkeys(models))
     if checkpoint is not None and len(chosen) != 1:
-        raise UsageError("A checkpoint is of one model.", hint="Name that model: mvt smoke MODEL --checkpoint PATH")
+        raise UsageError(
+            "--checkpoint requires exactly one model.", hint="For example: mvt smoke MODEL --checkpoint PATH"
+        )
     if not chosen and random_weights:
         raise UsageError(
-            "The models that come with weights need no random ones.",
-            hint="Name others: mvt smoke MODEL --random-weights",
+            "Models with bundled weights do not use --random-weights.",
+            hint="Name other models: mvt smoke MODEL --random-weights",
         )
     return chosen or [name for name in list_models() if "." in name]
 
@@ -227,8 +229,8 @@ def _error(result: SmokeResult) -> MvtError | None:
     return kind(
         f"{len(bad)} of {len(result.cells)} cells did not pass: {named}."
         if bad
-        else "All cells passed, and none could be compared with the baseline.",
-        hint=f"Run the first by itself: {command}" if command else None,
+        else "All cells passed, but none could be compared with the baseline.",
+        hint=f"Reproduce the first one: {command}" if command else None,
         code="smoke_failed",
         result=result,
     )
@@ -239,4 +241,4 @@ def _append(path: Path, text: str) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise BadInputError(f"The summary cannot be added to {path}: {error.strerror}.", code="output") from error
+        raise BadInputError(f"Cannot append the summary to {path}: {error.strerror}.", code="output") from error

@@ -124,7 +124,7 @@ def sweep(
         address: The Ray cluster: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``.
         jobs: Local: how many cells run side by side; by default half as many as there are CPUs.
         allow_contention: Let cells that measure time on their machine share it with others.
-        retry_failed: Run cells again that failed their gate.
+        retry_failed: Run cells that failed their gate again.
         keep_artifacts: Keep every artifact below ``output``; with Ray, a folder that all machines share.
         runner: The function that runs a cell, as ``module:name``; see :data:`mobilevit_tools.sweeping.job.RUN_CELL`.
         spectator: Told of what happens.
@@ -190,13 +190,13 @@ def sweep(
 def _engine(engine: str, address: str, jobs: int | None) -> Callable[[], Workers]:
     if engine == "local":
         if address != AUTO:
-            raise UsageError("An address is a Ray cluster's.", hint="Give --engine ray.")
+            raise UsageError("--address requires the Ray engine.", hint="Give --engine ray.")
         return lambda: LocalWorkers(jobs or default_jobs())
     if engine != "ray":
         raise UsageError(f"There is no engine {engine!r}.", hint=f"Engines: {', '.join(ENGINES)}.")
     if jobs is not None:
         raise UsageError(
-            "On a cluster, the number of jobs follows from its CPUs.",
+            "--jobs has no effect on a cluster, which schedules by CPUs.",
             hint="Start its nodes with `ray start --num-cpus`.",
         )
     return lambda: RayWorkers(address)
@@ -229,10 +229,10 @@ def _is_kept(artifact: Mapping[str, object] | None, folder: Path) -> bool:
 def _error(result: SweepResult) -> MvtError:
     kind = next((each for each in MvtError.__subclasses__() if each.exit_code == result.exit_code), MvtError)
     gates = f"{result.failed} of {len(result.rows)} cells failed their gate" if result.failed else ""
-    errors = f"{result.errors} of {len(result.rows)} cells came to nothing" if result.errors else ""
+    errors = f"{result.errors} of {len(result.rows)} cells ended in an error" if result.errors else ""
     return kind(
         f"{' and '.join(part for part in (gates, errors) if part)}.",
-        hint=f"{result.results} says of each which command to run by itself.",
+        hint=f"{result.results} lists the command that reproduces each.",
         code="sweep_failed",
         result=result,
     )

@@ -90,7 +90,7 @@ def keep_within(
     from mobilevit_tools.quantization.sensitivity import rank_operators
 
     photos = read_labelled(bound.data, contract.labels, num_classes, bound.class_order)
-    with progress("Ranking operators by what they hurt"):
+    with progress("Ranking operators by their quantization error"):
         ranking = rank_operators(module, _ranking_inputs(quantization, contract, spec.batch), quantization.precision)
     expected = _remembered(reference)
     tried: dict[int, TradeStep] = {}
@@ -110,8 +110,8 @@ def keep_within(
         count = smallest_prefix(len(ranking), accepts)
     if ranking and count == len(ranking):
         raise GateError(
-            f"{spec.variant} stays within {bound.max_drop} points of top-1 only where nothing is quantized.",
-            hint="Allow a larger --max-drop, or take a precision with more bits.",
+            f"{spec.variant} stays within {bound.max_drop} points of top-1 only with nothing quantized.",
+            hint="Allow a larger --max-drop, or use a precision with more bits.",
         )
     return replace(quantization, keep=tuple(each.weight for each in ranking[:count]), trade=tuple(tried.values()))
 

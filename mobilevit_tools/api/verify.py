@@ -30,7 +30,7 @@ from mobilevit_tools.verification.tolerances import GATES, Tolerance
 if TYPE_CHECKING:
     from torch import nn
 
-_ASSUMED = f"Without a manifest it is judged as fp32; give --precision if it is another: {', '.join(GATES)}."
+_ASSUMED = f"Without a manifest, the fp32 gate applies; pass --precision for another one: {', '.join(GATES)}."
 
 
 @dataclass(frozen=True, repr=False)
@@ -162,7 +162,7 @@ def verify(
     if all(verdict.status == "not_verified" for verdict in verdicts):
         raise MissingDependencyError(
             f"{path} was not verified: {parity.reason}",
-            hint="Verify it where its runtime is; `mvt devices` lists what --device takes.",
+            hint="Verify it on a machine that has its runtime, or with --device; see `mvt devices`.",
             code="not_verified",
             result=result,
         )
@@ -209,14 +209,14 @@ def _load_reference(
     name = model or (manifest.model.name if manifest else contract.model if contract else None)
     if name is None:
         raise UsageError(
-            "The artifact does not say what model it is, and has no manifest beside it.",
+            "The artifact does not name its model and has no manifest.",
             hint="Give --model NAME and --checkpoint PATH.",
         )
     path = path_in(name)
     if model is None and path is not None:
         # What an artifact says may come from anyone, so only what people name themselves is run or read.
         raise UsageError(
-            f"The artifact was made from {name}, which is only {_taken(name)} when you name it.",
+            f"The artifact was made from {name}, which mvt only {_taken(name)} when you name it.",
             hint=f"Give --model {with_path(name, f'path/to/{path}')}.",
             code="own_model",
         )
@@ -247,13 +247,13 @@ def _load_reference(
             raise
         raise BadInputError(
             error.message,
-            hint="The manifest keeps the path as it was typed; give it with --checkpoint.",
+            hint="The manifest stores the path as typed; pass the current one with --checkpoint.",
             code=error.error_code,
         ) from error
     if checkpoint is None and loaded.weights.sha256 != weights.sha256:
         raise BadInputError(
-            f"{weights.source} is not the checkpoint that the artifact was made from: its digest differs.",
-            hint="Give the right one with --checkpoint.",
+            f"{weights.source} is not the checkpoint that the artifact was exported from: the digests differ.",
+            hint="Pass the right one with --checkpoint.",
             code="checkpoint_changed",
         )
     return loaded
@@ -271,8 +271,8 @@ def _reference_module(
     given = given_module(module, of_names={"checkpoint": checkpoint, "ema": ema})
     if given is None or contract is None:
         raise UsageError(
-            "The artifact does not say how to prepare an image, so no module can be run beside it.",
-            hint="Verify an artifact that `mvt export` made.",
+            "The artifact does not describe its preprocessing, so it cannot be compared with a module.",
+            hint="Use an artifact from `mvt export`.",
             code="no_contract",
         )
     said = {} if contract.output != "embedding" else {"output": contract.output}

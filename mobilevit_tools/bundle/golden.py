@@ -157,7 +157,7 @@ def _write_input(bundle: Path, session: Session, photo: VerificationInput, batch
     from PIL import Image
 
     if photo.pixels is None:
-        raise ValueError("a normalised input without pixels cannot be shown")
+        raise ValueError("a normalised input has no pixels to show")
     pixels = photo.pixels[0].transpose(1, 2, 0)
     Image.fromarray(pixels).save(bundle / "input.png")
     info = session.inputs[0]

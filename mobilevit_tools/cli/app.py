@@ -29,9 +29,7 @@ from mobilevit_tools.cli.output import usage_error
 from mobilevit_tools.errors import ExitCode
 
 NAME = "mvt"
-HELP = (
-    "Take a trained vision transformer to a verified, fast, on-device artifact, and say how fast and how right it is."
-)
+HELP = "Export vision models to ONNX, Core ML and ExecuTorch, verify each artifact, and measure it."
 EPILOG = (
     "Exit codes: 0 ok, 1 internal error, 2 usage, 3 bad input, 4 a numeric gate failed, 5 a missing backend or "
     "dependency, 6 a device failed, 130 interrupted."

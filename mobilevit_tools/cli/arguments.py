@@ -12,15 +12,18 @@ import typer
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.targets.registry import SUFFIXES
 
+KNOWN_PROBLEMS = "docs/reference/known-problems.md"
+"""The page of library bugs, which doctor and the lints point to."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON envelope on stdout.")]
 Verbosity = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="Tell more; twice: what the libraries print, too.")
+    int, typer.Option("--verbose", "-v", count=True, help="Show details; -vv also shows library output.")
 ]
 Artifact = Annotated[Path, typer.Argument(help=f"An artifact: {', '.join(SUFFIXES)}.", show_default=False)]
 Model = Annotated[
     str,
     typer.Argument(
-        help="A model, as `mvt models` lists it, timm:NAME, hf:OWNER/NAME or path/to/net.py:function.",
+        help="A model name from `mvt models`, timm:NAME, hf:OWNER/NAME or path/to/net.py:function.",
         show_default=False,
     ),
 ]
@@ -30,27 +33,27 @@ CheckpointOption = Annotated[
 ]
 Ema = Annotated[
     bool | None,
-    typer.Option("--ema/--no-ema", help="Take the checkpoint's moving average, or not. Default: where there is one."),
+    typer.Option(
+        "--ema/--no-ema",
+        help="Load the checkpoint's moving average (EMA) or its raw weights. Default: the EMA if present.",
+    ),
 ]
 RandomWeights = Annotated[bool, typer.Option("--random-weights", help="Allow random weights.")]
 InputSize = Annotated[str | None, typer.Option("--input-size", help="Height x width, such as 224 or 192x256.")]
-Options = Annotated[
-    list[str] | None, typer.Option("--option", "-o", help="An option of the model, as name=value. Repeatable.")
-]
+Options = Annotated[list[str] | None, typer.Option("--option", "-o", help="A model option, name=value. Repeatable.")]
 Images = Annotated[
     Path | None,
     typer.Option(
         "--images",
-        help="A folder of photos to verify with; of more than 256 as many, evenly chosen. "
-        "Default: the few that come along.",
+        help="Folder of photos to verify with; at most 256 are used, evenly spaced. Default: the bundled photos.",
     ),
 ]
 ClassOrderOption = Annotated[
     str | None,
     typer.Option(
         "--class-order",
-        help="How folders without labels' names are classes: index (0 is class 0), or sorted as text "
-        "(torchvision: 0, 1, 10, 2) or natural (timm: 0, 1, 2, 10). Default: as the predictions confirm.",
+        help="How numbered folders map to classes: index (0 is class 0), text "
+        "(torchvision: 0, 1, 10, 2) or natural (timm: 0, 1, 2, 10). Default: detected from the predictions.",
     ),
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of one inference.")]
@@ -69,9 +72,9 @@ def parse_share(text: str) -> float:
     except ValueError:
         share = -1.0
     if not 0 <= share < float("inf"):
-        raise UsageError(f"{text!r} is not a share.", hint="Write 2% or 0.02.")
+        raise UsageError(f"{text!r} is not a fraction or percentage.", hint="For example 2% or 0.02.")
     if share >= 1 and not text.endswith("%"):
-        raise UsageError(f"{text!r} without % would be {share:.0%}.", hint="Write 2% or 0.02.")
+        raise UsageError(f"{text!r} without % would be {share:.0%}.", hint="For example 2% or 0.02.")
     return share
 
 
@@ -88,7 +91,7 @@ def check_bounds(bounded: str, given: object, bounds: Mapping[str, object]) -> N
     """
     for option, value in bounds.items():
         if given is None and value is not None:
-            raise UsageError(f"{option} bounds nothing without {bounded}.", hint=f"Add {bounded}, or leave it out.")
+            raise UsageError(f"{option} requires {bounded}.", hint=f"Add {bounded}, or leave it out.")
 
 
 def finite(value: float | None) -> float | None:

@@ -39,7 +39,7 @@ WIDEST_REASON = 120
 
 bench = typer.Typer(
     name="bench",
-    help="Measure what this toolkit promises, on this machine.",
+    help="Run benchmarks of rewrites and precisions.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
@@ -60,7 +60,7 @@ def rewrites(
     ] = None,
     input_size: InputSize = None,
     rigor: Rigor = "default",
-    each: Annotated[bool, typer.Option("--each", help="Also leave out each rewrite on its own.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="Also measure without each single rewrite.")] = False,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
@@ -84,20 +84,25 @@ def rewrites(
 @bench.command()
 def precisions(
     model: Model,
-    calibration: Annotated[Path, typer.Option("--calibration", help="A folder of photos to measure activations on.")],
-    eval_data: Annotated[Path, typer.Option("--eval", help="Other photos, labelled: an ImageFolder, or a CSV.")],
+    calibration: Annotated[Path, typer.Option("--calibration", help="Folder of calibration photos.")],
+    eval_data: Annotated[
+        Path, typer.Option("--eval", help="Labelled photos, not used for calibration: an ImageFolder or a CSV.")
+    ],
     class_order: ClassOrderOption = None,
     checkpoint: CheckpointOption = None,
-    calibration_size: Annotated[int, typer.Option("--calibration-size", help="How many of them to use.")] = 200,
+    calibration_size: Annotated[int, typer.Option("--calibration-size", help="Number of calibration photos.")] = 200,
     target: Annotated[
         list[str] | None, typer.Option("--target", "-t", help=f"{', '.join(TARGETS)}. Repeatable. Default: all.")
     ] = None,
     precision: Annotated[
-        list[str] | None, typer.Option("--precision", help="Besides fp32. Repeatable. Default: all of the target.")
+        list[str] | None,
+        typer.Option(
+            "--precision", help="Precisions to compare with fp32. Repeatable. Default: all that the target has."
+        ),
     ] = None,
     threads: Threads = 1,
     rigor: Rigor = "default",
-    count: Annotated[bool, typer.Option("--count", help="Also count instructions, on the count device.")] = False,
+    count: Annotated[bool, typer.Option("--count", help="Also count instructions with the count device.")] = False,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 SHOWN_WEIGHTS = 5
 SHOWN_CHARACTERS = 80
-_SIDE = "An artifact, the folder that an export made for it, or its manifest.json."
+_SIDE = "An artifact, its export folder, or its manifest.json."
 
 
 def diff(
     a: Annotated[Path, typer.Argument(help=_SIDE, show_default=False)],
     b: Annotated[Path, typer.Argument(help=_SIDE, show_default=False)],
     profiles: Annotated[
-        tuple[Path, Path] | None, typer.Option("--profiles", help="What `mvt profile --json` printed for A and for B.")
+        tuple[Path, Path] | None, typer.Option("--profiles", help="Outputs of `mvt profile --json` for A and for B.")
     ] = None,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
@@ -57,7 +57,7 @@ def _render(console: Console, result: DiffResult) -> None:
             soft_wrap=True,
         )
     if result.identical:
-        console.print("[green]The artifacts are the same, byte by byte.[/]")
+        console.print("[green]The artifacts are identical.[/]")
     else:
         delta = result.b.size_bytes - result.a.size_bytes
         console.print(f"size: {delta:+,} bytes ({result.b.size_bytes / max(1, result.a.size_bytes) - 1:+.1%})")

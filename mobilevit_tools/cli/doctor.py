@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mobilevit_tools.cli.arguments import AsJson
+from mobilevit_tools.cli.arguments import KNOWN_PROBLEMS, AsJson
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import MissingDependencyError
 
@@ -26,8 +26,8 @@ def doctor(as_json: AsJson = False) -> None:
         result = examine()
         if not result.healthy:
             raise MissingDependencyError(
-                f"Not every target can be exported to and run: see {', '.join(result.broken)}.",
-                hint="The checks say what to type.",
+                f"Some targets are not usable: {', '.join(result.broken)}.",
+                hint="Run the commands listed under the checks.",
                 code="unhealthy",
                 result=result,
             )
@@ -49,4 +49,5 @@ def _render(console: Console, result: DoctorResult) -> None:
         if check.remedy:
             console.print(f"{check.name}: [cyan]{escape(check.remedy)}[/]", highlight=False)
     if result.healthy:
-        console.print("[green]Every target can be exported to and run.[/]")
+        console.print("[green]All targets are usable.[/]")
+    console.print(f"Library bugs and how mvt handles them: {KNOWN_PROBLEMS}", highlight=False, soft_wrap=True)

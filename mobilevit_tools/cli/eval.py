@@ -33,13 +33,13 @@ def evaluate(
     ],
     masks: Annotated[
         Path | None,
-        typer.Option("--masks", help="segment: a folder with a PNG of class indices for each photo, of its name."),
+        typer.Option("--masks", help="segment: folder with one PNG of class indices per photo, named like the photo."),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="The model to agree with.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="The reference model.")] = None,
     checkpoint: CheckpointOption = None,
     ema: Ema = None,
     reference: Annotated[
-        bool, typer.Option("--reference/--no-reference", help="Run the PyTorch model on the same photos, or not.")
+        bool, typer.Option("--reference/--no-reference", help="Whether to run the PyTorch model on the same photos.")
     ] = True,
     class_order: ClassOrderOption = None,
     threads: Threads = 1,
@@ -52,8 +52,8 @@ def evaluate(
         given = [option for option, value in unused.items() if value is not None]
         if given and not reference:
             raise UsageError(
-                f"--no-reference runs no model, and {' and '.join(given)} would say which.",
-                hint="Leave out one or the other.",
+                f"--no-reference conflicts with {' and '.join(given)} would say which.",
+                hint="Use one or the other.",
             )
         from mobilevit_tools.api.evaluate import evaluate as measure
         from mobilevit_tools.data.class_order import parse_class_order
@@ -83,7 +83,9 @@ def _render(console: Console, result: EvalResult | SegmentEvalResult | Retrieval
     else:
         _render_classifier(console, result)
     if result.unreadable:
-        console.print(f"[yellow]not read:[/] {len(result.unreadable)} photos, in no figure above", highlight=False)
+        console.print(
+            f"[yellow]not read:[/] {len(result.unreadable)} photos, excluded from the figures above", highlight=False
+        )
         for entry in result.unreadable[:SHOWN_UNREADABLE]:
             console.print(f"  {escape(entry.reason)}", highlight=False, soft_wrap=True)
 

@@ -65,17 +65,16 @@ def export(
             "-t",
             callback=tell_targets,
             is_eager=True,  # it needs no model
-            help=f"{', '.join(TARGETS)} or all (those that need no extra); help tells of each. Repeatable. "
-            "Default: all.",
+            help=f"{', '.join(TARGETS)}, all (all without an extra) or help. Repeatable. Default: all.",
         ),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", help="The folder that receives the artifacts.")] = Path("out"),
+    output: Annotated[Path, typer.Option("--output", help="Output folder.")] = Path("out"),
     checkpoint: CheckpointOption = None,
     ema: Ema = None,
     random_weights: RandomWeights = False,
     num_classes: Annotated[int | None, typer.Option("--num-classes", min=1, help="Default: the checkpoint's.")] = None,
     labels: Annotated[
-        Path | None, typer.Option("--labels", help="Class names, one a line in index order, or a JSON list.")
+        Path | None, typer.Option("--labels", help="Class names: one per line in index order, or a JSON list.")
     ] = None,
     input_size: InputSize = None,
     option: Options = None,
@@ -83,18 +82,21 @@ def export(
     backend: Annotated[str | None, typer.Option("--backend", help=BACKEND_HELP)] = None,
     batch: Annotated[int, typer.Option("--batch", help="Images per inference.")] = 1,
     rewrites: Annotated[
-        str | None, typer.Option("--rewrites", help="Deployment rewrites, by name and comma. Default: the target's.")
+        str | None, typer.Option("--rewrites", help="Deployment rewrites, comma-separated. Default: the target's.")
     ] = None,
-    no_rewrites: Annotated[bool, typer.Option("--no-rewrites", help="Export the model as it was written.")] = False,
+    no_rewrites: Annotated[bool, typer.Option("--no-rewrites", help="Do not rewrite the model.")] = False,
     fp16_keep: Annotated[
         str | None,
-        typer.Option("--fp16-keep", help="fp16: operators or modules to keep in float32, by comma; '' for none."),
+        typer.Option(
+            "--fp16-keep", help="fp16: operators or modules to keep in float32, comma-separated; '' for none."
+        ),
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option("--calibration", help="int8: a folder of photos to measure activations on.")
+        Path | None, typer.Option("--calibration", help="int8: folder of calibration photos.")
     ] = None,
     calibration_size: Annotated[
-        int | None, typer.Option("--calibration-size", help=f"int8: how many of them to use. Default: {DEFAULT_SIZE}.")
+        int | None,
+        typer.Option("--calibration-size", help=f"int8: number of calibration photos. Default: {DEFAULT_SIZE}."),
     ] = None,
     calibration_method: Annotated[
         str | None,
@@ -105,8 +107,7 @@ def export(
         typer.Option(
             "--least-quantized",
             callback=finite,
-            help=f"Percent of the weights, and of the MACs with them, that must be quantized. "
-            f"Default: {LEAST_QUANTIZED:g}.",
+            help=f"Required percentage of quantized weights and of quantized MACs. Default: {LEAST_QUANTIZED:g}.",
         ),
     ] = None,
     max_drop: Annotated[
@@ -115,30 +116,31 @@ def export(
             "--max-drop",
             min=0,
             callback=finite,
-            help="Points of top-1 that may be lost; keeps what hurts in floating point.",
+            help="Maximum loss of top-1 in percentage points; sensitive operators stay in floating point.",
         ),
     ] = None,
     eval_data: Annotated[
-        Path | None, typer.Option("--eval", help="Labelled photos for --max-drop: an ImageFolder, or a CSV.")
+        Path | None, typer.Option("--eval", help="Labelled photos for --max-drop: an ImageFolder or a CSV.")
     ] = None,
     class_order: ClassOrderOption = None,
     task: Annotated[
         str | None,
         typer.Option(
-            "--task", help=f"What outputs mean: {', '.join(TASKS)}. Default: as the model's card or shape says."
+            "--task", help=f"Task of the model: {', '.join(TASKS)}. Default: from the model's card or output shape."
         ),
     ] = None,
     upsample: Annotated[
-        bool, typer.Option("--upsample", help="segment: resize the scores to the input's size, in the artifact.")
+        bool, typer.Option("--upsample", help="segment: resize the scores to the input size inside the artifact.")
     ] = False,
     class_map: Annotated[
-        bool, typer.Option("--class-map", help="segment: give the class of each pixel in place of the scores.")
+        bool, typer.Option("--class-map", help="segment: return the class of each pixel instead of the scores.")
     ] = False,
     images: Images = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace artifacts that are there.")] = False,
-    keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Keep an artifact that fails its gate.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing artifacts.")] = False,
+    keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Keep artifacts that fail their gate.")] = False,
     bundle: Annotated[
-        bool, typer.Option("--bundle", help="Add a golden bundle: an input, its output, Swift and Kotlin code.")
+        bool,
+        typer.Option("--bundle", help="Add a golden bundle: an input, its expected output, Swift and Kotlin code."),
     ] = False,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
@@ -149,7 +151,7 @@ def export(
     with command_output("export", as_json=as_json, verbosity=verbose, on_failure=render) as out:
         size, photos = parse_size(input_size), photos_in(images)
         if no_rewrites and rewrites is not None:
-            raise UsageError("--no-rewrites and --rewrites contradict each other.", hint="Give one of them.")
+            raise UsageError("--no-rewrites and --rewrites cannot be combined.", hint="Use one of them.")
         from mobilevit_tools.api.export import export as make
         from mobilevit_tools.data.class_order import parse_class_order
         from mobilevit_tools.models.options import parse_options
@@ -202,7 +204,7 @@ def _telling_what_was_finished(out: Output, output: Path, model: str) -> Iterato
         yield
     except BaseException:  # a library may have turned the interruption into its own error
         if _finished(folder) - before:
-            out.left_behind = f"artifacts that were finished are kept in {output}, and nothing else was left behind"
+            out.left_behind = f"finished artifacts are kept in {output}; no partial files remain"
         raise
 
 
@@ -261,21 +263,21 @@ def _render(console: Console, result: ExportResult, *, times: bool) -> None:
 
 def _render_weights(console: Console, result: ExportResult) -> None:
     if result.random_weights:
-        console.print("[bold yellow]random weights:[/] these artifacts classify nothing", highlight=False)
+        console.print("[bold yellow]random weights:[/] predictions of these artifacts are meaningless", highlight=False)
     if result.ema is not None:
         which = "moving average (EMA)" if result.ema else "raw (not the moving average)"
         console.print(f"weights: the checkpoint's {which}", highlight=False)
     if result.left_out:
         shown = ", ".join(result.left_out[:5]) + (", ..." if len(result.left_out) > 5 else "")
-        console.print(f"weights: left out, as the model has no such part: {escape(shown)}", highlight=False)
+        console.print(f"weights: ignored, not part of the model: {escape(shown)}", highlight=False)
     fused = result.fused
     if fused is not None and fused.left is not None:
-        console.print(f"[bold yellow]branches of training stay:[/] {escape(fused.left)}", highlight=False)
+        console.print(f"[bold yellow]training branches not fused:[/] {escape(fused.left)}", highlight=False)
     elif fused is not None:
         places = f"{fused.places} {'place' if fused.places == 1 else 'places'}"
         console.print(
-            f"branches of training fused by the model's own method: {places}, {fused.saved_params:,} parameters fewer, "
-            f"proved in float64 ({fused.difference:.0e})",
+            f"training branches fused by the model's own method: {places}, {fused.saved_params:,} parameters fewer, "
+            f"checked in float64 ({fused.difference:.0e})",
             highlight=False,
         )
 
@@ -297,7 +299,7 @@ def _render_details(console: Console, artifact: ExportedArtifact, *, times: bool
         console.print(f"[dim]{artifact.target}: {rewrite.summary}: {places}{saved}[/]", highlight=False)
     if artifact.rewrites:
         console.print(
-            f"[dim]{artifact.target}: proved in float64: they move the outputs by {artifact.rewrite_difference:.0e}[/]",
+            f"[dim]{artifact.target}: checked in float64: outputs change by {artifact.rewrite_difference:.0e}[/]",
             highlight=False,
         )
     notes = [] if artifact.quantized is None else quantized_notes(artifact.quantized)
@@ -333,7 +335,7 @@ def _render_trade(console: Console, artifact: ExportedArtifact) -> None:
     record = artifact.quantization
     if record is None:
         return
-    table = Table(box=None, header_style="bold", title=f"{artifact.target}: kept in fp, and the trade")
+    table = Table(box=None, header_style="bold", title=f"{artifact.target}: operators kept in floating point")
     for heading in ("kept", "size", "latency ms", "of the first (95 %)", "top-1", "agreement", "drop"):
         table.add_column(heading, justify="right", no_wrap=True)
     for step in record.trade:

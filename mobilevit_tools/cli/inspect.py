@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mobilevit_tools.cli.arguments import Artifact, AsJson, Verbosity
+from mobilevit_tools.cli.arguments import KNOWN_PROBLEMS, Artifact, AsJson, Verbosity
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.tasks.registry import find_task
 
@@ -37,7 +37,7 @@ def _render(console: Console, result: InspectResult) -> None:
     if result.manifest is not None:
         _add_manifest(facts, result.manifest)
     else:
-        facts.add_row("manifest", "none: nothing is known of where it comes from")
+        facts.add_row("manifest", "none")
     if result.quantized is not None:
         for note in quantized_notes(result.quantized):
             what, _, said = note.partition(": ")
@@ -57,7 +57,9 @@ def _render(console: Console, result: InspectResult) -> None:
     console.print(facts)
     console.print(_operators(result.operator_uses))
     for name, why in result.outside.items():
-        console.print(f"outside the backend: {escape(name)}: {escape(why)}", highlight=False)
+        console.print(f"not delegated: {escape(name)}: {escape(why)}", highlight=False)
+    if result.outside:
+        console.print(f"see {KNOWN_PROBLEMS}", highlight=False, style="dim")
     for note in result.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
 

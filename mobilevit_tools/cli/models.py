@@ -47,6 +47,6 @@ def _render(console: Console, result: ModelsResult) -> None:
     if any(model.published_top1 is not None for model in result.models):
         console.print("top-1: as published, ImageNet-1K", style="dim", highlight=False)
         others = ", ".join(f"{source.prefix}:{source.name}" for source in SOURCES.values())
-        console.print(f"and others' models: {others}, path/to/net.py:function", style="dim", highlight=False)
+        console.print(f"third-party models: {others}, path/to/net.py:function", style="dim", highlight=False)
     if any(model.reconstruction for model in result.models):
-        console.print("* this project's own reconstruction: `mvt info MODEL` tells how far.")
+        console.print("* this project's own reconstruction: see `mvt info MODEL`.")

@@ -45,7 +45,7 @@ class Output:
         self.command = command
         self.verbosity = verbosity
         self.interrupted = False
-        self.left_behind = "nothing was left behind"
+        self.left_behind = "no partial files remain"
         self._as_json = as_json
         self._streams = streams
         self.console = Console(file=streams.out, soft_wrap=False)
@@ -136,9 +136,7 @@ def command_output(
                 raise typer.Exit(unreachable.exit_code) from error
             kind = type(error).__name__
             message = f"{kind}: {first_line(error)}" if str(error).strip() else kind
-            output.fail(
-                MvtError(message, hint="This is a fault of mvt. Run it again with -v to see where."), on_failure
-            )
+            output.fail(MvtError(message, hint="This is a bug in mvt. Run again with -v for a traceback."), on_failure)
             if verbosity:
                 traceback.print_exc(file=streams.err)
             raise typer.Exit(ExitCode.INTERNAL) from error
@@ -153,7 +151,7 @@ def _unreachable(error: Exception) -> BadInputError | None:
         return None
     return BadInputError(
         f"{error.filename} cannot be reached: {error.strerror}.",
-        hint="Check the path, and who may enter the folders on it.",
+        hint="Check the path and the permissions of its folders.",
         code="unreachable_path",
     )
 
@@ -192,6 +190,6 @@ class _InterruptedError(MvtError):
 
 def usage_error(message: str, *, as_json: bool, command: str) -> None:
     """Print what the command-line parser complains about."""
-    hint = f"`mvt {command} --help` tells how to use it." if command else "`mvt --help` lists the verbs."
+    hint = f"See `mvt {command} --help`." if command else "See `mvt --help`."
     with suppress(typer.Exit), private_streams(pass_through=True) as streams:
         Output(command, as_json=as_json, verbosity=0, streams=streams).fail(UsageError(message, hint=hint), None)

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 def predict(
     artifact: Artifact,
     images: Annotated[list[Path], typer.Argument(help="Photos.", show_default=False)],
-    top: Annotated[int, typer.Option("--top", min=1, help="How many classes or neighbours to show.")] = 5,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of classes or neighbours to show.")] = 5,
     output: Annotated[
         Path | None,
-        typer.Option("--output", help="segment, detect: the folder for pictures. Default: each beside its photo."),
+        typer.Option("--output", help="segment, detect: output folder for pictures. Default: next to each photo."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace pictures that are there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing pictures.")] = False,
     least_score: Annotated[
-        float, typer.Option("--least-score", min=0, max=1, help="detect: leave out boxes that score less.")
+        float, typer.Option("--least-score", min=0, max=1, help="detect: minimum score of a box.")
     ] = 0.3,
     threads: Threads = 1,
     as_json: AsJson = False,

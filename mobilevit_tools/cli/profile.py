@@ -25,19 +25,23 @@ MAX_REGRESS = "2%"
 
 def profile(
     artifact: Artifact,
-    device: Annotated[str, typer.Option("--device", help="Where to run it; `mvt devices` lists them.")] = "host",
+    device: Annotated[str, typer.Option("--device", help="Device to run on; see `mvt devices`.")] = "host",
     threads: Threads = 1,
     rigor: Rigor = "default",
-    per_op: Annotated[bool, typer.Option("--per-op", help="Time every operator, too.")] = False,
+    per_op: Annotated[bool, typer.Option("--per-op", help="Also measure time per operator.")] = False,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write operator times for Chrome's trace viewer or Perfetto.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what --trace names.")] = False,
-    compare: Annotated[Path | None, typer.Option("--compare", help="Another artifact, measured in turns.")] = None,
-    against: Annotated[Path | None, typer.Option("--against", help="An earlier `mvt profile --json`.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing --trace file.")] = False,
+    compare: Annotated[Path | None, typer.Option("--compare", help="A second artifact, measured alternately.")] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Baseline: output of an earlier `mvt profile --json`.")
+    ] = None,
     max_regress: Annotated[
         str | None,
-        typer.Option("--max-regress", help=f"Exit 4 when slower than --against by more. Default: {MAX_REGRESS}."),
+        typer.Option(
+            "--max-regress", help=f"Maximum slowdown against --against; more is exit code 4. Default: {MAX_REGRESS}."
+        ),
     ] = None,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
@@ -47,9 +51,9 @@ def profile(
         check_bounds("--against", against, {"--max-regress": max_regress})
         allowed = parse_share(MAX_REGRESS if max_regress is None else max_regress)
         if compare is not None and (per_op or overwrite or trace is not None or against is not None):
-            raise UsageError("--compare measures two artifacts and nothing else.", hint="Leave the other options out.")
+            raise UsageError("--compare cannot be combined with these options.", hint="Omit the other options.")
         if overwrite and trace is None:
-            raise UsageError("--overwrite replaces nothing without --trace.", hint="Add --trace, or leave it out.")
+            raise UsageError("--overwrite requires --trace.", hint="Add --trace, or omit it.")
         from mobilevit_tools.api import profile as measuring
 
         if compare is not None:
@@ -111,7 +115,7 @@ def render(console: Console, result: ProfileResult) -> None:
     if result.params is not None and result.macs is not None:
         table.add_row("params, MACs", f"{result.params / 1e6:.2f} M, {result.macs / 1e9:.3f} G", "")
     if result.difference is not None:
-        table.add_row("outputs", f"{number(result.difference.snr_db, '.1f')} dB", "against this machine's")
+        table.add_row("outputs", f"{number(result.difference.snr_db, '.1f')} dB", "against this host")
     for unit, count in result.placement or ():
         table.add_row(escape(unit), str(count), "operators")
     cpu = "" if result.host is None else f", {escape(result.host.cpu)}"

@@ -19,16 +19,14 @@ if TYPE_CHECKING:
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(
-            help="Folders of artifacts, JSON that mvt printed, and a sweep's results.jsonl.", show_default=False
-        ),
+        typer.Argument(help="Export folders, JSON output of mvt, and a sweep's results.jsonl.", show_default=False),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file.")] = Path("report.html"),
-    plots: Annotated[Path | None, typer.Option("--plots", help="A folder that receives the plots as files.")] = None,
+    plots: Annotated[Path | None, typer.Option("--plots", help="Also write the plots to this folder.")] = None,
     plot_format: Annotated[
-        str | None, typer.Option("--plot-format", help="Of these files: svg or png. Default: svg.")
+        str | None, typer.Option("--plot-format", help="Format of the plot files: svg or png. Default: svg.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:

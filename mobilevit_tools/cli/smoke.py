@@ -36,13 +36,13 @@ SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 def smoke(
     models: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="Models, as `mvt export` takes them. Default: those with bundled weights.", show_default=False
-        ),
+        typer.Argument(help="Models to test. Default: those with bundled weights.", show_default=False),
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "-t", help=f"{', '.join(TARGETS)}. Repeatable. Default: all with the precision."),
+        typer.Option(
+            "--target", "-t", help=f"{', '.join(TARGETS)}. Repeatable. Default: all that support the precision."
+        ),
     ] = None,
     precision: Annotated[
         list[str] | None, typer.Option("--precision", help="A precision. Repeatable. Default: fp32.")
@@ -52,49 +52,56 @@ def smoke(
     ] = None,
     device: Annotated[
         list[str] | None,
-        typer.Option("--device", help="Measure there, too; `mvt devices` lists them. Repeatable. Default: nowhere."),
+        typer.Option("--device", help="Also profile on this device; see `mvt devices`. Repeatable. Default: none."),
     ] = None,
     checkpoint: CheckpointOption = None,
     random_weights: RandomWeights = False,
     input_size: InputSize = None,
     option: Annotated[
-        list[str] | None, typer.Option("--option", help="An option of the models, as name=value. Repeatable.")
+        list[str] | None, typer.Option("--option", help="A model option, name=value. Repeatable.")
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option("--calibration", help="int8: a folder of photos to measure activations on.")
+        Path | None, typer.Option("--calibration", help="int8: folder of calibration photos.")
     ] = None,
     calibration_size: Annotated[
         int | None,
-        typer.Option("--calibration-size", min=1, help=f"How many of them to use. Default: {DEFAULT_SIZE}."),
+        typer.Option("--calibration-size", min=1, help=f"Number of calibration photos. Default: {DEFAULT_SIZE}."),
     ] = None,
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds that each cell may take.")] = 600.0,
+    timeout: Annotated[float, typer.Option("--timeout", help="Time limit per cell, in seconds.")] = 600.0,
     baseline: Annotated[
-        Path | None, typer.Option("--baseline", help="What an earlier run wrote with -o; exit 4 on a regression.")
+        Path | None, typer.Option("--baseline", help="Result of an earlier run (-o); a regression is exit code 4.")
     ] = None,
     max_size_growth: Annotated[
-        str | None, typer.Option("--max-size-growth", help="Allowed of an artifact's size. Default: 2%.")
+        str | None, typer.Option("--max-size-growth", help="Allowed growth of an artifact's size. Default: 2%.")
     ] = None,
     max_snr_loss: Annotated[
         float | None,
-        typer.Option("--max-snr-loss", min=0, callback=finite, help="Allowed decibels of parity. Default: 6."),
+        typer.Option("--max-snr-loss", min=0, callback=finite, help="Allowed loss of SNR in dB. Default: 6."),
     ] = None,
     max_new_calls: Annotated[
         int | None,
-        typer.Option("--max-new-calls", min=0, help="Allowed calls into the backend, more than before. Default: 0."),
+        typer.Option("--max-new-calls", min=0, help="Allowed number of additional delegate calls. Default: 0."),
     ] = None,
     max_new_outside: Annotated[
         int | None,
-        typer.Option("--max-new-outside", min=0, help="Allowed operators outside it, more than before. Default: 0."),
+        typer.Option(
+            "--max-new-outside", min=0, help="Allowed number of additional non-delegated operators. Default: 0."
+        ),
     ] = None,
     max_instruction_growth: Annotated[
-        str | None, typer.Option("--max-instruction-growth", help="Allowed of an instruction count. Default: 2%.")
+        str | None,
+        typer.Option("--max-instruction-growth", help="Allowed growth of the instruction count. Default: 2%."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the result there as JSON, whether it passes or not.")
+        Path | None, typer.Option("--output", "-o", help="Write the result as JSON to this file, also on failure.")
     ] = None,
-    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML there.")] = None,
-    keep: Annotated[Path | None, typer.Option("--keep", help="Keep the artifacts in this new folder.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what --output and --junit name.")] = False,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML to this file.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option("--keep", help="Keep the artifacts in this folder, which must be new.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing --output and --junit files.")
+    ] = False,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:

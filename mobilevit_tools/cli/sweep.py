@@ -25,7 +25,7 @@ def sweep(
         Path, typer.Argument(help="A TOML file: models, targets, precisions, devices.", show_default=False)
     ],
     output: Annotated[
-        Path, typer.Option("--output", help="The sweep's folder. What is finished there is not run again.")
+        Path, typer.Option("--output", help="Output folder. Cells that are finished there are not run again.")
     ] = Path("sweep"),
     engine: Annotated[str, typer.Option("--engine", help="local or ray.")] = "local",
     address: Annotated[
@@ -33,16 +33,17 @@ def sweep(
     ] = "auto",
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", min=1, help="Local: cells side by side. Default: half as many as there are CPUs."),
+        typer.Option("--jobs", min=1, help="Local: number of parallel cells. Default: half the number of CPUs."),
     ] = None,
     allow_contention: Annotated[
-        bool, typer.Option("--allow-contention", help="Let cells that measure time on a machine share it with others.")
+        bool,
+        typer.Option("--allow-contention", help="Allow other cells to run on a machine while it measures latency."),
     ] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run cells again that failed their gate.")
+        bool, typer.Option("--retry-failed", help="Run cells that failed their gate again.")
     ] = False,
     keep_artifacts: Annotated[
-        bool, typer.Option("--keep-artifacts", help="Keep every artifact in the sweep's folder.")
+        bool, typer.Option("--keep-artifacts", help="Keep all artifacts in the output folder.")
     ] = False,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
@@ -54,7 +55,7 @@ def sweep(
     with command_output("sweep", as_json=as_json, verbosity=verbose, on_failure=_render) as out:
         from mobilevit_tools.api.sweep import sweep as run
 
-        out.left_behind = f"finished cells are kept in {output}, and the same command goes on with the others"
+        out.left_behind = f"finished cells are kept in {output}; the same command resumes the sweep"
         result = run(
             plan,
             output=output,
@@ -85,7 +86,7 @@ def _spectator(out: Output) -> Callable[[Outlook], AbstractContextManager[Watch]
         if outlook.torn is not None:
             say(f"[yellow]{escape(outlook.torn)}[/]")
         if outlook.reused:
-            say(f"{outlook.reused} of {cells} cells are finished already.")
+            say(f"{outlook.reused} of {cells} cells are already finished.")
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         done = outlook.reused
         hidden, calm = not out.log.is_terminal, 1  # a second: drawing must not disturb what is measured

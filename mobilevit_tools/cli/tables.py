@@ -114,7 +114,7 @@ def parity_notes(parity: Parity) -> Iterator[str]:
     """Yield sentences on what a verdict rests on beside the gate's figures."""
     if parity.held_out and parity.pixel_agreement is None:
         same = sum(result.same_top1 is True for result in parity.results if result.kind == "held-out")
-        yield f"top-1 the same on {same} of {parity.held_out} photos held out of calibration"
+        yield f"same top-1 on {same} of {parity.held_out} photos held out of calibration"
     if parity.pixel_agreement is not None:
         tied = max((result.pixels.near_ties for result in parity.results if result.pixels), default=0.0)
         yield (

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 def verify(
     artifact: Artifact,
-    model: Annotated[str | None, typer.Option("--model", help="The model to compare with.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="The reference model.")] = None,
     checkpoint: CheckpointOption = None,
     ema: Ema = None,
     precision: Annotated[str | None, typer.Option("--precision", help="The gate to apply.")] = None,
     images: Images = None,
     device: Annotated[
-        str | None, typer.Option("--device", help="Run it there; `mvt devices` lists them. Default: in this process.")
+        str | None, typer.Option("--device", help="Device to run on; see `mvt devices`. Default: this process.")
     ] = None,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
@@ -72,14 +72,14 @@ def _render(console: Console, result: VerifyResult) -> None:
         console.print("Core ML itself, on this system:")
         parity_table(console, result.native, result.gate)
     if result.device is not None:
-        apart = "nothing to compare with"
+        apart = "no comparison"
         if result.difference is not None:
             apart = (
                 f"{number(result.difference.max_abs_rel, '.2e')}, {number(result.difference.snr_db, '.1f')} dB apart"
             )
         console.print(f"ran on {escape(result.device)}; from this machine: {apart}", highlight=False, soft_wrap=True)
     if result.digest_matches is False:
-        console.print("[yellow]The artifact is not the file that its manifest describes.[/]")
+        console.print("[yellow]The artifact does not match the digest in its manifest.[/]")
     reason = f": {escape(result.parity.reason)}" if result.parity.reason else ""
     console.print(
         f"{escape(str(result.artifact))} against {escape(result.model)} in PyTorch fp32, gate of {result.precision}: "

@@ -42,7 +42,7 @@ def read_weights(path: Path) -> Stored:
             f"{path} cannot be read by Core AI: {first_line(error)}", code="unloadable_artifact"
         ) from error
     return tuple(weight("", element, shape, content) for element, shape, content in constants if "f" in element), (
-        "Core AI keeps no names of weights.",
+        "Core AI assets do not store weight names.",
     )
 
 

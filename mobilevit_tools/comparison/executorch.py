@@ -20,7 +20,7 @@ def read_weights(path: Path) -> Stored:
         weights = tuple(_stored(decode(path)))
     except Exception as error:  # its decoder raises whatever a damaged file leads it to
         raise BadInputError(f"{path} cannot be read as an ExecuTorch program.", code="unloadable_artifact") from error
-    return weights, ("ExecuTorch's backends keep no names of weights: they are compared by content.",)
+    return weights, ("ExecuTorch backends do not store weight names, so weights are compared by content.",)
 
 
 def _stored(file: PTEFile) -> Iterator[Weight]:

@@ -64,11 +64,11 @@ def diff_latency(a: ProfileResult, b: ProfileResult) -> LatencyDiff:
 
 def _judge(a: ProfileResult, b: ProfileResult) -> tuple[Verdict | None, str]:
     if place_of(a) != place_of(b):
-        return None, "They were measured in different places."
+        return None, "They were measured on different devices."
     if a.instructions is not None and b.instructions is not None:
-        return _order(a.instructions < b.instructions, a.instructions > b.instructions), "Instructions are exact."
+        return _order(a.instructions < b.instructions, a.instructions > b.instructions), "Instruction counts are exact."
     if place_of(a).emulated or a.latency_ms is None or b.latency_ms is None:
-        return None, "Not both have a latency."
+        return None, "One of them has no latency."
     first, second = a.latency_ms.interval, b.latency_ms.interval
     if first is None or second is None:
         return None, "Too few runs for an interval of the median."
@@ -79,7 +79,7 @@ def _judge(a: ProfileResult, b: ProfileResult) -> tuple[Verdict | None, str]:
 def _gap(share: float) -> str:
     if share <= 0:
         return "The intervals of the medians overlap."
-    doubt = "" if share > LOAD_EFFECT else ", which loading an artifact anew can make"
+    doubt = "" if share > LOAD_EFFECT else ", which reloading an artifact can cause"
     return f"The intervals of the medians are {share:.1%} apart{doubt}."
 
 

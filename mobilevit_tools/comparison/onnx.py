@@ -61,7 +61,9 @@ def _stored(path: Path) -> Stored:
             continue
         content = tensor.raw_data or onnx.numpy_helper.to_array(tensor).tobytes()
         weights.append(weight(tensor.name, dtype, tuple(tensor.dims), content))
-    notes = (f"{outside} weights lie in files beside {path.name}; they were not compared.",) if outside else ()
+    notes = (
+        (f"{outside} weights are stored in external files of {path.name} and were not compared.",) if outside else ()
+    )
     return tuple(weights), notes
 
 

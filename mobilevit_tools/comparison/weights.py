@@ -59,7 +59,7 @@ def diff_weights(target_a: str, a: Path, target_b: str, b: Path) -> WeightsDiff:
     (weights_a, notes_a), (weights_b, notes_b) = _read(target_a, a), _read(target_b, b)
     notes = list(dict.fromkeys((*notes_a, *notes_b)))
     if target_a != target_b:
-        notes.append("The two are of different targets, which name and arrange weights differently.")
+        notes.append("The targets differ and name and lay out weights differently.")
     return match(weights_a, weights_b, notes=tuple(notes), by_name=target_a == target_b)
 
 

@@ -81,7 +81,7 @@ def reading_of(order: ClassOrder, folders: Sequence[str], num_classes: int) -> R
         raise BadInputError(
             f"The class order {order!r} needs {need}, and these are {len(folders)} folders from {min(folders)!r} to "
             f"{max(folders)!r}.",
-            hint="Leave --class-order out to match folders by their names.",
+            hint="Omit --class-order to match folders by name.",
             code="class_order",
         )
     return Reading(order, MappingProxyType(classes))

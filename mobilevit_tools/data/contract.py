@@ -92,7 +92,7 @@ class Contract:
         from pydantic import TypeAdapter, ValidationError
 
         if len(text) > MAX_CONTRACT_BYTES:
-            raise BadInputError(f"The artifact's contract is larger than {MAX_CONTRACT_BYTES} bytes.")
+            raise BadInputError(f"The artifact's contract is larger than the limit of {MAX_CONTRACT_BYTES} bytes.")
         try:
             contract = TypeAdapter(cls).validate_json(text)
         except ValidationError as error:

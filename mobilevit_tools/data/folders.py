@@ -64,13 +64,13 @@ def list_images(root: Path) -> ImageFolder:
     if flat and by_class:
         raise BadInputError(
             f"{root} mixes images ({flat[0].name}) with folders of images ({next(iter(by_class))}).",
-            hint="Give a flat folder of images, or one with nothing but a folder per class.",
+            hint="Pass a flat folder of images, or one that only contains class folders.",
             code="mixed_folder",
         )
     if not flat and not by_class:
         raise BadInputError(
             f"There are no images in {root}.",
-            hint=f"Images are told by their suffix: {', '.join(sorted(photo_suffixes()))}.",
+            hint=f"Recognised suffixes: {', '.join(sorted(photo_suffixes()))}.",
             code="no_images",
         )
     classes = tuple(by_class)
@@ -93,7 +93,7 @@ def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
     for path in sorted(Path(folder, name) for name in os.listdir(folder) if not name.startswith(".")):  # noqa: PTH208
         if path.is_symlink() and not Path(realpath(path)).is_relative_to(root.resolve()):
             raise BadInputError(
-                f"{path} is a link that leads out of {root}.", hint="Copy the images there.", code="link_leads_out"
+                f"{path} is a link to outside of {root}.", hint="Copy the images there.", code="link_leads_out"
             )
         if path.is_dir():
             if not path.is_symlink():

@@ -63,7 +63,7 @@ def load_image(path: Path) -> Image.Image:
         except Exception as error:  # a garbled image can raise nearly anything
             said = str(error).partition("\n")[0] or type(error).__name__
             raise BadInputError(
-                f"{path} is an image that is cut short or damaged: {said.rstrip('.')}.",
+                f"{path} is a truncated or damaged image: {said.rstrip('.')}.",
                 hint="Copy or download it again.",
                 code="damaged_image",
             ) from error
@@ -126,15 +126,15 @@ def _check_size(path: Path, width: int, height: int) -> None:
 def _too_large(path: Path, size: str = "even more") -> BadInputError:
     return BadInputError(
         f"{path} has more than {MAX_PIXELS // 1_000_000} million pixels ({size}).",
-        hint="Scale it down first; models see a few hundred pixels a side.",
+        hint="Scale it down first.",
         code="image_too_large",
     )
 
 
 def _unknown_range(path: Path, kind: str) -> BadInputError:
     return BadInputError(
-        f"{path} holds {kind} pixels, whose range is not known.",
-        hint="Convert it to 8 or 16 bits a channel.",
+        f"{path} holds {kind} pixels, whose value range is unknown.",
+        hint="Convert it to 8 or 16 bits per channel.",
         code="image_range",
     )
 
@@ -144,9 +144,11 @@ def _not_an_image(path: Path) -> BadInputError:
         start = stream.read(32)
     if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
         return BadInputError(
-            f"{path} is a HEIC photo, which mvt cannot read.", hint="Convert it to JPEG or PNG.", code="not_an_image"
+            f"{path} is a HEIC photo, which is not supported.", hint="Convert it to JPEG or PNG.", code="not_an_image"
         )
-    what = "is empty" if not start else "is not an image that mvt can read"
+    what = "is empty" if not start else "is not in a supported image format"
     return BadInputError(
-        f"{path} {what}.", hint="JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, JPEG 2000 and PPM work.", code="not_an_image"
+        f"{path} {what}.",
+        hint="Supported: JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, JPEG 2000 and PPM.",
+        code="not_an_image",
     )

@@ -17,7 +17,7 @@ from mobilevit_tools.errors import BadInputError
 LABELS_FILE = "labels.txt"
 MAX_CSV_BYTES = 256 * 1024 * 1024
 LISTED = 5
-HINT = f"Name the folders as the model's labels, or put a {LABELS_FILE} with lines `folder name` beside them."
+HINT = f"Name the folders like the model's labels, or add a {LABELS_FILE} with lines `folder name`."
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def read_labelled(
     if not source.is_file():
         return _read_image_folder(source, labels, num_classes, order)
     if order is not None:
-        raise BadInputError(f"{source} has no folders to order.", hint="Leave --class-order out.", code="class_order")
+        raise BadInputError(f"{source} has no class folders.", hint="Omit --class-order.", code="class_order")
     return _read_csv(source, labels, num_classes)
 
 
@@ -82,7 +82,7 @@ def _read_image_folder(
     folder = list_images(source)
     if not folder.classes:
         raise BadInputError(
-            f"The images in {source} are in no classes' folders.",
+            f"The images in {source} are not in class folders.",
             hint="Give an ImageFolder (one folder a class), or a CSV of path,label.",
             code="no_labels",
         )
@@ -125,7 +125,8 @@ def _match_order(folders: Sequence[str], labels: Sequence[str] | None, num_class
     if found := readings(folders, num_classes):
         return found
     raise BadInputError(
-        f"The folder {strangers[0]!r} is none of the model's {num_classes} classes, and {len(folders)} folders cannot "
+        f"The folder {strangers[0]!r} is not one of the model's {num_classes} classes, and {len(folders)} "
+        "folders cannot "
         "be matched to them by order.",
         hint=HINT,
         code="bad_labels",
@@ -185,7 +186,7 @@ class _Classes:
         if len(found) > 1:
             raise BadInputError(
                 f"The model has {len(found)} classes named {name!r}, and a photo shows one.",
-                hint=f"Label photos by class indices in place of names; these are {', '.join(map(str, found))}.",
+                hint=f"Use class indices instead of names: {', '.join(map(str, found))}.",
                 code="ambiguous_label",
             )
         return found[0]
@@ -215,7 +216,7 @@ def _read_csv(source: Path, labels: Sequence[str] | None, num_classes: int) -> L
     images = []
     try:
         if source.stat().st_size > MAX_CSV_BYTES:
-            raise BadInputError(f"{source} is too large for a list of photos.", code="bad_labels")
+            raise BadInputError(f"{source} is too large.", code="bad_labels")
         with source.open(encoding="utf-8-sig", newline="") as file:
             rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if row]
     except (OSError, ValueError, csv.Error) as error:
@@ -230,13 +231,14 @@ def _read_csv(source: Path, labels: Sequence[str] | None, num_classes: int) -> L
         names_class, indexes = label in classes, is_index(label, num_classes)
         if not names_class and not indexes:
             raise BadInputError(
-                f"Line {number} of {source} has the label {label!r}, which is none of the model's {num_classes}.",
+                f"Line {number} of {source} has the label {label!r}, which is not one of the model's "
+                f"{num_classes} classes.",
                 code="bad_labels",
             )
         if names_class and indexes and not all_names and classes.index(label) != int(label):
             raise BadInputError(
                 f"Line {number} of {source} has the label {label!r}, the name of one class and the index of another.",
-                hint="Give every photo a name, or make the numbers of the others names, too.",
+                hint="Label all photos by name or all by index.",
                 code="ambiguous_label",
             )
         path = source.parent / name
@@ -247,7 +249,7 @@ def _read_csv(source: Path, labels: Sequence[str] | None, num_classes: int) -> L
         if not inside:
             raise BadInputError(
                 f"Line {number} of {source} leads out of its folder: {name}.",
-                hint="Put the CSV at the root of the photos.",
+                hint="Put the CSV in the root folder of the photos.",
                 code="bad_labels",
             )
         images.append((path, classes.index(label) if names_class else int(label)))

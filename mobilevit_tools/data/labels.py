@@ -28,7 +28,9 @@ def read_labels(path: Path) -> tuple[str, ...]:
         what = "is a folder, not a label file" if path.is_dir() else what
         raise BadInputError(f"{path} {what}.", code="no_such_labels")
     if path.stat().st_size > MAX_BYTES:
-        raise BadInputError(f"{path} is larger than {MAX_BYTES} bytes, so it is no label file.", code="bad_labels")
+        raise BadInputError(
+            f"{path} is larger than {MAX_BYTES} bytes, which is too large for a label file.", code="bad_labels"
+        )
     try:
         text = path.read_bytes().decode("utf-8-sig")
         labels = _from_json(json.loads(text)) if path.suffix.lower() == ".json" else _from_lines(text)
@@ -94,6 +96,6 @@ def _from_json(content: object) -> tuple[str, ...]:
 def _bad(path: Path, why: str) -> BadInputError:
     return BadInputError(
         f"{path} is not a list of class names: {why.rstrip('.')}.",
-        hint="Write one name a line, or a JSON list.",
+        hint="Use one name per line, or a JSON list.",
         code="bad_labels",
     )

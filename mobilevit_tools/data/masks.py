@@ -23,7 +23,7 @@ def pair_masks(images: Path, masks: Path) -> list[tuple[Path, Path]]:
         BadInputError: A folder is missing, there are no photos, or some have no mask.
     """
     if not masks.is_dir():
-        raise BadInputError(f"{masks} is no folder.", hint="Give a folder of PNGs.", code="no_such_folder")
+        raise BadInputError(f"{masks} is not a folder.", hint="Give a folder of PNGs.", code="no_such_folder")
     photos = list_images(images).images
     pairs = [(photo, masks / photo.relative_to(images).with_suffix(".png")) for photo in photos]
     missing = [photo.name for photo, mask in pairs if not mask.is_file()]
@@ -31,7 +31,7 @@ def pair_masks(images: Path, masks: Path) -> list[tuple[Path, Path]]:
         shown = ", ".join(missing[:LISTED]) + (" and more" if len(missing) > LISTED else "")
         raise BadInputError(
             f"{len(missing)} of {len(pairs)} photos have no mask in {masks}: {shown}.",
-            hint="A mask has its photo's name and place, and the suffix .png.",
+            hint="A mask has the relative path of its photo, with the suffix .png.",
             code="no_mask",
         )
     return pairs
@@ -57,13 +57,13 @@ def load_mask(path: Path, size: tuple[int, int]) -> Image.Image:
     except BadInputError:
         raise
     except Exception as error:  # a garbled image can raise nearly anything
-        raise BadInputError(f"{path} is no PNG that can be read.", code="bad_mask") from error
+        raise BadInputError(f"{path} cannot be read as PNG.", code="bad_mask") from error
 
 
 def _check(path: Path, mask: Image.Image, size: tuple[int, int]) -> None:
     """Refuse a mask by what its header says, before its pixels are read."""
     if mask.width * mask.height > MAX_PIXELS:
-        raise BadInputError(f"{path} has too many pixels for a mask.", code="image_too_large")
+        raise BadInputError(f"{path} is too large for a mask.", code="image_too_large")
     if mask.mode not in _MODES:
         raise BadInputError(
             f"{path} holds {mask.mode} pixels, and a mask holds class indices.",

@@ -57,8 +57,8 @@ class Preprocessing:
         if max(map(abs, self.mean)) > 1 or max(self.std) > 1:
             raise BadInputError(
                 f"A mean of {', '.join(map(str, self.mean))} with a standard deviation of "
-                f"{', '.join(map(str, self.std))} is not on the scale of pixels from 0 to 1.",
-                hint="Divide both by 255 where they are on the scale from 0 to 255.",
+                f"{', '.join(map(str, self.std))} is not for pixels from 0 to 1.",
+                hint="Divide both by 255 if they are for pixels from 0 to 255.",
                 code="bad_preprocessing",
             )
 

@@ -29,7 +29,7 @@ def check_target(kind: str, artifact: Path) -> None:
     if target not in taken:
         raise BadInputError(
             f"{kind} runs {' and '.join(taken)} artifacts, not {target}.",
-            hint="Export the model to one of these targets, or take another device; `mvt devices` lists them.",
+            hint="Export the model to one of these targets, or use another device; see `mvt devices`.",
             code="no_runner",
         )
 
@@ -225,6 +225,6 @@ class Device(ABC):
         """Raise `UsageError` where times per operator are asked of a device that has no times."""
         if request.per_op and self.emulated:
             raise UsageError(
-                f"{self.name} is emulated: it has no times, and so none per operator.",
-                hint="Ask for operator times on host, adb or ssh.",
+                f"{self.name} is emulated and reports no operator times.",
+                hint="Use host, adb or ssh for operator times.",
             )

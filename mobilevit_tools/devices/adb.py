@@ -50,7 +50,7 @@ class Attached:
         if self.state == "device":
             return None
         if self.state.startswith("no permissions"):
-            reason, hint = "may not be used by this user", "Add udev rules for the phone, or the user to plugdev."
+            reason, hint = "is not accessible to this user", "Add udev rules for the phone, or the user to plugdev."
         else:
             reason, hint = _STATES.get(self.state, (f"is {self.state}", "Reconnect it."))
         code = "device_unauthorized" if (reason, hint) == _AUTHORIZE else "device_not_ready"
@@ -103,7 +103,7 @@ def choose(serial: str | None) -> Attached:
     if len(matching) > 1:
         raise DeviceError(
             f"{len(matching)} devices are attached: {listed}.",
-            hint=f"Name one, such as --device adb:{devices[0].serial}",
+            hint=f"Choose one, for example --device adb:{devices[0].serial}",
         )
     failure = matching[0].failure()
     if failure is not None:
@@ -136,7 +136,12 @@ class AdbDevice(RemoteDevice):
         self._serial = choose(self._asked_for).serial
         self.name = f"adb:{self._serial}"
         script = "getprop ro.product.cpu.abilist64; getprop ro.product.model; getprop ro.build.version.release"
-        abis, model, release, *_ = [*self.check(self.shell(script), "does not describe itself").split("\n"), "", "", ""]
+        abis, model, release, *_ = [
+            *self.check(self.shell(script), "does not report its properties").split("\n"),
+            "",
+            "",
+            "",
+        ]
         if _ABI not in abis.strip().split(","):
             raise DeviceError(
                 f"{self.name} runs {abis.strip() or 'no 64-bit programs'}, not {_ABI}.",
@@ -181,7 +186,7 @@ class AdbDevice(RemoteDevice):
     def _disconnected(self) -> DeviceError:
         return DeviceError(
             f"{self.name} was disconnected.",
-            hint="Attach it again; what is left on it is removed at the next run.",
+            hint="Reconnect it; leftover files are removed on the next run.",
             code="device_disconnected",
         )
 
@@ -204,7 +209,7 @@ def open_device(argument: str | None) -> AdbDevice:
         UsageError: The serial has control characters in it.
     """
     if argument is not None and not argument.isprintable():
-        raise UsageError(f"{argument!r} is no serial of a device.")
+        raise UsageError(f"{argument!r} is not a device serial.")
     return AdbDevice(argument)
 
 

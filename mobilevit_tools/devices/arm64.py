@@ -42,7 +42,7 @@ class Arm64Device(LocalDevice):
             toolchain.find_runtimes(self.arch())
         except MissingDependencyError as error:
             return Readiness(self.name, ready=False, detail=error.message, remedy=error.hint)
-        return Readiness(self.name, ready=True, detail=f"{self._cpu} emulated on this machine; numerics only.")
+        return Readiness(self.name, ready=True, detail=f"{self._cpu} emulated on this host; numerics only.")
 
 
 def open_device(argument: str | None) -> Arm64Device:

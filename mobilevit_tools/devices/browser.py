@@ -52,7 +52,7 @@ class BrowserDevice(Device):
     def measure(self, request: RunRequest) -> RunResult:
         """Run the artifact in a page; see `Device.measure`."""
         if request.per_op:
-            raise UsageError("The browser has no times per operator.", hint="Ask for them on host, adb or ssh.")
+            raise UsageError("The browser reports no operator times.", hint="Use host, adb or ssh for operator times.")
         check_target(self.name, request.artifact)
         if request.inputs.dtype.name not in protocol.DTYPES or request.inputs.ndim == 0:
             raise BadInputError(f"The browser takes no {request.inputs.dtype} inputs.")
@@ -106,13 +106,13 @@ class BrowserDevice(Device):
                     if browser.poll() is not None:
                         raise DeviceError(
                             f"The browser ended with status {browser.returncode} before the measurement did.",
-                            hint=f"Try it by hand: {chromium} --headless=new --dump-dom about:blank",
+                            hint=f"Test it with: {chromium} --headless=new --dump-dom about:blank",
                             code="runner_crashed",
                         ) from None
                     if monotonic() > end:
                         raise DeviceError(
                             f"The browser did not end within {timeout_s:g} s and was stopped.",
-                            hint="`mvt profile --rigor quick` runs it least often; if that hangs, too, it is stuck.",
+                            hint="Try `mvt profile --rigor quick`, which runs fewer inferences.",
                             code="device_hangs",
                         ) from None
             return answers, process.session_seconds(browser.pid)
@@ -152,7 +152,7 @@ def find_library() -> Path:
     """
     folder = toolchain.toolchain_root() / "onnxruntime-web" / "dist"
     if not folder.is_dir():
-        raise MissingDependencyError("ONNX Runtime's web build is not here.", hint=toolchain.remedy("browser"))
+        raise MissingDependencyError("ONNX Runtime Web is not installed.", hint=toolchain.remedy("browser"))
     return folder
 
 

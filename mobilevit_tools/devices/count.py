@@ -70,7 +70,7 @@ class CountDevice(LocalDevice):
         """
         if request.threads != 1:
             raise UsageError(
-                f"count counts with one thread, not {request.threads}.", hint="Leave --threads away, or give 1."
+                f"The count device runs one thread, not {request.threads}.", hint="Omit --threads, or pass 1."
             )
         return super().measure(request)
 

@@ -28,7 +28,7 @@ def install(packages: Mapping[str, str]) -> None:
     names = sorted(set(packages.values()))
     by_hand = f"sudo apt-get install {' '.join(names)}"
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise MissingDependencyError(f"{', '.join(sorted(packages))} must be installed by root.", hint=by_hand)
+        raise MissingDependencyError(f"{', '.join(sorted(packages))} must be installed as root.", hint=by_hand)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     process.run(["apt-get", "-qq", "update"], timeout_s=600, env=environment)
     done = process.run(
@@ -105,6 +105,6 @@ def _mirror() -> str:
         if found:
             return found.group(1)
     raise MissingDependencyError(
-        "This machine's apt has no source of Debian's archive.",
+        "apt has no Debian archive configured.",
         hint="Use a Debian machine, or install qemu-user 10 and libonnxruntime-dev from your own distribution.",
     )

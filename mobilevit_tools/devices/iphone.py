@@ -55,7 +55,7 @@ class IphoneDevice(Device):
         except Exception as error:  # coremltools raises whatever Xcode's tools made it raise
             raise DeviceError(
                 f"{self.name} failed: {first_line(error).rstrip('.')}.",
-                hint="Unlock it, trust this Mac, and switch on developer mode.",
+                hint="Unlock it, trust this Mac and enable developer mode.",
             ) from error
 
     async def _measure(self, request: RunRequest) -> RunResult:
@@ -72,7 +72,7 @@ class IphoneDevice(Device):
             await model.load()
             load_ns = model.load_duration_in_nano_seconds
             if load_ns is None:
-                raise DeviceError("The iPhone did not tell how long the model took to load.", code="bad_answer")
+                raise DeviceError("The iPhone did not report the load time.", code="bad_answer")
             parts = request.inputs[:, None]  # Core ML packages of ours have a batch of one
             first = {input_name: parts[0]}
             warmup = await _warm_up(model, first, request)
@@ -125,7 +125,7 @@ def _check_mac() -> None:
     """Raise `MissingDependencyError` unless this is a Mac that can build and sign the runner app."""
     if not _is_mac():
         raise MissingDependencyError(
-            "iPhones are reached from macOS only, and this is another system.",
+            "The iphone device requires macOS.",
             hint="Run mvt on a Mac with Xcode, with the iPhone attached.",
         )
     for program in _PROGRAMS:
@@ -135,7 +135,7 @@ def _check_mac() -> None:
             )
     if not os.environ.get(TEAM_VARIABLE):
         raise MissingDependencyError(
-            f"{TEAM_VARIABLE} is not set, and without a team the runner app cannot be signed.",
+            f"{TEAM_VARIABLE} is not set; it is required to sign the runner app.",
             hint=f"export {TEAM_VARIABLE}=YOURTEAMID (it is in Xcode's settings, under Accounts)",
         )
 
@@ -154,7 +154,7 @@ def _choose(udid: str | None) -> Any:
     except Exception as error:  # coremltools raises whatever devicectl made it raise
         raise DeviceError(
             f"The connected iPhones cannot be listed: {first_line(error).rstrip('.')}.",
-            hint="Try it by hand: xcrun devicectl list devices",
+            hint="Test it with: xcrun devicectl list devices",
         ) from error
     matching = [phone for phone in connected if udid in {None, phone.udid}]
     listed = ", ".join(phone.udid for phone in connected)
@@ -190,7 +190,7 @@ async def _timed(model: MLModelAsyncWrapper, inputs: Mapping[str, Any]) -> float
     await model.predict(inputs)
     nanoseconds = model.last_predict_duration_in_nano_seconds
     if nanoseconds is None:
-        raise DeviceError("The iPhone did not tell how long the prediction took.", code="bad_answer")
+        raise DeviceError("The iPhone did not report the prediction time.", code="bad_answer")
     return float(nanoseconds) / 1e6
 
 
@@ -243,7 +243,7 @@ def open_device(argument: str | None) -> IphoneDevice:
         UsageError: The UDID is malformed.
     """
     if argument is not None and not argument.replace("-", "").isalnum():
-        raise UsageError(f"{argument!r} is no UDID of an iPhone.")
+        raise UsageError(f"{argument!r} is not an iPhone UDID.")
     return IphoneDevice(argument)
 
 

@@ -34,7 +34,7 @@ class LocalDevice(NativeDevice):
     def folder(self) -> Path:
         """The device's folder, while the device is in use."""
         if self._scratch is None:
-            raise DeviceError(f"{self.name} is not in use.", hint="Use the device in a `with` block.")
+            raise DeviceError(f"{self.name} is not in use.", hint="Open the device in a `with` block.")
         return Path(self._scratch.name)
 
     @property

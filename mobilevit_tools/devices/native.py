@@ -78,7 +78,7 @@ class NativeDevice(Device):
         if request.inputs.dtype.name not in protocol.DTYPES or request.inputs.ndim == 0:
             raise BadInputError(f"The native runner takes no {request.inputs.dtype} inputs.")
         if request.per_op and target.profile_reader is None:
-            raise UsageError(f"The native runner has no times per operator of {target.name} artifacts.")
+            raise UsageError(f"The native runner reports no operator times for {target.name} artifacts.")
         program = self.program(target.name)
         model = f"model{request.artifact.suffix.lower()}{PACKED if request.artifact.is_dir() else ''}"
         warmup, iterations = self.schedule(request)
@@ -125,7 +125,7 @@ class NativeDevice(Device):
         if done.code is None:
             raise DeviceError(
                 f"The runner on {self.name} did not end within {request.timeout_s:g} s and was stopped.",
-                hint="`mvt profile --rigor quick` runs it least often; if that hangs, too, it is stuck.",
+                hint="Try `mvt profile --rigor quick`, which runs fewer inferences.",
                 code="device_hangs",
             )
         said = [line.removeprefix(_SAYS) for line in done.stderr.splitlines() if line.startswith(_SAYS)]

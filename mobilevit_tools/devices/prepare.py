@@ -90,8 +90,8 @@ def _fetch_web_build() -> None:
         archives = list(work.glob("*.tgz"))
         if done.code != 0 or len(archives) != 1:
             raise MissingDependencyError(
-                f"onnxruntime-web {_WEB_VERSION} cannot be fetched: {done.last_words}",
-                hint="npm must be able to reach its registry.",
+                f"onnxruntime-web {_WEB_VERSION} cannot be downloaded: {done.last_words}",
+                hint="Check that npm can reach its registry.",
             )
         with tarfile.open(archives[0]) as archive:
             archive.extractall(work, filter="data")
@@ -113,8 +113,8 @@ def _fetch_libraries(package: str, inside: str) -> None:
         wheels = list(work.glob("*.whl"))
         if done.code != 0 or len(wheels) != 1:
             raise MissingDependencyError(
-                f"The aarch64 wheel of {package} {version} cannot be fetched: {done.last_words}",
-                hint="pip must be installed here, and its package index must be reachable.",
+                f"The aarch64 wheel of {package} {version} cannot be downloaded: {done.last_words}",
+                hint="Check that pip is installed and can reach its index.",
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
             for name in wheel.namelist():

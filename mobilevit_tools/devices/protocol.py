@@ -58,14 +58,14 @@ def read_tensor(path: Path) -> NDArray[Any]:
         words = file.readline(1024).decode("ascii", errors="replace").split()
         sizes = [int(word) for word in words[2:] if word.isdecimal()]
         if len(words) < 3 or words[0] != "mvt1" or words[1] not in DTYPES or len(sizes) != len(words) - 2:
-            raise DeviceError("The device returned something that is no tensor.", code="bad_answer")
+            raise DeviceError("The device returned an invalid tensor.", code="bad_answer")
         dtype = np.dtype(words[1]).newbyteorder("<")
         expected = math.prod(sizes) * dtype.itemsize
         held = path.stat().st_size - file.tell()
         if expected != held or expected > MAX_TENSOR_BYTES:
             raise DeviceError(
                 f"The device returned {held} bytes of an output of {expected}.",
-                hint="The connection may have broken; run it again.",
+                hint="The connection may have dropped; run it again.",
                 code="bad_answer",
             )
         return np.frombuffer(file.read(), dtype).reshape(sizes)

@@ -108,12 +108,12 @@ class RemoteDevice(NativeDevice):
         if "No space left on device" in done.stderr + done.stdout:
             raise self._no_space(done.last_words)
         reason = "no answer in time" if done.code is None else done.last_words or f"status {done.code}"
-        raise DeviceError(f"{self.name} {failure}: {reason}.", hint="Run it again; `mvt devices` tells its state.")
+        raise DeviceError(f"{self.name} {failure}: {reason}.", hint="Run it again; see `mvt devices`.")
 
     def push(self, files: Mapping[str, Path]) -> None:
         """Copy what the device does not have yet, by SHA-256, after a look at its free space."""
         if self._resources is None:
-            raise DeviceError(f"{self.name} is not in use.", hint="Use the device in a `with` block.")
+            raise DeviceError(f"{self.name} is not in use.", hint="Open the device in a `with` block.")
         names = " ".join(shlex.quote(name) for name in files)
         digest = "$(command -v sha256sum || echo shasum -a 256)"  # a Mac has the second
         script = f"cd {self.folder} && df -Pk . && {digest} {names} 2>/dev/null; true"
@@ -149,9 +149,9 @@ class RemoteDevice(NativeDevice):
 
     def pull(self, name: str, path: Path) -> None:
         """Copy a file from the device."""
-        self.check(self.download(name, path), f"does not give {name}")
+        self.check(self.download(name, path), f"did not return {name}")
         if not path.exists():
-            raise DeviceError(f"{self.name} does not give {name}.", hint="Run it again.", code="bad_answer")
+            raise DeviceError(f"{self.name} did not return {name}.", hint="Run it again.", code="bad_answer")
 
     def clean(self) -> None:
         """Remove the device's folder, and a runner that the connection was lost to."""
@@ -174,7 +174,7 @@ class RemoteDevice(NativeDevice):
 
     def _no_space(self, reason: str) -> DeviceError:
         return DeviceError(
-            f"{self.name} has no space left: {reason}.", hint="Free some of its storage.", code="no_space"
+            f"{self.name} has no free space: {reason}.", hint="Free some of its storage.", code="no_space"
         )
 
 
@@ -194,7 +194,7 @@ class _Lock:
         except OSError as error:
             self._file.close()
             raise DeviceError(
-                f"{self._name} is in use by another mvt.", hint="Wait until that one ends.", code="device_busy"
+                f"{self._name} is in use by another mvt.", hint="Wait until it finishes.", code="device_busy"
             ) from error
 
     def __exit__(self, *_: object) -> None:

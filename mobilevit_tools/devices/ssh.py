@@ -66,7 +66,9 @@ class SshDevice(RemoteDevice):
         options = ["BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=10", "ControlMaster=auto"]
         options += [f"ControlPath={self._control}/master", "ControlPersist=600"]
         self._command = [program, *(f"-o{option}" for option in options), *self._port_option]
-        system, _, machine = self.check(self.shell("uname -sm"), "does not describe itself").strip().partition(" ")
+        system, _, machine = (
+            self.check(self.shell("uname -sm"), "does not report its properties").strip().partition(" ")
+        )
         if system not in _SYSTEMS:
             raise DeviceError(
                 f"{self.name} runs {system or 'an unknown system'}, and the runner needs Linux or macOS.",
@@ -143,7 +145,7 @@ class SshDevice(RemoteDevice):
         if done.code == _CONNECTION_FAILED:
             raise DeviceError(
                 f"{self.name} cannot be reached: {done.last_words.rstrip('.') or 'the connection broke'}.",
-                hint=f"This must work without a question: ssh {' '.join([*self._port_option, self._host])} true",
+                hint=f"Check that this works without a prompt: ssh {' '.join([*self._port_option, self._host])} true",
                 code="device_disconnected",
             )
         return done
@@ -172,7 +174,7 @@ def open_device(argument: str | None) -> SshDevice:
     """
     found = _DESTINATION.fullmatch(argument or "")
     if found is None or not 0 < int(found["port"] or _PORT) < 65536:
-        raise UsageError(f"{argument or ''!r} is not where a board is.", hint=f"Give {_SYNTAX}.")
+        raise UsageError(f"{argument or ''!r} is not a USER@HOST address.", hint=f"Give {_SYNTAX}.")
     return SshDevice(found["host"], int(found["port"]) if found["port"] else None)
 
 
@@ -182,4 +184,8 @@ def probe() -> tuple[Readiness, ...]:
         toolchain.find_program("ssh", "ssh")
     except MissingDependencyError as error:
         return (Readiness("ssh", ready=False, detail=error.message, remedy=error.hint),)
-    return (Readiness(_SYNTAX, ready=False, detail="No board is named.", remedy=f"Name one: --device {_SYNTAX}"),)
+    return (
+        Readiness(
+            _SYNTAX, ready=False, detail="The ssh device needs an address.", remedy=f"Name one: --device {_SYNTAX}"
+        ),
+    )

@@ -73,9 +73,7 @@ def find_compiler(arch: str) -> Path:
         return find_program("g++", "count")
     if arch == "aarch64":
         return find_program(CROSS_COMPILER, "arm64")
-    raise MissingDependencyError(
-        f"This {host_arch()} machine has no compiler for {arch}.", hint=f"Run mvt on an {arch} machine."
-    )
+    raise MissingDependencyError(f"There is no compiler for {arch}.", hint=f"Run mvt on an {arch} machine.")
 
 
 def find_qemu() -> Path:

@@ -73,8 +73,8 @@ class ExportSpec:
         object.__setattr__(self, "options", options)
         if self.fp16_keep is not None and self.arithmetic != "fp16":
             raise UsageError(
-                f"Nothing is kept in float32 where {self.variant} computes in float32.",
-                hint="Leave --fp16-keep out, or give --precision fp16.",
+                f"--fp16-keep has no effect on {self.variant}, which computes in float32.",
+                hint="Omit --fp16-keep, or pass --precision fp16.",
             )
 
     @property

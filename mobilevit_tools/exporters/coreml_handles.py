@@ -83,6 +83,6 @@ def operations_of(
         ]
         handles = {each.meta[HANDLE] for node in readers for each in standing_for(node, present)} & present
         if not handles:
-            raise MvtError(f"coremltools left no operation for {name}, which is to stay in floating point.")
+            raise MvtError(f"coremltools produced no operation for {name}, which must stay in floating point.")
         found |= handles
     return tuple(each.name for each in operations if handle_of(each) in found)

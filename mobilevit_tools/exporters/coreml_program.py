@@ -118,4 +118,6 @@ def naming_operators(program: ExportedProgram) -> Iterator[None]:
 
 def _refusal(node: Node) -> OperatorError:
     original = node.meta.get("original_aten") or node.target
-    return OperatorError(f"Core ML has no form of the operator {original}", line_in(node.meta.get("stack_trace") or ""))
+    return OperatorError(
+        f"Core ML does not support the operator {original}", line_in(node.meta.get("stack_trace") or "")
+    )

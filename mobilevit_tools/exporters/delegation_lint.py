@@ -5,7 +5,7 @@ from __future__ import annotations
 from mobilevit_tools.targets._base import load
 from mobilevit_tools.targets.registry import TARGETS
 
-UNKNOWN = "the delegate has no kernel for it, or not for these arguments"
+UNKNOWN = "the delegate has no kernel for it, or none for these arguments"
 
 
 def reason(operator: str, backend: str | None) -> str:

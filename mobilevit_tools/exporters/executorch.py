@@ -173,6 +173,6 @@ def _partitioners(backend: str) -> list[Any]:
     except ImportError as error:
         raise MissingDependencyError(
             f"The {backend} backend of ExecuTorch cannot be loaded here: {error}.",
-            hint="`mvt doctor` names the versions of the packages that fit together.",
+            hint="`mvt doctor` lists compatible package versions.",
         ) from error
     return []

@@ -46,8 +46,8 @@ def check_kernels(model: str, edge: EdgeProgramManager, program: ExecutorchProgr
     lines = _lines(edge)
     shown = [f"{name} ({lines[name]})" if lines.get(name) else name for name in missing]
     raise BadInputError(
-        f"{model} needs operators that ExecuTorch has no kernel for: {', '.join(shown)}.",
-        hint="Write them in other operators, or take another target.",
+        f"{model} uses operators without an ExecuTorch kernel: {', '.join(shown)}.",
+        hint="Replace them in the model, or use another target.",
         code="no_kernel",
     )
 

@@ -54,7 +54,7 @@ class ArtifactFile:
     def __post_init__(self) -> None:
         """Refuse what leads to another folder, or to the manifest itself."""
         if self.file != PurePath(self.file).name or self.file in ("", "..", MANIFEST_NAME):
-            raise BadInputError("It names an artifact outside of its folder.", code="bad_manifest")
+            raise BadInputError("It references an artifact outside of its folder.", code="bad_manifest")
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def _changed(artifact: Path, manifest: Manifest, found: ArtifactFile) -> BadInpu
     return BadInputError(
         f"{artifact} is not the file that its manifest describes: sha256 {found.sha256[:12]} "
         f"in place of {manifest.artifact.sha256[:12]}.",
-        hint="It may be damaged: copy or export it again. If you changed it yourself, `mvt verify` tells whether it "
+        hint="It may be damaged: copy or export it again. If you changed it yourself, `mvt verify` checks whether it "
         "still computes the model, and without its manifest.json it is taken as it is.",
         code="digest",
     )

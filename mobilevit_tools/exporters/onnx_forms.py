@@ -89,7 +89,7 @@ def check_arguments(model: str, program: ExportedProgram) -> None:
             line = line_in(node.meta.get("stack_trace") or "")
             raise BadInputError(
                 f"{model} resizes with antialiasing {'between corners' if align_corners else 'by a factor'}, which "
-                f"ONNX computes otherwise: {node.target}" + (f" ({line})." if line else "."),
-                hint="Give the size in place of the factor, and leave align_corners out.",
+                f"ONNX computes differently: {node.target}" + (f" ({line})." if line else "."),
+                hint="Pass the size instead of the factor, and omit align_corners.",
                 code="not_convertible",
             )

@@ -26,9 +26,7 @@ _OPERATOR = re.compile(
 _DATA_DEPENDENT = frozenset({"item", "local_scalar_dense", "nonzero", "unique2", "masked_select"})
 """Operators whose results make a graph depend on the data, as :func:`_base` names them."""
 _SPECIALISED = ("Constraints violated", "inconsistencies were found", "specialized")
-_HINT = (
-    "Write what it names in another way, or take another target or precision; -vv shows where the converter gave up."
-)
+_HINT = "Replace that operation, or use another target or precision; -vv shows the converter's traceback."
 
 
 @contextmanager
@@ -65,9 +63,9 @@ def naming_refusals(contract: Contract, spec: ExportSpec, module: nn.Module) -> 
 def fixed_batch(model: str) -> BadInputError:
     """Return what people are told of a model that is traced for one batch only."""
     return BadInputError(
-        f"{model} fixes the size of its batch while it is traced, and it was to stay free.",
-        hint="Take it from the tensor and leave it symbolic: y.flatten(1) or y.reshape(x.shape[0], -1), without int() "
-        "and without a loop over the images; or leave --dynamic-batch out and give --batch N.",
+        f"{model} has a fixed batch size, so --dynamic-batch is not possible.",
+        hint="Keep the batch size symbolic: y.flatten(1) or y.reshape(x.shape[0], -1), without int() "
+        "and without a loop over the images; or use --batch N instead.",
         code="fixed_batch",
     )
 

@@ -104,23 +104,22 @@ class ExportRequest:
         if self.least_quantized is not None:
             if self.precision in FLOATING:
                 raise UsageError(
-                    f"Nothing is quantized in {self.precision}.", hint="Leave --least-quantized out, or quantize."
+                    f"Nothing is quantized in {self.precision}.",
+                    hint="Omit --least-quantized, or use a quantized precision.",
                 )
             if not 0 <= self.least_quantized <= 100:
                 raise UsageError(f"--least-quantized takes percent, from 0 to 100, not {self.least_quantized:g}.")
         if self.max_drop is not None and (self.eval_data is None or self.precision in FLOATING):
             raise UsageError(
-                "A bound on the loss of accuracy needs photos to measure it on, and a precision that loses some.",
-                hint="Give --max-drop POINTS, --eval DIR and a quantized --precision together.",
+                "--max-drop requires labelled photos and a quantized precision.",
+                hint="Pass --max-drop POINTS, --eval DIR and a quantized --precision together.",
             )
         if self.task is not None:
             find_task(self.task)
         if self.class_order is not None:
             parse_class_order(self.class_order)
             if self.eval_data is None:
-                raise UsageError(
-                    "A class order is that of labelled photos, and there are none.", hint="Give --eval DIR."
-                )
+                raise UsageError("--class-order requires labelled photos.", hint="Give --eval DIR.")
 
     def _check_texts(self) -> None:
         for field in fields(self):
@@ -213,7 +212,7 @@ def requests_for(
         if not set(takers) & set(targets):
             raise UsageError(
                 f"--{name.replace('_', '-')} is not for {' or '.join(targets)}.",
-                hint=f"Leave it out; it is for {' and '.join(takers)}.",
+                hint=f"Omit it; it is for {' and '.join(takers)}.",
             )
     return tuple(
         ExportRequest(

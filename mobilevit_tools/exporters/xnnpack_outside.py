@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_VIEW = "a change of shape that the partitioner does not take; as a slice or reshape it would be taken over"
-_INTEGERS = "works on indices or truth values, and the delegate computes floats only"
-_REDUCTION = "a reduction that the delegate has no kernel for; means over a map or as products would be taken over"
-_FEW = "works on indices, or on so few elements that a call into the delegate would cost more"
-_CONSTANT = "makes a constant at run time; a stored one would be taken over"
+_VIEW = "a reshape that the partitioner does not support; a slice or reshape would be delegated"
+_INTEGERS = "works on indices or booleans; the delegate supports floats only"
+_REDUCTION = "a reduction without a delegate kernel; means over a map or as matrix products would be delegated"
+_FEW = "works on indices, or on so few elements that a delegate call would cost more"
+_CONSTANT = "creates a constant at run time; a stored constant would be delegated"
 
 REASONS: Mapping[str, str] = MappingProxyType(
     {
-        "elu": "the partitioner leaves ELU to the portable kernels; relu(t) + exp(t - relu(t)) - 1 would be taken over",
+        "elu": "the partitioner leaves ELU to the portable kernels; relu(t) + exp(t - relu(t)) - 1 would be delegated",
         "gelu": "the delegate has GELU in float32 only",
-        "native_layer_norm": "the delegate has no LayerNorm; with its means as products it would be taken over",
+        "native_layer_norm": "the delegate has no LayerNorm; with its means as products it would be delegated",
         "native_group_norm": "the delegate has no group norm",
         "_softmax": "the delegate has softmax over the last axis only",
         "expand_copy": "a broadcast copy that the delegate has no kernel for",
-        "split_with_sizes_copy": "returns several tensors; as slices it would be taken over",
-        "split_copy": "returns several tensors; as slices it would be taken over",
-        "unbind_copy": "returns several tensors; as slices it would be taken over",
+        "split_with_sizes_copy": "returns several tensors; as slices it would be delegated",
+        "split_copy": "returns several tensors; as slices it would be delegated",
+        "unbind_copy": "returns several tensors; as slices it would be delegated",
         "select_copy": _VIEW,
         "squeeze_copy": _VIEW,
         "unsqueeze_copy": _VIEW,
@@ -70,8 +70,8 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "eye": _CONSTANT,
         "_to_dim_order_copy": "changes the element type or layout between the delegate and the portable kernels",
         "_clone_dim_order": "changes the layout between the delegate and the portable kernels",
-        "reciprocal": "the delegate has no reciprocal; a division would be taken over",
-        "erf": "the delegate has no error function of its own; GELU as one operator would be taken over",
+        "reciprocal": "the delegate has no reciprocal; a division would be delegated",
+        "erf": "the delegate has no error function of its own; GELU as one operator would be delegated",
         "pow": "the delegate has squares only",
         "convolution": "a convolution whose weights are not constant, or not over one or two axes",
         "bmm": "a product of element types that the delegate does not have",

@@ -235,13 +235,13 @@ def _check(name: str, expected: Any, got: Any) -> None:
         if right is None:
             continue
         if left.shape != right.shape:
-            raise MvtError(f"The form of {name} has another shape than the operator.")
+            raise MvtError(f"The replacement of {name} has a different shape than the operator.")
         if left.numel() == 0:
             continue
         scale = left.double().abs().max().clamp_min(torch.finfo(torch.float64).tiny)
         difference = float((left.double() - right.double()).abs().max() / scale)
         if not difference <= PROOF_TOLERANCE:
             raise MvtError(
-                f"The form of {name} differs from the operator by {difference:.2g} of its largest output.",
-                hint="Report the model.",
+                f"The replacement of {name} differs from the operator by {difference:.2g} of its largest output.",
+                hint="Please report this model.",
             )

@@ -16,7 +16,7 @@ from mobilevit_tools.matrix.figures import Figures, parity_status
 MAX_BASELINE_BYTES = 64 * 1024 * 1024
 _SAME = ("input_size", "options", "random_weights")
 """The fields of a cell without which two artifacts of one name are not of one model."""
-_FAILED = "It did not pass in the baseline."
+_FAILED = "It did not pass in the baseline run."
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,14 @@ def read_baseline(path: Path) -> dict[str, CellResult]:
     """
     try:
         if path.stat().st_size > MAX_BASELINE_BYTES:
-            raise _bad(f"{path} is too large for a baseline.")
+            raise _bad(f"{path} is too large.")
         raw = json.loads(path.read_bytes(), parse_constant=_finite, parse_float=_finite)
     except OSError as error:
         raise _bad(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise _bad(f"{path} is not JSON: {error}.") from error
     if not isinstance(raw, dict) or raw.get("command") != "smoke":
-        raise _bad(f"{path} is not the result of a smoke run.")
+        raise _bad(f"{path} is not a result of mvt smoke.")
     if raw.get("schema") != SCHEMA:
         raise _bad(f"{path} has schema {raw.get('schema')!r}; this version reads {SCHEMA}.")
     result = raw.get("result")
@@ -127,14 +127,14 @@ def check_comparable(baseline: Mapping[str, CellResult], cells: Sequence[Cell], 
     shared = [cell for cell in cells if cell.name in baseline]
     if not shared:
         raise BadInputError(
-            f"{path} has none of the cells of this run: it has {', '.join(baseline) or 'none at all'}.",
-            hint="Store one with the same models, targets and precisions: mvt smoke ... -o smoke.json",
+            f"{path} contains none of the cells of this run, only {', '.join(baseline) or 'none at all'}.",
+            hint="Create one with the same models, targets and precisions: mvt smoke ... -o smoke.json",
             code="other_baseline",
         )
     if all(_unusable(baseline[cell.name]) for cell in shared):
         raise BadInputError(
-            f"{path} has nothing to compare with: none of its cells that are in this run passed.",
-            hint="Store one of a run that passes: mvt smoke ... -o smoke.json",
+            f"{path} cannot be used: none of its cells in this run passed.",
+            hint="Create one from a passing run: mvt smoke ... -o smoke.json",
             code="other_baseline",
         )
     for cell in shared:
@@ -144,8 +144,8 @@ def check_comparable(baseline: Mapping[str, CellResult], cells: Sequence[Cell], 
             if was != now:
                 raise BadInputError(
                     f"{path} has {cell.name} with {field.replace('_', ' ')} {was or 'not set'}, and this run has it "
-                    f"with {now or 'not set'}: they are not of one model.",
-                    hint="Run with the baseline's options, or store a new one.",
+                    f"with {now or 'not set'}: the models differ.",
+                    hint="Use the options of the baseline, or create a new baseline.",
                     code="other_baseline",
                 )
 
@@ -190,7 +190,7 @@ def _unusable(before: CellResult) -> str | None:
 def _incomparable(before: CellResult, now: CellResult) -> Incomparable | None:
     name = now.cell.name
     if now.artifact is None:
-        return Incomparable(name, "It has no artifact in this run.", other_model=False)
+        return Incomparable(name, "This run produced no artifact for it.", other_model=False)
     unusable = _unusable(before)
     if before.artifact is None or unusable is not None:
         return Incomparable(name, unusable or _FAILED, other_model=False)
@@ -207,19 +207,19 @@ def _worse(before: CellResult, now: CellResult, margins: Margins) -> Iterator[tu
     yield from _grown("size", "bytes", was.size_bytes, has.size_bytes, margins.size)
     yield from _grown("instructions", "instructions", was.instructions, has.instructions, margins.instructions)
     if parity_status(before) == "passed" and parity_status(now) == "not_verified":
-        yield "parity", "not verified, and it was in the baseline"
+        yield "parity", "not verified, but verified in the baseline"
     elif was.snr_db is not None and has.snr_db is not None and has.snr_db < was.snr_db - margins.snr_db:
         fall = f"{was.snr_db - has.snr_db:.1f} dB below {was.snr_db:.1f}"
         yield "parity", f"SNR {has.snr_db:.1f} dB, {fall}, where {margins.snr_db:g} are allowed"
-    yield from _more("delegate_calls", "calls into its backend", was.calls, has.calls, margins.calls)
-    yield from _more("outside", "operators outside its backend", was.outside, has.outside, margins.outside)
+    yield from _more("delegate_calls", "delegate calls", was.calls, has.calls, margins.calls)
+    yield from _more("outside", "non-delegated operators", was.outside, has.outside, margins.outside)
     if now.exit_code == ExitCode.OK:
         for figure, old, new in (
             ("instructions", was.instructions, has.instructions),
             ("delegate_calls", was.calls, has.calls),
         ):
             if old is not None and new is None:
-                yield figure, f"no longer known, and {old:,} in the baseline"
+                yield figure, f"no longer reported ({old:,} in the baseline)"
 
 
 def _grown(figure: str, unit: str, was: int | None, has: int | None, share: float) -> Iterator[tuple[str, str]]:
@@ -241,4 +241,4 @@ def _finite(text: str) -> float:
 
 
 def _bad(message: str) -> BadInputError:
-    return BadInputError(message, hint="Store one with: mvt smoke ... -o smoke.json", code="bad_baseline")
+    return BadInputError(message, hint="Create one with: mvt smoke ... -o smoke.json", code="bad_baseline")

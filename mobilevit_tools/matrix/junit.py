@@ -30,7 +30,7 @@ def junit_xml(result: SmokeResult) -> str:
     missing = result.baseline.missing if result.baseline is not None else ()
     for name in missing:
         case = ElementTree.SubElement(suite, "testcase", classname=SUITE, name=_legal(name), time="0.000")
-        ElementTree.SubElement(case, "skipped", message="In the baseline, and not in this run.")
+        ElementTree.SubElement(case, "skipped", message="Only in the baseline.")
     counts = {
         "tests": len(result.cells) + len(missing),
         "failures": len(suite.findall("testcase/failure")),
@@ -59,7 +59,7 @@ def _add_case(suite: ElementTree.Element, result: SmokeResult, cell: CellResult)
     problem = ElementTree.SubElement(
         case, kind, type=_legal(cell.code or verdict.replace(" ", "_")), message=_legal(" ".join(complaints))
     )
-    told = (*complaints, cell.hint, cell.command and f"Run it by itself: {cell.command}")
+    told = (*complaints, cell.hint, cell.command and f"Reproduce it: {cell.command}")
     problem.text = _legal("\n".join(line for line in told if line))
 
 

@@ -130,7 +130,7 @@ def _on_devices(cell: Cell, axes: Axes, left_out: list[str]) -> Iterator[Cell]:
             continue
         reason = f"{cell.target} artifacts do not run on {device}."
         if axes.targets is not None:
-            raise UsageError(reason, hint="Leave --target out, or run the two in calls of their own.", code="no_runner")
+            raise UsageError(reason, hint="Omit --target, or run the two separately.", code="no_runner")
         left_out.append(reason)
     for each in running or [None]:
         yield replace(cell, device=each)

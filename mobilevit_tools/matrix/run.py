@@ -142,15 +142,15 @@ def _failure(
     what = f"mvt {call[0]}"
     error = envelope.get("error") if envelope is not None else None
     if ended.code is None:
-        message = f"{what} did not finish within the {timeout_s:g} s of its cell."
-        hint = "Give cells more time, or run the command by itself to see where it stays."
+        message = f"{what} did not finish within its time limit of {timeout_s:g} s."
+        hint = "Raise --timeout, or run the command separately to find out where it hangs."
         return _Ending(None, "timed_out", message, hint, calls)
     code = ended.code or ExitCode.INTERNAL  # one that claims success without a result has failed
     if isinstance(error, dict):
         return _Ending(code, error["code"], error["message"], error["hint"], calls)
     if ended.code < 0:
         name = signal.Signals(-ended.code).name if -ended.code in set(signal.Signals) else f"signal {-ended.code}"
-        memory = "The system ends what needs more memory than there is." if name == "SIGKILL" else None
+        memory = "The process may have run out of memory." if name == "SIGKILL" else None
         return _Ending(code, "crashed", f"{what} was ended by {name}.", memory, calls)
     said = f": {ended.last_words}" if ended.last_words else ""
     return _Ending(code, "crashed", f"{what} ended with code {ended.code} and no result{said}.", None, calls)

@@ -39,7 +39,7 @@ def _lines(result: SmokeResult) -> Iterator[str]:
     for cell in bad[:MAX_TOLD]:
         yield from _failure(result, cell)
     if len(bad) > MAX_TOLD:
-        yield f"And {len(bad) - MAX_TOLD} more, in the table only.\n"
+        yield f"And {len(bad) - MAX_TOLD} more in the table.\n"
     for note in result.notes:
         yield f"- {escape(note)}"
 

@@ -79,7 +79,9 @@ def read_checkpoint(source: str, *, ema: bool | None = None) -> Checkpoint:
         _check_sizes(state_dict, source, len(content))
         return Checkpoint(state_dict, source, hashlib.sha256(content).hexdigest(), took_ema, ema)
     if ema:
-        raise BadInputError(f"{source} holds no moving average of the weights.", hint="Give --no-ema.", code="no_ema")
+        raise BadInputError(
+            f"{source} contains no moving average (EMA) of the weights.", hint="Give --no-ema.", code="no_ema"
+        )
     return _read_shards(path, source, content, shards, ema)
 
 
@@ -114,8 +116,8 @@ def _read_shards(path: Path, source: str, index: bytes, shards: Mapping[str, str
         wanted = [key for key, shard in shards.items() if shard == name]
         if lacking := [key for key in wanted if key not in tensors]:
             raise BadInputError(
-                f"{name} lacks {lacking[0]}, which {source} says is in it.",
-                hint="Copy or download all files of the checkpoint again.",
+                f"{name} lacks {lacking[0]}, which {source} lists.",
+                hint="Download all files of the checkpoint again.",
                 code="damaged_checkpoint",
             )
         state_dict |= {key: tensors[key] for key in wanted}
@@ -132,7 +134,7 @@ def _check_sizes(state_dict: Mapping[str, Tensor], source: str, size: int) -> No
     for key, tensor in state_dict.items():
         if tensor.nbytes > size:  # strides of zero make a tensor of any size from one number
             raise BadInputError(
-                f"{source} claims {tensor.nbytes} bytes for {key}, more than the whole file has.",
+                f"{source} claims {tensor.nbytes} bytes for {key}, more than the size of the file.",
                 code="checkpoint_expands",
             )
 

@@ -60,9 +60,9 @@ def select(content: object, source: str, ema: bool | None) -> tuple[dict[str, Te
     if raw is not None and (ema is not True or holds_average(raw)):
         return _tensors(raw), None if average is None else False
     if average is not None:
-        what, hint, code = "nothing but the moving average of the weights", "Give --ema.", "no_raw_weights"
+        what, hint, code = "only the moving average (EMA) of the weights", "Give --ema.", "no_raw_weights"
     elif raw is not None:
-        what, hint, code = "no moving average of the weights", "Give --no-ema.", "no_ema"
+        what, hint, code = "no moving average (EMA) of the weights", "Give --no-ema.", "no_ema"
     else:
         what, hint, code = f"no state dict: {_outline(content)}", None, "no_state_dict"
     raise BadInputError(f"{source} holds {what}.", hint=hint, code=code)
@@ -126,7 +126,8 @@ def _only(content: Mapping[object, object], source: str) -> Mapping[str, Tensor]
         named = " and ".join(found)
         raise BadInputError(
             f"{source} holds {len(found)} state dicts, under {named}.",
-            hint=f"Save the one that you want alone: torch.save(checkpoint[{next(iter(found))!r}], 'weights.pth').",
+            hint=f"Save the one that you need separately: torch.save(checkpoint[{next(iter(found))!r}], "
+            "'weights.pth').",
             code="several_state_dicts",
         )
     return next(iter(found.values()), None)

@@ -123,7 +123,7 @@ def make_attention(
         ValueError: An unknown kind or merge, or heads that do not divide the channels.
     """
     if dim % heads:
-        raise ValueError(f"{heads} heads do not divide {dim} channels")
+        raise ValueError(f"{heads} heads do not evenly divide {dim} channels")
     if channel_merge not in (None, "pooling"):
         raise ValueError(f"channel_merge is pooling or nothing, not {channel_merge}")
     if kind == "coupling":

@@ -59,7 +59,7 @@ def _scan_archive(content: bytes, source: str) -> _Scan:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
-        raise _damaged(source, "it is a zip archive without its end, or with a broken directory") from error
+        raise _damaged(source, "it is a truncated zip archive, or its directory is damaged") from error
     pickled = [entry for entry in entries if entry.filename.partition("/")[2] == "data.pkl"]
     if len(pickled) != 1 or any(entry.filename.partition("/")[2] == "constants.pkl" for entry in entries):
         raise _no_checkpoint(source, *foreign.describe_archive([entry.filename for entry in entries]))
@@ -68,8 +68,8 @@ def _scan_archive(content: bytes, source: str) -> _Scan:
         sum(entry.file_size for entry in entries) > len(content)
     ):
         raise BadInputError(
-            f"{source} is an archive that expands to more than its own size, which torch.save never writes.",
-            hint="Load it where it came from and save it again with torch.save.",
+            f"{source} is a compressed archive, which torch.save never writes.",
+            hint="Load it where it was created and save it again with torch.save.",
             code="checkpoint_expands",
         )
     for entry in entries:
@@ -97,15 +97,15 @@ def _pickle_globals(stream: io.BytesIO, source: str) -> list[str]:
     try:
         return list(pickles.wanted_globals(stream))
     except (ValueError, KeyError, IndexError) as error:
-        raise _damaged(source, "its pickle is cut short or garbled") from error
+        raise _damaged(source, "its pickle is truncated or damaged") from error
 
 
 def _refuse_unsafe(wanted: list[str], source: str) -> None:
     refused = pickles.refused_globals(wanted)
     if refused:
         raise BadInputError(
-            f"{source} is a pickle that wants to run {', '.join(refused[:5])}; nothing of it was run.",
-            hint="If it holds a whole model that you trust, load it where it was trained and save its weights with "
+            f"{source} is a pickle that would execute {', '.join(refused[:5])}; it was not executed.",
+            hint="If it contains a model that you trust, load it in its training environment and save its weights with "
             "torch.save(model.state_dict(), 'weights.pth').",
             code="unsafe_checkpoint",
         )
@@ -135,7 +135,7 @@ def _torch_load(content: bytes, scan: _Scan, source: str) -> object:
 
 def _damaged(source: str, why: str) -> BadInputError:
     return BadInputError(
-        f"{source} is a checkpoint that is cut short or damaged: {why}.", hint=_COPY_HINT, code="damaged_checkpoint"
+        f"{source} is a truncated or damaged checkpoint: {why}.", hint=_COPY_HINT, code="damaged_checkpoint"
     )
 
 

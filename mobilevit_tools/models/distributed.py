@@ -69,7 +69,7 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: the other allocates w
             return _nothing
         if full not in _KNOWN:
             raise BadInputError(
-                f"{INDEX} of a distributed checkpoint is a pickle that wants to run {full}; nothing of it was run.",
+                f"{INDEX} of a distributed checkpoint is a pickle that would execute {full}; it was not executed.",
                 code="unsafe_checkpoint",
             )
         return _KNOWN[full]
@@ -153,10 +153,10 @@ def _assembled(place: _Place, files: Mapping[str, bytes]) -> Tensor:
     for piece in place.pieces:
         part = decode(files[piece.file][piece.start : piece.start + piece.length], piece.file)
         if not isinstance(part, Tensor) or part.nbytes > piece.length:
-            raise ValueError("a part of it is no tensor")
+            raise ValueError("a part of it is not a tensor")
         if whole is None:
             if math.prod(place.shape) * part.element_size() > sum(map(len, files.values())):
-                raise ValueError("it claims more than its files have")
+                raise ValueError("it declares more data than its files contain")
             whole = torch.zeros(place.shape, dtype=part.dtype)
         at = piece.at or (0,) * part.ndim
         within = whole[tuple(slice(start, start + side) for start, side in zip(at, part.shape, strict=True))]

@@ -141,8 +141,8 @@ def load_model(
     options = dict(options or {})
     if ema is not None and checkpoint is None:
         raise UsageError(
-            "Moving average or raw weights is a choice among those of a checkpoint, and none was given.",
-            hint="Give --checkpoint PATH, or leave --ema away.",
+            "--ema and --no-ema require a checkpoint.",
+            hint="Pass --checkpoint PATH, or omit --ema.",
             code="ema_without_checkpoint",
         )
     own = None if is_registered(name) else find_own_model(name)
@@ -171,7 +171,7 @@ def load_model(
             code="no_weights",
         )
     if sum((bundled is not None, checkpoint is not None, random_weights)) > 1:
-        raise UsageError("Give one source of weights: a tag in the name, a checkpoint, or random weights.")
+        raise UsageError("Choose one source of weights: a tag in the name, a checkpoint, or random weights.")
     preprocessing = bundled.preprocessing if bundled else card.preprocessing
     size = input_size or preprocessing.input_size
     check_input_size(card, size, options.get("patch_size"))
@@ -186,7 +186,7 @@ def load_model(
     if num_classes is not None and counted is not None and num_classes != counted:
         raise BadInputError(
             f"The checkpoint has {counted} classes, not {num_classes}.",
-            hint="Give the checkpoint of that many, or leave the class count out: it is read from the checkpoint.",
+            hint="Use a matching checkpoint, or omit the class count: it is read from the checkpoint.",
             code="class_count",
         )
     classes = counted or num_classes or card.num_classes
@@ -228,7 +228,7 @@ def _load_own(
     from mobilevit_tools.models.own_build import build_own_model
 
     if checkpoint is not None and random_weights:
-        raise UsageError("Give one source of weights: a checkpoint, or random weights.")
+        raise UsageError("Choose one source of weights: a checkpoint, or random weights.")
     trained = None
     if checkpoint is None and not random_weights:
         if own.trained is None:
@@ -295,8 +295,8 @@ def with_labels(loaded: LoadedModel, labels: Sequence[str] | None) -> LoadedMode
     if loaded.returns != "logits":
         has = outputs_in_words(loaded.returns, loaded.outputs)
         raise BadInputError(
-            f"{loaded.name} has {has}, not one of logits: it has no classes for {len(labels)} labels to name.",
-            hint="Leave the labels out, or let the model return the logits (batch, classes) alone; a segmenter's card "
+            f"{loaded.name} has {has}, not one of logits: it has no classes for {len(labels)} labels.",
+            hint="Omit the labels, or return only the logits (batch, classes); a segmenter's card "
             'says task="segment".',
             code="label_count",
         )
@@ -306,8 +306,8 @@ def with_labels(loaded: LoadedModel, labels: Sequence[str] | None) -> LoadedMode
 
 def _no_weights(name: str, tagged: Sequence[str]) -> UsageError:
     return UsageError(
-        f"{name} has no weights: none were given, and random ones must be asked for.",
-        hint="Give --checkpoint PATH, or --random-weights to export without training"
+        f"{name} has no weights.",
+        hint="Pass --checkpoint PATH, or --random-weights to export an untrained model"
         + (f"; {', '.join(tagged)} comes with trained weights." if tagged else "."),
         code="no_weights",
     )

@@ -22,9 +22,9 @@ _WHOLE = (
 
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
 _FOREIGN = {
-    "adapter_model.safetensors": "weights of an adapter alone; merge it into its model with merge_and_unload()",
-    "tf_model.h5": "TensorFlow weights alone; load them with from_tf=True and save them again",
-    "flax_model.msgpack": "Flax weights alone; load them with from_flax=True and save them again",
+    "adapter_model.safetensors": "adapter weights only; merge them into the model with merge_and_unload()",
+    "tf_model.h5": "TensorFlow weights only; load them with from_tf=True and save them again",
+    "flax_model.msgpack": "Flax weights only; load them with from_flax=True and save them again",
 }
 
 
@@ -59,8 +59,8 @@ def inside(folder: Path, name: str) -> Path:
     plain = name == Path(name).name and name not in ("", ".", "..") and "\\" not in name and "\0" not in name
     if not plain or path.resolve().parent not in allowed:
         raise BadInputError(
-            f"{folder} names {name!r}, which is no file of that folder.",
-            hint="Put the files of the checkpoint into one folder, under plain names.",
+            f"{folder} names {name!r}, which is not in that folder.",
+            hint="Put the files of the checkpoint in one folder.",
             code="path_escapes",
         )
     return path
@@ -79,9 +79,9 @@ def read_index(content: bytes, source: str) -> Mapping[str, str] | None:
     try:
         shards = json.loads(content)["weight_map"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BadInputError(f"{source} is an index of shards that is damaged.", code="damaged_checkpoint") from error
+        raise BadInputError(f"{source} is a damaged shard index.", code="damaged_checkpoint") from error
     if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
-        raise BadInputError(f"{source} is an index of shards that names none.", code="damaged_checkpoint")
+        raise BadInputError(f"{source} is a shard index without shards.", code="damaged_checkpoint")
     if len(set(shards.values())) > MAX_SHARDS:
         raise BadInputError(f"{source} names more than {MAX_SHARDS} files.", code="not_a_checkpoint")
     return shards

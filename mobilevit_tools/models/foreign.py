@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 _DOWNLOAD_HINT = "Download the file itself: on GitHub its raw address, on the Hugging Face Hub its `resolve` address."
-_SAVE_HINT = "Load it where it was made and save its weights with torch.save(model.state_dict(), 'weights.pth')."
-_UNPACK_HINT = "Unpack it and give the checkpoint inside."
+_SAVE_HINT = "Load it where it was created and save its weights with torch.save(model.state_dict(), 'weights.pth')."
+_UNPACK_HINT = "Unpack it and pass the checkpoint inside."
 
 _SIGNATURES: tuple[tuple[int, bytes, str, str | None], ...] = (
-    (0, b"version https://git-lfs", "is a Git LFS pointer, not the file that it points to", "Run `git lfs pull`."),
+    (0, b"version https://git-lfs", "is a Git LFS pointer, not the checkpoint", "Run `git lfs pull`."),
     (0, b"\x1f\x8b", "is a gzip archive", _UNPACK_HINT),
     (0, b"BZh", "is a bzip2 archive", _UNPACK_HINT),
     (0, b"\xfd7zXZ", "is an xz archive", _UNPACK_HINT),
@@ -44,15 +44,15 @@ def describe(content: bytes) -> tuple[str, str | None]:
     if _is_text(content[:4096]):
         return "is a text file, not a checkpoint", None
     if not any(content):
-        return "holds nothing but zeros", "Copy or download it again."
-    return "is in no format that mvt knows as a checkpoint", "Give a .pth, .pt, .pth.tar or .safetensors file."
+        return "contains only zeros", "Copy or download it again."
+    return "is not in a known checkpoint format", "Give a .pth, .pt, .pth.tar or .safetensors file."
 
 
 def describe_archive(names: list[str]) -> tuple[str, str | None]:
     """Return what a zip archive without torch.save's ``data.pkl`` is, as the rest of a sentence, and a hint."""
     inside = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inside:
-        return "is a TorchScript archive, which holds a program and not only weights", _SAVE_HINT
+        return "is a TorchScript archive: a program, not just weights", _SAVE_HINT
     if any(name.endswith((".npy", "/.npy")) for name in names):
         return "is a NumPy archive", None
     if "archive_format" in inside:

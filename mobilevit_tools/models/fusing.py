@@ -62,7 +62,7 @@ def fuse_branches(
         with surroundings(), torch.no_grad():
             narrow = wide.float().requires_grad_(requires_grad=False)
             if trial.difference(module(images[0].clone()), narrow(images[0].clone())) > _ROUNDED:
-                return module, _left("the fused model is another in float32")
+                return module, _left("the fused model differs in float32")
     except Exception as error:  # whatever others' code raises: the model as it is stays right
         return module, _left(f"{type(error).__name__}: {error}".partition("\n")[0])
     return narrow, Fused(places, _count(module) - _count(narrow), difference)

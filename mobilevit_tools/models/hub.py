@@ -26,7 +26,7 @@ def download(address: str) -> Path:
     match = _ADDRESS.fullmatch(address)
     if match is None or ".." in PurePosixPath(match["file"]).parts or match["file"].startswith("/"):
         raise BadInputError(
-            f"{address!r} is not the address of a file on the Hugging Face Hub.",
+            f"{address!r} is not a file address on the Hugging Face Hub.",
             hint="Write hf://owner/repo/file, or hf://owner/repo@revision/file.",
             code="hub_address",
         )
@@ -76,7 +76,7 @@ def _fetch(address: str, repo: str, file: str, revision: str | None) -> Path:
     except errors.RevisionNotFoundError as error:
         raise _unavailable(address, f"{repo} has no revision {revision}") from error
     except errors.LocalEntryNotFoundError as error:
-        reason = "the hub cannot be reached or fails, and the file is not in the cache"
+        reason = "the Hub is not reachable, and the file is not cached"
         hint = "Check the network, HF_ENDPOINT and HF_HUB_OFFLINE, or give a file with --checkpoint."
         raise _unavailable(address, reason, hint, code=NOT_IN_CACHE) from error
     except errors.EntryNotFoundError as error:
@@ -84,9 +84,9 @@ def _fetch(address: str, repo: str, file: str, revision: str | None) -> Path:
     except (errors.HFValidationError, OSError) as error:
         raise _unavailable(address, first_line(error).rstrip(".")) from error
     except Exception as error:  # the transport's own classes are neither OSErrors nor huggingface_hub's
-        hint = "Check the network, its proxy and HF_ENDPOINT, and try again."
+        hint = "Check the network, the proxy and HF_ENDPOINT, then try again."
         raise _unavailable(address, first_line(error).rstrip("."), hint) from error
 
 
 def _unavailable(address: str, reason: str, hint: str | None = None, code: str = "hub_unavailable") -> BadInputError:
-    return BadInputError(f"{address} cannot be fetched: {reason}.", hint=hint, code=code)
+    return BadInputError(f"{address} cannot be downloaded: {reason}.", hint=hint, code=code)

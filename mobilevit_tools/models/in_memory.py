@@ -77,11 +77,9 @@ def module_name(module: nn.Module, name: str | None) -> str:
     if name is None:
         name = type(unwrapped(module)).__name__
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name for a model.", hint="Use letters, digits and any of _ . -")
+        raise UsageError(f"{name!r} is not a valid model name.", hint="Use letters, digits and any of _ . -")
     if is_registered(name):
-        raise UsageError(
-            f"{name} is a model that mvt ships, and this module may be another.", hint="Give it a name of its own."
-        )
+        raise UsageError(f"{name} is the name of a bundled model.", hint="Choose another name.")
     return name
 
 
@@ -118,7 +116,7 @@ def _copied(module: nn.Module) -> nn.Module:
     duplicate: nn.Module = guarded(
         f"Copying {type(whole).__name__}",
         lambda: copy.deepcopy(whole, memo),
-        hint="mvt works on a copy of the module: leave out what cannot be copied, such as an open file or a lock.",
+        hint="mvt copies the module: remove attributes that cannot be copied, such as an open file or a lock.",
     )
     for child in duplicate.modules():  # no gradient is ever asked for
         child._backward_hooks.clear()

@@ -111,7 +111,7 @@ def load_strictly(
         listing = "; ".join(problems[:LISTED_KEYS]) + (f"; and {rest} more" if rest > 0 else "")
         raise BadInputError(
             f"{checkpoint.source} does not fit {type(module).__name__}: {listing}.",
-            hint="Name the architecture, with the options, that the checkpoint was trained with.",
+            hint="Use the architecture and options that the checkpoint was trained with.",
             code="checkpoint_mismatch",
         )
     module.load_state_dict(given, strict=True)
@@ -222,14 +222,14 @@ def _choose(keys: Mapping[str, Tensor], prefixes: list[str], ema: bool | None, s
     if len(prefixes) == 1 and averages:
         if ema is False:
             raise BadInputError(
-                f"{source} holds nothing but the moving average of the weights.",
+                f"{source} holds only the moving average (EMA) of the weights.",
                 hint="Give --ema.",
                 code="no_raw_weights",
             )
         return first, True
     if ema is True and holds_average(keys):
         raise BadInputError(
-            f"{source} holds no moving average of this model's weights.", hint="Give --no-ema.", code="no_ema"
+            f"{source} contains no moving average (EMA) of this model's weights.", hint="Give --no-ema.", code="no_ema"
         )
     for other in prefixes[1:]:
         copies = ((key, other + key.removeprefix(first)) for key in keys if key.startswith(first))
@@ -237,7 +237,7 @@ def _choose(keys: Mapping[str, Tensor], prefixes: list[str], ema: bool | None, s
             shown = " and ".join(repr(prefix.rstrip(".")) for prefix in (first, other))
             raise BadInputError(
                 f"{source} holds the model's weights more than once, with different values: under {shown}.",
-                hint="Save the one that you want alone, such as {k: v for k, v in weights.items() if "
+                hint="Save the one that you need separately, for example {k: v for k, v in weights.items() if "
                 f"k.startswith({other!r})}}.",
                 code="several_state_dicts",
             )

@@ -51,7 +51,7 @@ def list_models(pattern: str = "*") -> list[str]:
 def nearest_hint(name: str) -> str:
     """Return a hint that names the models nearest to a misspelt one."""
     nearest = get_close_matches(name, list_models(), n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(nearest)}?" if nearest else "`mvt models` lists all of them."
+    return f"Did you mean {' or '.join(nearest)}?" if nearest else "See `mvt models`."
 
 
 def resolve(name: str) -> tuple[ModelCard, WeightsCard | None]:

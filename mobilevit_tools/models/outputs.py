@@ -22,7 +22,7 @@ _RETURNED = frozenset(
     {torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
 )
 """Element types that every target can return, and NumPy can hold."""
-_WRAP = "Wrap the model in a module that returns tensors alone."
+_WRAP = "Wrap the model in a module that returns only tensors."
 
 
 @dataclass(frozen=True)
@@ -139,15 +139,15 @@ def _check(what: str, value: object) -> None:
     if not isinstance(value, Tensor):
         problem = f"is {described(value)}, not a tensor"
     elif value.layout is not torch.strided:
-        problem, hint = "is a sparse tensor", "Return it as a dense one: y.to_dense()."
+        problem, hint = "is a sparse tensor", "Return a dense tensor: y.to_dense()."
     elif not value.numel():
-        problem, hint = f"is empty ({_shape(value)})", "Leave it out of what the model returns."
+        problem, hint = f"is empty ({_shape(value)})", "Do not return it."
     elif value.dtype not in _RETURNED:
         problem = f"is of type {str(value.dtype).removeprefix('torch.')}"
-        hint = "Return it as numbers: y.float(), or real and imaginary parts apart with torch.view_as_real(y)."
+        hint = "Return y.float(), or real and imaginary parts with torch.view_as_real(y)."
     elif not value.ndim or value.shape[0] != 1:
-        problem = f"has the shape {_shape(value)} for one image, and its first dimension should be the batch"
-        hint = "Let it keep the batch first: flatten with x.flatten(1), and do not squeeze."
+        problem = f"has the shape {_shape(value)} for one image; the first dimension must be the batch"
+        hint = "Keep the batch as the first dimension: use x.flatten(1) and do not squeeze it."
     if problem:
         raise BadInputError(f"{what} {problem}.", hint=hint, code="own_model")
 

@@ -153,6 +153,8 @@ def _arguments(
     except TypeError as error:
         named = ", ".join(taken.parameters) or "none"
         raise UsageError(
-            f"{own.name} cannot be called so: {error}.", hint=f"It takes these options: {named}.", code="model_option"
+            f"{own.name} cannot be called with these options: {error}.",
+            hint=f"It takes these options: {named}.",
+            code="model_option",
         ) from error
     return given

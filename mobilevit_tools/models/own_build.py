@@ -107,7 +107,7 @@ def build_own_model(
         has = outputs_in_words(returns, tried.outputs)
         raise BadInputError(
             f"{own.name} has {has}, not one of logits, so it has no {num_classes} classes.",
-            hint="Leave the class count out, or let the model return the logits (batch, classes) alone.",
+            hint="Omit the class count, or return only the logits (batch, classes).",
             code="class_count",
         )
     if num_classes is not None and classes != num_classes:
@@ -143,7 +143,7 @@ def drafted(name: str, built: object) -> tuple[nn.Module, Card]:
             )
         raise BadInputError(
             f"{name} returns {described(module)}, not a torch.nn.Module.",
-            hint="Return the model itself, alone or in a pair with its card.",
+            hint="Return the model, or the model and its card.",
             code="own_model",
         )
     return plain_module(name, module), read_card(name, stated)
@@ -172,7 +172,7 @@ def _said_of(name: str) -> Iterator[None]:
     except NotImplementedError as error:
         raise BadInputError(
             f"{name} cannot be put into evaluation mode: {str(error).partition(chr(10))[0]}",
-            hint="Return the torch.nn.Module itself, not what torch.export made of it.",
+            hint="Return the torch.nn.Module, not a program of torch.export.",
             code="own_model",
         ) from error
 
@@ -184,9 +184,9 @@ def _check_determined(name: str, module: nn.Module, fresh: nn.Module, size: tupl
     apart = trial.difference(its, mine)
     if apart > trial.SAME:
         raise BadInputError(
-            f"{name} is not determined by its checkpoint: built and filled a second time it answers differently, "
+            f"{name} is not determined by its checkpoint: a second instance with the same checkpoint differs "
             f"by {apart:.1%} of the largest output.",
-            hint="It keeps something of its random weights outside of its state dict: a value cached by a call while "
+            hint="It keeps a random value outside of its state dict: a value cached by a call while "
             "it is built, or a random tensor that is no buffer. Compute it in the forward pass, or register it as a "
             "persistent buffer.",
             code="not_determined",

@@ -70,7 +70,8 @@ class Card:
         if size is None:
             raise UsageError(
                 f"{name} does not say its input size.",
-                hint="Give --input-size HEIGHTxWIDTH, input_size=(HEIGHT, WIDTH) from Python, or a card that says it.",
+                hint="Give --input-size HEIGHTxWIDTH, input_size=(HEIGHT, WIDTH) from Python, or a card with "
+                "input_size.",
                 code="input_size",
             )
         if min(size) < 1:

@@ -91,5 +91,5 @@ def _built(card: ModelCard, classes: int, size: tuple[int, int], options: Mappin
             code="model_option",
         ) from error
     except ValueError as error:
-        raise UsageError(f"{card.name} cannot be built so: {error}.", code="model_option") from error
+        raise UsageError(f"{card.name} cannot be built with these options: {error}.", code="model_option") from error
     return module

@@ -20,7 +20,7 @@ def square_grid(tokens: int, name: str) -> Size:
     side = isqrt(tokens)
     if side * side != tokens:
         raise BadInputError(
-            f"The checkpoint's {name} holds {tokens} tokens, which is no square grid, so it cannot be resized.",
+            f"The checkpoint's {name} holds {tokens} tokens, which is not a square grid, so it cannot be resized.",
             hint="Build the model with the input size that the checkpoint was trained at.",
             code="table_size",
         )

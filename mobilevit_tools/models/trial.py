@@ -95,19 +95,19 @@ def check_batches(
     images = sample(2, size)
     with surroundings(), torch.no_grad():
         alone = [as_tensors(run_on(name, module, images[index : index + 1].clone())) for index in range(2)]
-        hint = "Take the batch from x.shape[0] and flatten with x.flatten(1), or export with a batch of 1."
-        together = guarded(f"{name} takes one image at a time: a batch of two", lambda: module(images), hint=hint)
+        hint = "Take the batch size from x.shape[0] and flatten with x.flatten(1), or export with a batch of 1."
+        together = guarded(f"{name} supports only a batch of 1: a batch of two", lambda: module(images), hint=hint)
     expected = [torch.cat(pair) for pair in zip(*alone, strict=True)]
     given = as_tensors(together)
     if [each.shape for each in given] != [each.shape for each in expected]:
         shown = ", ".join("x".join(map(str, each.shape)) for each in given)
         raise BadInputError(
-            f"{name} takes one image at a time: of a batch of two it makes {shown}.", hint=hint, code="fixed_batch"
+            f"{name} supports only a batch of 1: for a batch of two it returns {shown}.", hint=hint, code="fixed_batch"
         )
     if difference(expected, given) > ALIKE:
         raise BadInputError(
-            f"{name} answers differently for an image when another is beside it in the batch.",
-            hint="Let it compute nothing over the batch (such as a mean over dim 0), or export with a batch of 1.",
+            f"{name} mixes the images of a batch.",
+            hint="Remove computations across the batch (such as a mean over dim 0), or export with a batch of 1.",
             code="depends_on_batch",
         )
 
@@ -115,7 +115,7 @@ def check_batches(
 def run_on(name: str, module: nn.Module, images: Tensor) -> object:
     """Run people's model; what it raises becomes one sentence."""
     size = "x".join(map(str, images.shape))
-    hint = "The model is run in float32 on the CPU; let it make its tensors of its input's type and device."
+    hint = "The model runs in float32 on the CPU; create tensors with the dtype and device of the input."
     return guarded(f"{name} on a {size} input", lambda: module(images), hint=hint)
 
 
@@ -152,15 +152,15 @@ def _copying_input(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tens
 def _random(name: str, line: str | None) -> BadInputError:
     if line is None:
         return BadInputError(
-            f"{name} gives another output when it is run again on the same input.",
-            hint="Let the forward pass depend on weights and input alone: no state that it changes, no random numbers "
-            "of NumPy or Python.",
+            f"{name} is not deterministic: a second run on the same input differs.",
+            hint="The forward pass must depend only on weights and input: no mutable state, no random numbers "
+            "from NumPy or Python.",
             code="random_forward",
         )
     return BadInputError(
-        f"{name} gives another output each time: it draws random numbers ({line}).",
-        hint="Draw them in training only: F.dropout(x, p, self.training) in place of F.dropout(x, p), and register "
-        "what is drawn once as a buffer.",
+        f"{name} is not deterministic: it draws random numbers ({line}).",
+        hint="Draw them only in training: F.dropout(x, p, self.training) instead of F.dropout(x, p). Register "
+        "values that are drawn once as buffers.",
         code="random_forward",
     )
 
@@ -205,7 +205,7 @@ def _check_inputs(name: str, module: nn.Module) -> None:
     further = [each.name for each in named[1:] if each.default is each.empty]
     if further:
         raise BadInputError(
-            f"{name} takes more than an image: its forward pass needs {', '.join(further)} as well.",
-            hint="Give these a default, or wrap the model in a module that takes an image and makes them.",
+            f"{name} needs more than one input: its forward pass requires {', '.join(further)} as well.",
+            hint="Give these defaults, or wrap the model in a module that takes only an image.",
             code="own_model",
         )

@@ -78,25 +78,25 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
 def _refuse_foreign(where: str, module: nn.Module) -> None:
     if isinstance(module, torch.jit.ScriptModule):
         raise _refusal(
-            f"{where} is a TorchScript module, which torch.export does not take.",
+            f"{where} is a TorchScript module, which torch.export does not support.",
             "Return the torch.nn.Module that it was scripted or traced from, and give its weights with --checkpoint.",
         )
     own = [tensor for tensor in (*module._parameters.values(), *module._buffers.values()) if tensor is not None]
     quantizing = [type(each).__module__ for each in (module, *own) if type(each).__module__.startswith(_QUANTIZED)]
     if quantizing or any(tensor.is_quantized for tensor in own):
         raise _refusal(
-            f"{where} is quantized already, by {(quantizing or ['torch'])[0].partition('.')[0]}.",
+            f"{where} is already quantized, by {(quantizing or ['torch'])[0].partition('.')[0]}.",
             "Return the model in floating point, as it was before it was quantized, and let --precision quantize it.",
         )
     wrapping = [type(tensor).__name__ for tensor in own if _wraps_others(tensor)]
     if wrapping:
         raise _refusal(
-            f"{where} keeps its weights as {wrapping[0]}, not as plain tensors.",
+            f"{where} stores its weights as {wrapping[0]}, not as plain tensors.",
             "Return a model of plain tensors: one that is neither sharded nor quantized.",
         )
     if any(tensor.is_meta for tensor in own if not isinstance(tensor, _UNINITIALIZED)):
         raise _refusal(
-            f"{where} is on the meta device: its weights have shapes and no values.",
+            f"{where} is on the meta device: its weights have no values.",
             "Build the model on the CPU, outside of `with torch.device('meta')`.",
         )
 

@@ -72,7 +72,9 @@ def select(module: GraphModule, names: Sequence[str]) -> list[Node]:
             nearest = get_close_matches(name, by_name, n=3, cutoff=0.4)
             raise UsageError(
                 f"There is no operator or module named {name!r} to keep in float32.",
-                hint=f"Did you mean {' or '.join(nearest)}?" if nearest else "Leave --fp16-keep out to find out.",
+                hint=f"Did you mean {' or '.join(nearest)}?"
+                if nearest
+                else "Omit --fp16-keep to search for them automatically.",
                 code="unknown_operator",
             )
         chosen.update(by_name[name])

@@ -262,10 +262,11 @@ def _reason(node: Node, extents: dict[Node, _Extent]) -> str:
 
     extent = extents.get(node, _Extent())
     if overflows(node):
-        return f"overflow: it reaches {extent.largest:.3g} on {extent.largest_on}, and half precision ends at 65504"
+        return f"overflow: it reaches {extent.largest:.3g} on {extent.largest_on}, beyond the half-precision "
+        "limit of 65504"
     beyond = next((source(each) for each in node.all_input_nodes if overflows(source(each))), None)
     if beyond is not None:
-        return f"overflow: it reads {beyond.name}, which half precision cannot hold"
+        return f"overflow: it reads {beyond.name}, which exceeds half precision"
     if extent.vanished >= VANISHED_SHARE:
         return f"underflow: {extent.vanished:.0%} of its nonzero values round to zero on {extent.vanished_on}"
-    return "precision: the gate is missed without it"
+    return "precision: the gate fails without it"

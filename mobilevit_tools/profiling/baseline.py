@@ -19,13 +19,13 @@ def read_profile(path: Path) -> ProfileResult:
     raw = parse(read_text(path), str(path))
     if not isinstance(raw, dict) or raw.get("command") != "profile" or not isinstance(raw.get("result"), dict):
         raise BadInputError(
-            f"{path} is not a measurement.", hint="Store one with: mvt profile ARTIFACT --json", code="bad_run"
+            f"{path} is not a measurement.", hint="Create one with: mvt profile ARTIFACT --json", code="bad_run"
         )
     profile = typed(ProfileResult, raw["result"], str(path))
     interval = profile.latency_ms.interval if profile.latency_ms is not None else None
     figures = (profile.threads, profile.instructions, *(interval or ()))
     if any(figure is not None and figure <= 0 for figure in figures):
-        raise BadInputError(f"{path} has a figure that is not above zero where it must be.", code="bad_run")
+        raise BadInputError(f"{path} has a figure that must be above zero.", code="bad_run")
     return profile
 
 
@@ -43,7 +43,7 @@ def compare_with_baseline(result: ProfileResult, baseline: ProfileResult, max_re
     if here != there:
         raise UsageError(
             f"The baseline was taken on {_in_full(there)}, this on {_in_full(here)}: they cannot be compared.",
-            hint="Measure both in the same place, or compare instructions with --device count.",
+            hint="Measure both on the same device, or compare instruction counts with --device count.",
             code="other_device",
         )
     _check_model(result, baseline)
@@ -57,7 +57,9 @@ def compare_with_baseline(result: ProfileResult, baseline: ProfileResult, max_re
 
 def _interval(profile: ProfileResult) -> tuple[float, float]:
     if profile.latency_ms is None or profile.latency_ms.interval is None:
-        raise UsageError("Neither instructions nor latency intervals are in both measurements.", code="other_device")
+        raise UsageError(
+            "The measurements have neither instruction counts nor latency intervals in common.", code="other_device"
+        )
     return profile.latency_ms.interval
 
 
@@ -74,7 +76,7 @@ def _check_model(result: ProfileResult, baseline: ProfileResult) -> None:
         # Without a manifest nothing says what model it is.
         if is_now is not None and was is not None and is_now != was:
             raise BadInputError(
-                f"The baseline is of another model: {name} {was} there, and {is_now} here.",
-                hint="Give --against a measurement of the same model and target.",
+                f"The baseline is of another model: {name} was {was}, now {is_now}.",
+                hint="Pass --against a measurement of the same model and target.",
                 code="other_baseline",
             )

@@ -107,14 +107,12 @@ def _on_this_machine(artifact: Path, threads: int) -> tuple[NDArray[Any], NDArra
     with open_session(artifact, threads=threads) as session:
         info = only_input(session)
         if any(size is None for size in info.shape[1:]):
-            raise UsageError(f"{artifact} leaves more than its batch open; mvt cannot make up an input for it.")
+            raise UsageError(f"{artifact} has flexible dimensions besides the batch; mvt cannot choose an input size.")
         shape = (info.batch, *(size or 1 for size in info.shape[1:]))
         batches = [seeded_noise(info, shape, rng) for _ in range(CHECKED_INPUTS)]
         outputs = [session.run(array)[0] for array in batches]
     if not all(output.ndim for output in outputs):
-        raise BadInputError(
-            f"{artifact} gives a single number, not an answer for each image.", code="artifact_signature"
-        )
+        raise BadInputError(f"{artifact} returns a single number, not one result per image.", code="artifact_signature")
     return np.concatenate(batches), np.concatenate(outputs)
 
 
@@ -123,16 +121,16 @@ def _check(artifact: Path, device: str, result: RunResult, expected: NDArray[Any
         raise GateError(f"{artifact} gives {result.outputs.shape} on {device}, and {expected.shape} on this machine.")
     if not np.isfinite(expected).all():
         raise GateError(
-            f"{artifact} gives values that are not finite on this machine: its speed means nothing.",
-            hint="Run `mvt verify` on it, and try another precision.",
+            f"{artifact} returns non-finite values on this host, so it was not profiled.",
+            hint="Run `mvt verify` on it, or try another precision.",
         )
     apart = distance(expected, result.outputs)
     least = target_of(artifact).least_snr_db
     if not apart.finite or apart.snr_db is None or apart.snr_db < least:
         raise GateError(
-            f"{artifact} computes something else on {device} than on this machine "
-            f"(SNR {'not finite' if apart.snr_db is None else f'{apart.snr_db:.1f} dB'}): its speed means nothing.",
-            hint="Run `mvt verify` on it, and try another backend or precision.",
+            f"{artifact} returns different outputs on {device} than on this host "
+            f"(SNR {'not finite' if apart.snr_db is None else f'{apart.snr_db:.1f} dB'}), so it was not profiled.",
+            hint="Run `mvt verify` on it, or try another backend or precision.",
         )
     return apart
 

@@ -51,7 +51,7 @@ def exported_program(module: nn.Module, input_shape: tuple[int, ...]) -> Exporte
             raise BadInputError(
                 f"{type(module).__name__} cannot be traced for an input of {size}: {reason}"
                 + (f" ({line})" if line else ""),
-                hint=remedy or "torch.export must be able to trace the model: -vv shows where it gave up.",
+                hint=remedy or "The model must be traceable by torch.export; -vv shows its traceback.",
                 code="not_traceable",
             ) from error
 

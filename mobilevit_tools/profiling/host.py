@@ -207,9 +207,9 @@ def _load(stack: ExitStack, artifact: Path, threads: int, patience_s: float, pro
     target = target_of(artifact)
     if not target.runs_here:
         raise UsageError(
-            f"{artifact.name} has no latency here: {target.title}'s own runtime is not on this system, and the "
-            "reference runtime is for numbers, not for speed.",
-            hint="Profile it where its runtime is; `mvt verify` tells here whether it computes the model.",
+            f"{artifact.name} cannot be profiled on this host: {target.title}'s runtime is not available, and the "
+            "reference runtime is not optimised.",
+            hint="Profile it on a system with that runtime; `mvt verify` works on this host.",
             code="no_latency",
         )
     with progress(f"Loading {artifact.name}"):

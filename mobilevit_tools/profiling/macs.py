@@ -113,7 +113,7 @@ def _does_not_run(module: nn.Module, input_shape: tuple[int, ...], error: Except
     line = line_of(error)
     return BadInputError(
         f"{type(module).__name__} cannot be run on an input of {size}: {reason}" + (f" ({line})" if line else ""),
-        hint=remedy or "Give the input size that the model takes.",
+        hint=remedy or "Pass an input size that the model supports.",
         code="does_not_run",
     )
 

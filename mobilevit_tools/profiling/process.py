@@ -100,7 +100,7 @@ class MeasuringProcess:
             except queue.Empty:
                 self._process.kill()
                 raise DeviceError(
-                    f"The artifact hangs: neither loading nor a single inference may take {self._patience_s:g} s.",
+                    f"The artifact hangs: loading or an inference took more than {self._patience_s:g} s.",
                     code="hang",
                 ) from None
             if line is None:
@@ -124,7 +124,7 @@ class MeasuringProcess:
         last_lines = self._complaints.read().decode(errors="replace").strip().splitlines()
         return DeviceError(
             f"The process that ran the artifact ended {how}.",
-            hint=f"Its last words: {last_lines[-1].strip()}" if last_lines else None,
+            hint=f"Last output: {last_lines[-1].strip()}" if last_lines else None,
             code="crash",
         )
 

@@ -32,7 +32,7 @@ class Regression:
     @property
     def in_words(self) -> str:
         """The comparison as the end of a sentence."""
-        what = "instructions are" if self.exact else "median latency is, by the intervals, at least"
+        what = "instructions are" if self.exact else "median latency (by interval) is at least"
         return f"its {what} {self.ratio:.4f} times the baseline's, where {self.allowed:g} is allowed"
 
 

@@ -105,8 +105,8 @@ def example_array(session: Session) -> NDArray[Any]:
     shape = [size for size in sizes if size is not None]
     if shape != sizes:
         raise BadInputError(
-            f"The artifact's input {info.name} takes any height and width, and nothing says which to measure.",
-            hint="Profile an artifact that `mvt export` made, or one of fixed size.",
+            f"The artifact's input {info.name} has flexible height and width, and no default size.",
+            hint="Use an artifact from `mvt export`, or one of fixed size.",
             code="free_input_size",
         )
     return seeded_noise(info, shape, np.random.default_rng(0))
@@ -140,7 +140,7 @@ def serve(requests: TextIO, replies: TextIO) -> None:
             send({"error": told(error)})
         except Exception as error:  # a runtime may raise anything, and the parent is to hear of it
             said = " ".join(f"{type(error).__name__}: {error}".split())
-            failure = DeviceError(f"The artifact failed while it was measured: {said}", code="run_failed")
+            failure = DeviceError(f"The artifact failed during measurement: {said}", code="run_failed")
             send({"error": told(failure)})
 
 

@@ -100,7 +100,7 @@ def check_calibrated(precisions: Sequence[str], **given: object) -> None:
     if named and not set(precisions) & set(calibrated):
         raise UsageError(
             f"None of {', '.join(precisions)} takes {' or '.join(named)}.",
-            hint=f"Leave it out; it is for {', '.join(calibrated)}.",
+            hint=f"Omit it; it is for {', '.join(calibrated)}.",
         )
 
 
@@ -122,9 +122,9 @@ def plan_quantization(
         return Quantization(precision, keep=keep)
     if calibration is None:
         raise UsageError(
-            f"{precision} needs photos: the ranges of activations are measured on them, and guessed ranges give an "
-            "artifact that looks finished and is wrong.",
-            hint="Give --calibration DIR with a few hundred photos like those that the model will see.",
+            f"{precision} requires calibration photos: activation ranges are measured on them. "
+            "Without them the artifact would be wrong.",
+            hint="Pass --calibration DIR with a few hundred representative photos.",
             code="no_calibration",
         )
     offered = find_target(target).calibration_methods

@@ -29,7 +29,7 @@ _BIAS_PLACES: Mapping[object, int] = MappingProxyType(
     {**dict.fromkeys(CONVOLUTIONS, 2), _aten.linear.default: 2, _aten.addmm.default: 0}
 )
 NAME = "computed_weights"
-SUMMARY = "weights that the model computes are stored"
+SUMMARY = "computed weights stored as constants"
 
 
 def store_computed_weights(

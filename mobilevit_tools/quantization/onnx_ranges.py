@@ -138,7 +138,7 @@ def _moved(counts: NDArray[Any], edges: NDArray[Any], wider: NDArray[Any]) -> ND
 def _check_finite(name: str, values: NDArray[Any]) -> None:
     if not np.isfinite(values).all():
         raise BadInputError(
-            f"The activation {name} is not finite on the calibration photos, and has no range to quantize.",
+            f"The activation {name} is not finite on the calibration photos, so it has no quantization range.",
             hint="Check the model's outputs on these photos in float32, or export it in fp32.",
             code="infinite_activation",
         )

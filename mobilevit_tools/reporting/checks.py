@@ -21,7 +21,7 @@ def check_profile(profile: ProfileResult, source: str) -> None:
     check_size(profile.size_bytes, source)
     _check((*figures, *(operator.ms for operator in profile.per_op or ())), source)
     if any(sample <= 0 for sample in profile.samples_ms):
-        raise BadInputError(f"{source} has an inference that took no time.", code="bad_run")
+        raise BadInputError(f"{source} has an inference time of zero.", code="bad_run")
 
 
 def check_evaluation(evaluation: Evaluation, source: str) -> None:
@@ -47,4 +47,4 @@ def check_size(size_bytes: int, source: str) -> None:
 
 def _check(figures: Iterable[float | None], source: str) -> None:
     if any(figure is not None and figure < 0 for figure in figures):
-        raise BadInputError(f"{source} has a figure below zero where there can be none.", code="bad_run")
+        raise BadInputError(f"{source} has a negative figure that cannot be negative.", code="bad_run")

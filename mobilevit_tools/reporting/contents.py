@@ -152,10 +152,10 @@ def _parity(artifacts: Iterable[Artifact]) -> Plot | None:
     if not shown:
         return None
     caption = (
-        "Every verified input (circles photos, squares noise, triangles stress); further right is nearer to PyTorch. "
+        "Every verified input (circles: photos, squares: noise, triangles: stress); higher is closer to PyTorch. "
         "The red bar is the gate of the precision."
     )
-    return Plot("parity", "How near each artifact is to PyTorch float32", caption, plots.parity_plot(shown))
+    return Plot("parity", "Parity of each artifact with PyTorch float32", caption, plots.parity_plot(shown))
 
 
 def _size(artifacts: Iterable[Artifact]) -> Plot | None:
@@ -168,11 +168,11 @@ def _size(artifacts: Iterable[Artifact]) -> Plot | None:
 def _measured_plots(number: int, group: PlaceGroup) -> tuple[Plot, ...]:
     found = []
     if any(each.profile.samples_ms for each in group.measurements):
-        caption = "Every run is a tick under its histogram; none is left out. Below: the median and its 95 % interval."
+        caption = "Every run is a tick below its histogram; none is omitted. Below: the median and its 95 % interval."
         figure = plots.latency_plot(group.measurements)
         found.append(Plot(f"latency-{number}", f"Latency on {group.place.title}", caption, figure))
     if any(each.profile.instructions is not None for each in group.measurements):
-        caption = "An exact count, which noise cannot touch. It is not a latency."
+        caption = "An exact count, unaffected by noise. It is not a latency."
         figure = plots.instruction_plot(group.measurements)
         found.append(Plot(f"instructions-{number}", f"Instructions on {group.place.title}", caption, figure))
     return tuple(found)
@@ -201,11 +201,15 @@ def _timed(number: int, measurement: Measurement, group: PlaceGroup) -> Timed:
     artifact, profile = measurement.artifact, measurement.profile
     kinds = by_kind(profile.per_op or ())
     stages = by_stage(profile, artifact.path, artifact.size_bytes)
-    caption = "Operators are timed in runs of their own: their sum is more than an undisturbed inference takes."
+    caption = (
+        "Operators are timed in separate runs: their sum exceeds the latency of an inference without operator timing."
+    )
     figure = plots.share_plot(largest(kinds), artifact.deployment)
     found = [Plot(f"operators-{number}", f"Time by operator type: {measurement.label}", caption, figure)]
     if stages is not None:
-        caption = "In order of execution. An operator without weights counts to the stage of the one before it."
+        caption = (
+            "In order of execution. Operators without weights are attributed to the stage of the preceding operator."
+        )
         figure = plots.share_plot(stages[: plots.MAX_ROWS], artifact.deployment)
         found.append(Plot(f"stages-{number}", f"Time by stage: {measurement.label}", caption, figure))
     return Timed(measurement, group.place.title, kinds, stages, tuple(found))
@@ -215,8 +219,8 @@ def _delegation(timed: Iterable[Timed]) -> Plot | None:
     shown = [each.measurement for each in timed if each.measurement.artifact.delegation is not None]
     if not shown:
         return None
-    caption = "One inference from left to right, by measured time: filled inside the backend, hatched outside."
-    return Plot("delegation", "What the backend took over", caption, plots.delegation_plot(shown))
+    caption = "One inference from left to right, by measured time: filled: delegated, hatched: not delegated."
+    return Plot("delegation", "Delegation", caption, plots.delegation_plot(shown))
 
 
 def _versions(artifacts: Iterable[Artifact]) -> tuple[Versions, ...]:

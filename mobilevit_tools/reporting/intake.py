@@ -24,7 +24,7 @@ SHOWN = ("export", "verify", "profile", "eval", "smoke")
 
 MAX_FILES = 10_000
 _HINT = (
-    f"Give a folder that `mvt export` wrote, what one of mvt {', '.join(SHOWN)} printed with --json, or a sweep's "
+    f"Pass an export folder, the JSON output of mvt {', '.join(SHOWN)} printed with --json, or a sweep's "
     f"{RESULTS_NAME}."
 )
 
@@ -90,14 +90,14 @@ def _read_file(file: Path, collection: Collection) -> None:
 
 
 def _not_a_run(file: Path) -> BadInputError:
-    return BadInputError(f"{file} holds nothing that a report shows.", hint=_HINT, code="bad_run")
+    return BadInputError(f"{file} contains nothing that a report can show.", hint=_HINT, code="bad_run")
 
 
 def _add_envelope(raw: dict[str, object], source: str, collection: Collection) -> None:
     command, result = raw["command"], raw.get("result")
     if command not in SHOWN:
         raise BadInputError(
-            f"{source} is what `mvt {command}` printed, which a report does not show.", hint=_HINT, code="bad_run"
+            f"{source} is output of `mvt {command}`, which a report does not show.", hint=_HINT, code="bad_run"
         )
     error = raw.get("error")
     if isinstance(error, dict):
@@ -157,7 +157,7 @@ def _add_cell(result: CellResult, source: str, run: str, collection: Collection)
             Failure(
                 cell.name,
                 result.code or "error",
-                result.message or "It failed and did not say why.",
+                result.message or "It failed without a message.",
                 result.hint,
                 result.command,
                 gate=result.status == "failed",

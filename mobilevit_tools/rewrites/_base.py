@@ -21,7 +21,7 @@ from mobilevit_tools.rewrites.registry import REWRITES, default_rewrites, select
 
 PROOF_TOLERANCE = 1e-9
 """Largest difference that float64 may show, relative to the largest output; rounding alone leaves some 1e-14."""
-_HINT = "Export with --no-rewrites or fewer --rewrites, and report the model."
+_HINT = "Export with --no-rewrites or fewer --rewrites, and please report this model."
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ def apply(
         except Exception as error:  # what people's code raises for numbers that it did not expect
             line = line_of(error)
             raise BadInputError(
-                f"The model does not run in float64, in which rewrites are proved: {first_line(error)}"
+                f"The model does not run in float64, which checking rewrites requires: {first_line(error)}"
                 + (f" ({line})" if line else ""),
-                hint="Export with --no-rewrites, or let the model make its tensors of its input's type.",
+                hint="Export with --no-rewrites, or create tensors with the dtype of the input.",
                 code="no_float64",
             ) from error
         _check_finite(flow.result)
@@ -124,8 +124,8 @@ def apply(
 def _check_finite(result: object) -> None:
     if not all(leaf.isfinite().all() for leaf in pytree.tree_leaves(result)):
         raise BadInputError(
-            "The model's own output is not finite: nothing can be compared with it.",
-            hint="Look for weights that are not numbers, and for a division by zero or a logarithm of it.",
+            "The model's own output is not finite, so it cannot serve as a reference.",
+            hint="Check for NaN weights, divisions by zero and logarithms of zero.",
             code="non_finite_reference",
         )
 

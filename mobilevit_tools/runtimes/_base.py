@@ -141,7 +141,7 @@ class Session(ABC):
         Raises:
             UsageError: This session does not model that arithmetic.
         """
-        raise UsageError(f"This runtime does not model {arithmetic!r} arithmetic.")
+        raise UsageError(f"This runtime does not support {arithmetic!r} arithmetic.")
 
     def native(self) -> Session | None:
         """Return the same artifact on the system's own runtime, where this session models that one; else None."""
@@ -192,11 +192,9 @@ def only_input(session: Session) -> TensorInfo:
     """
     info = _single(session.inputs)
     if not info.shape:
-        raise BadInputError(
-            f"The artifact's input {info.name} does not say how many dimensions it has.", code="artifact_signature"
-        )
+        raise BadInputError(f"The artifact's input {info.name} does not declare its rank.", code="artifact_signature")
     if all(output.kind == "label" for output in session.outputs):
-        raise BadInputError("The artifact has no outputs that are numbers.", code="artifact_signature")
+        raise BadInputError("The artifact has no numeric outputs.", code="artifact_signature")
     return info
 
 
@@ -204,7 +202,7 @@ def _single(inputs: tuple[TensorInfo, ...]) -> TensorInfo:
     if len(inputs) != 1:
         count = f"{len(inputs)} inputs ({', '.join(info.name for info in inputs)})" if inputs else "no input"
         raise BadInputError(
-            f"The artifact has {count}; mvt runs artifacts with a single one.", code="artifact_signature"
+            f"The artifact has {count}; mvt supports artifacts with one input.", code="artifact_signature"
         )
     return inputs[0]
 
@@ -261,5 +259,5 @@ def numpy_type(info: TensorInfo) -> np.dtype[Any]:
         return np.dtype(info.dtype)
     except (TypeError, ValueError) as error:
         raise BadInputError(
-            f"The artifact's input {info.name} takes {info.dtype}, which mvt cannot make.", code="input_type"
+            f"The artifact's input {info.name} takes {info.dtype}, which mvt does not support.", code="input_type"
         ) from error

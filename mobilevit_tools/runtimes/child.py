@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 120.0
 _GRACE_SECONDS = 5.0
-_HINT = "It may be damaged, or made by another version: copy it again, or export it again."
+_HINT = "It may be damaged or from another version: copy or export it again."
 
 
 class Child:
@@ -95,13 +95,13 @@ class Child:
             code = self._process.wait()
         if hung:
             return BadInputError(
-                f"{self._path} hangs: neither loading it nor a single inference may take {self._patience_s:g} s.",
+                f"{self._path} hangs: loading it or an inference took more than {self._patience_s:g} s.",
                 hint=_HINT,
                 code="hang",
             )
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         if code == -signal.SIGKILL:
-            how += ", as when memory runs out"
+            how += ", possibly out of memory"
         return BadInputError(
             f"{self._path} ended the process that {'ran' if self._opened else 'opened'} it ({how}).",
             hint=_HINT,

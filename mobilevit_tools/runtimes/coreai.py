@@ -63,16 +63,18 @@ class CoreaiSession(Session):
     def _read_signature(self) -> None:
         described = self._function.desc
         if described.state_names:
-            raise BadInputError(f"{self._path} keeps a state between calls, which mvt does not run.")
+            raise BadInputError(f"{self._path} is stateful, which mvt does not support.")
         self.inputs = tuple(_info(name, described.input_descriptor(name)) for name in described.input_names)
         self.outputs = tuple(_info(name, described.output_descriptor(name)) for name in described.output_names)
 
     def _tell(self) -> list[str]:
         told = []
         if not find_target("coreai").on_own_system:
-            told.append("Apple's runtime computes on the CPU here: its numbers count, its latency is no device's.")
+            told.append(
+                "Apple's runtime runs on the CPU on this system: outputs are valid, latency is not representative."
+            )
         if len(self._names) > 1:
-            told.append(f"It has several functions ({', '.join(self._names)}), of which this is one.")
+            told.append(f"It has several functions ({', '.join(self._names)}); this is one of them.")
         return told
 
     def _arguments(self, array: Array[Any]) -> dict[str, NDArray]:
@@ -90,7 +92,7 @@ class CoreaiSession(Session):
         try:
             results = self._wait(self._function(inputs=arguments))
         except Exception as error:  # as when it is loaded
-            raise BadInputError(f"{self._path} fails when it is run: {first_line(error)}") from error
+            raise BadInputError(f"{self._path} fails at run time: {first_line(error)}") from error
         return [np.array(results[info.name].numpy()) for info in self.outputs]
 
     def operators(self) -> dict[str, int]:

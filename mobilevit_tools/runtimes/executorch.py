@@ -52,12 +52,12 @@ class ExecutorchSession(Session):
             self.outputs = tuple(_info(f"output{i}", meta.output_tensor_meta(i)) for i in range(meta.num_outputs()))
         except IndexError as error:
             raise BadInputError(
-                f"{path} has an input or an output that is no tensor.", code="unloadable_artifact"
+                f"{path} has an input or output that is not a tensor.", code="unloadable_artifact"
             ) from error
         except RuntimeError as error:
             raise BadInputError(
                 f"{path} cannot be loaded by the ExecuTorch runtime: {first_line(error)}",
-                hint="The file may be cut short, or need a backend that this runtime does not have.",
+                hint="The file may be truncated or need a backend that this runtime does not have.",
                 code="unloadable_artifact",
             ) from error
         self.metadata = {}
@@ -109,7 +109,7 @@ class ExecutorchSession(Session):
         delegates = {name for name in self.operators() if name.startswith(DELEGATE)}
         if missing := delegates - {DELEGATE + name for name in registered}:
             return UnsupportedOperatorError(tuple(sorted(missing)))
-        return BadInputError(f"{self._path} fails when it is run: {first_line(error)}")
+        return BadInputError(f"{self._path} fails at run time: {first_line(error)}")
 
     def operators(self) -> dict[str, int]:
         """Count the instructions by operator, calls into a backend as ``delegate:<backend>``; see the base class."""

@@ -63,7 +63,7 @@ def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], list[NDArray[Any]]]:
 
 def _read_array(stream: BinaryIO, dtype: np.dtype[Any], shape: tuple[Any, ...]) -> NDArray[Any]:
     if dtype.kind not in _NUMBERS or not all(type(size) is int and size >= 0 for size in shape):
-        raise FrameError("an array of no numbers")
+        raise FrameError("a non-numeric array")
     size = math.prod(shape) * dtype.itemsize
     if size > MAX_ARRAY_BYTES:
         raise FrameError("an array of more than 4 GB")

@@ -69,7 +69,7 @@ class OnnxSession(Session):
         try:
             return [np.asarray(output) for output in self._session.run(None, feeds)]
         except Exception as error:  # as when it is loaded
-            raise BadInputError(f"{self._path} fails when it is run: {first_line(error)}") from error
+            raise BadInputError(f"{self._path} fails at run time: {first_line(error)}") from error
 
     def operators(self) -> dict[str, int]:
         """Count operators by type; see the base class."""

@@ -23,7 +23,7 @@ def check_threads(artifact: Path, threads: int) -> None:
     target = target_of(artifact)
     if threads != 1 and target.own_threads:
         raise UsageError(
-            f"{target.title} has threads of its own: it takes no {threads}.", hint="Leave --threads away, or give 1."
+            f"{target.title} manages its own threads: {threads} is not supported.", hint="Omit --threads, or pass 1."
         )
 
 

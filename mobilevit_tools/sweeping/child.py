@@ -137,14 +137,14 @@ def _run(job: Job) -> CellResult:
             return job.error(
                 "no_folder",
                 f"{job.folder} cannot be made on this machine: {error.strerror}.",
-                hint="Artifacts can be kept in a folder that every machine of the sweep shares.",
+                hint="--keep-artifacts needs a folder that all machines of the sweep share.",
                 exit_code=ExitCode.BAD_INPUT,
             )
         result = run(job.cell, job.folder, timeout_s=job.timeout_s)
     if result.digest != job.digest:
         return job.error(
             "changed",
-            "The checkpoint, the photos or the versions of the tools are not those that the sweep began with.",
+            "The checkpoint, the photos or the versions of the tools differ from those at the start of the sweep.",
             hint="Install the same versions on every machine, and start the sweep again.",
             exit_code=ExitCode.BAD_INPUT,
         )

@@ -88,8 +88,8 @@ class RayWorkers:
         resources = f'{{"{_RESOURCE}{job.cell.device}": 1}}'
         return job.error(
             "no_such_device",
-            f"No machine of the cluster offers {job.cell.device}.",
-            hint=f"On the machine that it hangs on: ray start --address=HOST:PORT --resources='{resources}'",
+            f"No machine of the cluster provides {job.cell.device}.",
+            hint=f"On the machine with the device: ray start --address=HOST:PORT --resources='{resources}'",
             exit_code=ExitCode.DEVICE_FAILED,
         )
 
@@ -202,14 +202,14 @@ def _check_answers(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         raise UsageError(
-            f"{address!r} is no address of a Ray cluster.", hint="Write auto, HOST:PORT or ray://HOST:PORT."
+            f"{address!r} is not the address of a Ray cluster.", hint="Write auto, HOST:PORT or ray://HOST:PORT."
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
     except OSError as error:
         raise DeviceError(
             f"Nothing answers at {address}: {error.strerror or error}.",
-            hint="`ray start --head` prints the address of the cluster that it starts.",
+            hint="`ray start --head` prints the address of a cluster.",
             code="no_cluster",
         ) from error
 

@@ -46,7 +46,7 @@ def expand(plan: Plan, base: Path) -> tuple[Cell, ...]:
 
     Raises:
         BadInputError: Something that the plan names does not exist, does not go with the rest or is there twice, or a
-            rule leaves out nothing.
+            rule matches no cell.
     """
     if len(plan.models) * len(plan.targets) * len(plan.precisions) * len(plan.devices) > MAX_CELLS:
         raise BadInputError(f"The plan has more than {MAX_CELLS} cells.", code="bad_plan")
@@ -72,18 +72,18 @@ def expand(plan: Plan, base: Path) -> tuple[Cell, ...]:
                 continue
             cell = _cell(template, spot, plan, calibration)
             if cell in cells:
-                raise BadInputError(f"models[{index}] gives {cell.name} once more.", code="bad_plan")
+                raise BadInputError(f"models[{index}] repeats {cell.name}.", code="bad_plan")
             cells[cell] = None
     if unused:
-        raise BadInputError(f"exclude[{min(unused)}] leaves out nothing.", hint="Is a name misspelt?", code="bad_plan")
+        raise BadInputError(f"exclude[{min(unused)}] matches no cell.", hint="Check the spelling.", code="bad_plan")
     if refused:
         raise BadInputError(
-            f"The plan has cells that cannot be: {_first(list(refused), ' ')}",
-            hint=f"Change it, or leave them out: exclude = [{_first(list(refused.values()), ', ')}]",
+            f"The plan contains unsupported cells: {_first(list(refused), ' ')}",
+            hint=f"Change it, or exclude them: exclude = [{_first(list(refused.values()), ', ')}]",
             code="impossible_cells",
         )
     if not cells:
-        raise BadInputError("The plan leaves every cell out.", code="bad_plan")
+        raise BadInputError("The plan excludes every cell.", code="bad_plan")
     return tuple(cells)
 
 
@@ -107,7 +107,7 @@ def _spots(plan: Plan) -> list[_Spot]:
     for one, other in combinations(plan.devices, 2):
         if same_device(one, other):
             raise BadInputError(
-                f"devices: {one!r} and {other!r} may be one device.", hint="Write it in one way.", code="bad_plan"
+                f"devices: {one!r} and {other!r} may be the same device.", hint="Use one spelling.", code="bad_plan"
             )
     if plan.rigor not in RIGORS:
         raise BadInputError(

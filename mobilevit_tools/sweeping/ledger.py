@@ -68,9 +68,9 @@ class Ledger:
                 number += 1
                 source = f"Line {number} of {self.path}"
                 if len(line) == MAX_LINE_BYTES:
-                    raise BadInputError(f"{source} is longer than any result.", code="bad_results")
+                    raise BadInputError(f"{source} is too long.", code="bad_results")
                 if not line.endswith(b"\n"):
-                    self.torn = f"{source} was cut off; its cell runs again."
+                    self.torn = f"{source} is truncated; its cell runs again."
                     self._file.truncate(start)
                     return
                 start += len(line)
@@ -85,7 +85,7 @@ def _parse(line: bytes, source: str) -> CellResult:
     try:
         return read_cell_result(json.loads(line), source)
     except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{source} is not JSON.", hint="Mend the line or remove it.", code="bad_results") from error
+        raise BadInputError(f"{source} is not JSON.", hint="Fix or remove the line.", code="bad_results") from error
 
 
 @contextmanager
@@ -108,7 +108,7 @@ def open_ledger(folder: Path) -> Iterator[Ledger]:
         except OSError as error:
             raise UsageError(
                 f"Another sweep is writing to {folder}.",
-                hint="Wait for it, or give this one another --output.",
+                hint="Wait for it, or choose another --output.",
                 code="sweep_running",
             ) from error
         yield Ledger(folder / RESULTS, file)

@@ -48,7 +48,7 @@ def needs_of(device: str | None) -> Needs:
 
 
 def same_device(one: str, other: str) -> bool:
-    """Tell whether two ``--device`` values that are spelled differently may be one device.
+    """Tell whether two ``--device`` values that are spelled differently may be the same device.
 
     ``adb`` is the only phone that is attached, whatever its serial is; a board is one whoever logs in.
     """

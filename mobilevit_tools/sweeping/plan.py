@@ -87,7 +87,7 @@ class Plan(_Table):
         devices: Devices, as ``mvt profile`` takes them; ``none`` exports and verifies only.
         exclude: What to leave out.
         calibration: A folder of photos for the precisions that are calibrated.
-        calibration_size: How many of them to use.
+        calibration_size: Number of calibration photos.
         eval: Labelled photos on which every artifact is evaluated.
         class_order: How their folders without labels' names are classes: ``index``, ``text`` or ``natural``.
         rigor: The latency protocol's preset.
@@ -117,7 +117,9 @@ def read_plan(path: Path) -> Plan:
     """
     try:
         if path.stat().st_size > MAX_PLAN_BYTES:
-            raise BadInputError(f"{path} is larger than {MAX_PLAN_BYTES >> 20} MB: it is no plan.", code="bad_plan")
+            raise BadInputError(
+                f"{path} is larger than {MAX_PLAN_BYTES >> 20} MB, too large for a plan.", code="bad_plan"
+            )
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInputError(f"{path} cannot be read: {error.strerror}.", code="bad_plan") from error

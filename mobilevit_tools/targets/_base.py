@@ -137,7 +137,7 @@ class TargetOptions:
         if isinstance(given, cls):
             return given
         if type(given) is not TargetOptions:
-            raise UsageError(f"{type(given).__name__} are another target's.", hint=f"Give {cls.__name__}.")
+            raise UsageError(f"{type(given).__name__} belong to another target.", hint=f"Give {cls.__name__}.")
         return cls()
 
     @classmethod

@@ -26,6 +26,6 @@ TARGET = Target(
     own_systems=("darwin",),
     own_threads=True,
     weights="mobilevit_tools.comparison.coreai:read_weights",
-    summary="export, and run in Apple's runtime; off Apple's systems on the CPU alone",
+    summary="export; runs in Apple's runtime, on the CPU only on other systems",
     pairs=(("torch", "coreai-torch"), ("coreai-core", "coreai-torch")),
 )

@@ -23,10 +23,10 @@ class CoremlOptions(TargetOptions):
             allows, from iOS 17 on.
     """
 
-    tensor_io: bool = option(False, "a tensor in and logits out.")
+    tensor_io: bool = option(False, "take a tensor and return logits, instead of an image and probabilities.")
     deployment_target: str | None = option(
         None,
-        f"{', '.join(DEPLOYMENT_TARGETS)}. Default: {DEFAULT_DEPLOYMENT_TARGET}, or what the precision needs.",
+        f"{', '.join(DEPLOYMENT_TARGETS)}. Default: {DEFAULT_DEPLOYMENT_TARGET}, or what the precision requires.",
     )
 
     def settled(self, precision: str) -> CoremlOptions:
@@ -40,19 +40,19 @@ class CoremlOptions(TargetOptions):
         """Refuse several images at once, and a system that is unknown or too old for the precision."""
         if batch > 1 and not self.tensor_io:
             raise UsageError(
-                "A Core ML package that takes images takes one at a time.",
-                hint="Leave --batch out, or give --tensor-io.",
+                "A Core ML package with an image input supports a batch of 1 only.",
+                hint="Omit --batch, or pass --tensor-io.",
             )
         chosen = self.deployment_target
         if chosen not in DEPLOYMENT_TARGETS:
             raise UsageError(
                 f"There is no deployment target named {chosen!r}.",
-                hint=f"Core ML packages can be made for {', '.join(DEPLOYMENT_TARGETS)}.",
+                hint=f"Supported: {', '.join(DEPLOYMENT_TARGETS)}.",
             )
         needed = _NEEDS_SYSTEM.get(precision)
         if needed and DEPLOYMENT_TARGETS.index(chosen) < DEPLOYMENT_TARGETS.index(needed):
             raise UsageError(
-                f"{precision} needs {needed} or later, and {chosen} was asked for.",
+                f"{precision} needs {needed} or later, not {chosen}.",
                 hint=f"Give --deployment-target {needed}.",
             )
 
@@ -76,7 +76,7 @@ TARGET = Target(
     weights="mobilevit_tools.comparison.coreml:read_weights",
     layers="mobilevit_tools.comparison.coreml:read_layers",
     prepare="mobilevit_tools.targets.coreml_imports:prepare",
-    summary="export, and run in the reference runtime; Core ML itself is on macOS",
+    summary="export; verified in the reference runtime, and in Core ML on macOS",
     options=CoremlOptions,
     calibration_methods=("percentile", "min-max"),
     quantized_arithmetic="fp16",  # its accelerators compute in half precision

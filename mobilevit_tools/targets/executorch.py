@@ -43,14 +43,14 @@ TARGET = Target(
         Backend("portable", "export and run", quantizes=False),
         Backend(
             "coreml",
-            "export; its runtime is on Apple's systems only",
+            "export only; its runtime requires an Apple system",
             quantizes=False,
             apps=("apple",),
             delegate="CoreMLBackend",
         ),
         Backend(
             "vulkan",
-            "export; its runtime is on Android only",
+            "export only; its runtime requires Android",
             quantizes=False,
             apps=("android",),
             delegate="VulkanBackend",
@@ -79,7 +79,7 @@ TARGET = Target(
         BadPair(
             ("executorch", "1.4"),
             ("torch", ""),
-            "the wheel of ExecuTorch 1.4 lacks the runtime's headers and leaves its ETDump empty",
+            "the wheel of ExecuTorch 1.4 lacks the runtime headers and writes empty ETDumps",
             "pip install 'executorch>=1.5.1,<1.6'",
         ),
     ),

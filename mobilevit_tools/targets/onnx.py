@@ -21,7 +21,7 @@ class OnnxOptions(TargetOptions):
         opset: The operator set.
     """
 
-    dynamic_batch: bool = option(False, "leave the batch free.")
+    dynamic_batch: bool = option(False, "allow any batch size.")
     opset: int = option(DEFAULT_OPSET, f"the operator set, {OPSETS.start} or later. Default: {DEFAULT_OPSET}.")
 
     def check(self, *, precision: str, batch: int) -> None:  # noqa: ARG002
@@ -54,7 +54,7 @@ TARGET = Target(
     native_runtime=True,
     weights="mobilevit_tools.comparison.onnx:read_weights",
     layers="mobilevit_tools.comparison.onnx:read_layers",
-    summary="export, and run in ONNX Runtime",
+    summary="export; runs in ONNX Runtime",
     options=OnnxOptions,
     calibration_methods=("percentile", "min-max", "entropy"),
     devices=("host", "count", "arm64", "adb", "ssh", "browser"),

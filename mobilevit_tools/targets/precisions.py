@@ -30,13 +30,15 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType(
         for precision in (
             Precision("fp32", "weights and arithmetic in 32 bits"),
             Precision("fp16", "weights and arithmetic in 16 bits"),
-            Precision("int8", "weights and activations in 8 bits, ranges measured on photos", calibrated=True),
-            Precision("dynamic-int8", "weights in 8 bits, ranges of activations measured at every inference"),
-            Precision("int8-weight", "weights in 8 bits, arithmetic in floating point", weights_alone=True),
-            Precision("int4-weight", "weights in 4 bits, a scale per 32 of them; iOS 18 and later", weights_alone=True),
-            Precision("palette8", "weights as indices into 256 values", weights_alone=True),
-            Precision("palette6", "weights as indices into 64 values", weights_alone=True),
-            Precision("palette4", "weights as indices into 16 values", weights_alone=True),
+            Precision("int8", "8-bit weights and activations, ranges measured on photos", calibrated=True),
+            Precision("dynamic-int8", "8-bit weights, activation ranges measured at each inference"),
+            Precision("int8-weight", "8-bit weights, floating-point arithmetic", weights_alone=True),
+            Precision(
+                "int4-weight", "4-bit weights with a scale per block of 32; iOS 18 and later", weights_alone=True
+            ),
+            Precision("palette8", "weights as indices into a palette of 256 values", weights_alone=True),
+            Precision("palette6", "weights as indices into a palette of 64 values", weights_alone=True),
+            Precision("palette4", "weights as indices into a palette of 16 values", weights_alone=True),
         )
     }
 )

@@ -78,8 +78,8 @@ def target_of(artifact: Path) -> Target:
     target = SUFFIXES.get(suffix)
     if target is None:
         raise BadInputError(
-            f"{artifact} is not an artifact: its name ends in none of {', '.join(SUFFIXES)}.",
-            hint="Give the file that `mvt export` wrote.",
+            f"{artifact} is not an artifact: its suffix is not one of {', '.join(SUFFIXES)}.",
+            hint="Pass a file that `mvt export` wrote.",
             code="not_an_artifact",
         )
     if not artifact.exists():

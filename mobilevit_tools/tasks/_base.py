@@ -48,7 +48,7 @@ class Asked:
     """What people want of predictions.
 
     Attributes:
-        top: How many classes or neighbours to show.
+        top: Number of classes or neighbours to show.
         output: The folder for pictures; None puts each beside its photo.
         overwrite: Replace pictures that are there.
         least_score: Detection: boxes that score less are not shown.
@@ -99,7 +99,7 @@ class Answering:
         if not np.isfinite(output).all():
             raise GateError(
                 f"{self.path} gives NaN or infinity for {image}.",
-                hint="Run `mvt verify` on it, and try another precision.",
+                hint="Run `mvt verify` on it, or try another precision.",
                 code="non_finite",
             )
 
@@ -133,6 +133,6 @@ def refuse_maps(task: str, *, upsample: bool) -> None:
     """
     if upsample:
         raise UsageError(
-            f"--upsample resizes a segmenter's map, and this model's task is {task}.",
+            f"--upsample requires a segmenter, and this model's task is {task}.",
             hint="Give --task segment, or leave it out.",
         )

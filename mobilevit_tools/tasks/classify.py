@@ -1,4 +1,4 @@
-"""Classification: a score for each class of the photo."""
+"""Classification: one score per class."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def fit(loaded: LoadedModel, *, upsample: bool) -> LoadedModel:
     refuse_maps("classify", upsample=upsample)
     if loaded.returns != "logits":
         raise BadInputError(
-            f"{loaded.name} returns no logits (batch, classes), so it classifies nothing.",
-            hint="Leave --task out, or say which other task it is of.",
+            f"{loaded.name} returns no logits (batch, classes), so it is not a classifier.",
+            hint="Omit --task, or choose another task.",
             code="no_logits",
         )
     return replace(loaded, task="classify")
@@ -50,8 +50,8 @@ def _guesses(logits: NDArray[Any], contract: Contract, top: int, path: Path) -> 
     if len(logits) == 1:
         if contract.output == "probabilities":
             raise BadInputError(
-                f"{path} has one class and gives its probability among all classes: it says the same of every photo.",
-                hint="Export the model again, so that the artifact gives its output as it is.",
+                f"{path} has one class and returns its softmax, which is always 1.",
+                hint="Export the model again so that the artifact returns the raw output.",
                 code="single_output",
             )
         return (Guess(labels[0], 0, None, float(logits[0])),)

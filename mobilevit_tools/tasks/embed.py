@@ -23,8 +23,8 @@ def fit(loaded: LoadedModel, *, upsample: bool) -> LoadedModel:
     refuse_maps("embed", upsample=upsample)
     if loaded.returns not in ("embedding", "logits"):
         raise BadInputError(
-            f"{loaded.name} returns no single vector (batch, n), so it is no embedding.",
-            hint="Let the model pool and flatten its maps, or leave --task embed out.",
+            f"{loaded.name} does not return one vector (batch, n), so it is not an embedding model.",
+            hint="Pool and flatten the maps in the model, or omit --task embed.",
             code="no_embedding",
         )
     return replace(loaded, task="embed", returns="embedding", num_classes=0, labels=None, output_names=())
@@ -64,7 +64,7 @@ def embedding(artifact: Answering, pixels: NDArray[np.uint8], image: Path) -> ND
     outputs = artifact.ask(pixels)
     if len(outputs) != 1 or outputs[0].ndim != 2 or len(outputs[0]) != artifact.batch:
         shown = ", ".join("x".join(map(str, each.shape)) for each in outputs)
-        raise BadInputError(f"{artifact.path} gives {shown}, and not one embedding a photo.", code="no_embedding")
+        raise BadInputError(f"{artifact.path} gives {shown}, not one embedding per photo.", code="no_embedding")
     artifact.check_finite(outputs[0][0], image)
     return np.asarray(outputs[0][0], np.float64)
 

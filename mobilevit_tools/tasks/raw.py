@@ -1,4 +1,4 @@
-"""Raw outputs: tensors that only their reader understands, under their names."""
+"""Raw outputs: tensors without further interpretation, under their names."""
 
 from __future__ import annotations
 

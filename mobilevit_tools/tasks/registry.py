@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 _CARDS = (
     TaskCard(
         "classify",
-        "a score for each class of the photo",
+        "one score per class",
         "mobilevit_tools.tasks.classify",
         ("logits", "probabilities"),
     ),
     TaskCard(
         "segment",
-        "a score for each class at each place, or the class itself",
+        "a score per class and position, or the class itself",
         "mobilevit_tools.tasks.segment",
         ("score_map", "class_map"),
         judges=(("class_map", "mobilevit_tools.verification.class_maps"),),
@@ -39,11 +39,11 @@ _CARDS = (
     ),
     TaskCard(
         "embed",
-        "one vector a photo, near that of a similar photo",
+        "one vector per photo, close to those of similar photos",
         "mobilevit_tools.tasks.embed",
         ("embedding",),
     ),
-    TaskCard("raw", "tensors that only their reader understands", "mobilevit_tools.tasks.raw", ("features",)),
+    TaskCard("raw", "tensors without further interpretation", "mobilevit_tools.tasks.raw", ("features",)),
 )
 TASKS: Mapping[TaskName, TaskCard] = MappingProxyType({card.name: card for card in _CARDS})
 PLAIN_JUDGE = "mobilevit_tools.verification.judging"

@@ -66,14 +66,14 @@ def fit(loaded: LoadedModel, *, upsample: bool) -> LoadedModel:
         raise BadInputError(
             f"{loaded.name} returns {returned} for one image: a segmenter returns one map of scores, "
             "1 x classes x height x width.",
-            hint="Let the model return the map alone, or a dict with it as logits or out; or leave --task segment out.",
+            hint="Return only the map, or a dict with the key logits or out; or omit --task segment.",
             code="no_score_map",
         )
     classes = tensors[index].shape[1]
     if not 2 <= classes <= MOST_CLASSES:
         raise BadInputError(
-            f"{loaded.name} returns {classes} scores at each place, and classes are at least two.",
-            hint="A mask of one score is for --task raw." if classes == 1 else None,
+            f"{loaded.name} returns {classes} scores per position; at least two classes are required.",
+            hint="Use --task raw for a mask with one score." if classes == 1 else None,
             code="no_score_map",
         )
     if loaded.labels is not None:
@@ -127,14 +127,14 @@ def class_map(outputs: Sequence[NDArray[Any]], artifact: Answering) -> NDArray[n
     given = outputs[0] if outputs else np.zeros(())
     if len(outputs) != 1 or given.ndim != wanted or len(given) != artifact.batch or not given.size:
         shown = ", ".join("x".join(map(str, each.shape)) for each in outputs)
-        raise BadInputError(f"{artifact.path} gives {shown}, and its contract says one {holds}.", code="no_score_map")
+        raise BadInputError(f"{artifact.path} gives {shown}, but its contract says one {holds}.", code="no_score_map")
     row = given[0]
     artifact.check_finite(row, artifact.path)
     if holds == "score_map":
         return largest(row, size)
     classes = artifact.contract.classes or len(artifact.contract.labels or ()) or MOST_CLASSES
     if row.min() < 0 or row.max() >= classes:
-        raise BadInputError(f"{artifact.path} gives what is none of its {classes} classes.", code="no_score_map")
+        raise BadInputError(f"{artifact.path} returns indices outside of its {classes} classes.", code="no_score_map")
     found = torch.from_numpy(np.asarray(row, np.float32))[None, None]
     nearest = functional.interpolate(found, size=size, mode="nearest-exact")
     return np.asarray(nearest[0, 0].numpy(), np.int64)

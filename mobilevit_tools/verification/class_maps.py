@@ -41,7 +41,7 @@ def misfit(expected: Sequence[list[NDArray[Any]]], outputs: Sequence[NDArray[Any
     if not np.isfinite(got).all():
         return "The artifact's class map is not finite."
     if got.size and (got.min() < 0 or got.max() >= wanted.shape[1] or (got != np.floor(got)).any()):
-        return f"The artifact's class map holds what is none of the {wanted.shape[1]} classes."
+        return f"The artifact's class map contains indices outside of the {wanted.shape[1]} classes."
     return None
 
 
@@ -83,7 +83,7 @@ def verdict(results: Sequence[InputResult], tolerance: Tolerance, *, unresponsiv
     within near-ties alone, on each input by the share that the gate says.
     """
     if not results:
-        return Parity(status="not_verified", reason="No input could be run.")
+        return Parity(status="not_verified", reason="No input could be evaluated.")
     judged = [result for result in results if result.kind in tolerance.judged]
     if not judged:
         return Parity(status="not_verified", reason=f"No input is a {' or '.join(tolerance.judged)}.")
@@ -102,7 +102,8 @@ def verdict(results: Sequence[InputResult], tolerance: Tolerance, *, unresponsiv
     failures = [*_missed(pool, tolerance)]
     if constant < 1 and (agreement - constant) / (1 - constant) < LEAST_GAIN:
         failures.append(
-            f"its class maps agree on {agreement:.2%} of the pixels, where one class a photo would on {constant:.2%}"
+            f"its class maps agree on {agreement:.2%} of the pixels, where a constant class per photo would on "
+            f"{constant:.2%}"
         )
     if failures:
         return replace(found, status="failed", reason="; ".join(failures))
@@ -110,8 +111,8 @@ def verdict(results: Sequence[InputResult], tolerance: Tolerance, *, unresponsiv
         return replace(
             found,
             status="not_verified",
-            reason="The model gives one class to the whole of every input, and so would an artifact that computes "
-            "nothing; give --images with photos that it segments.",
+            reason="The model predicts a single class for every input, so the comparison proves "
+            "nothing; pass --images with photos that it segments.",
         )
     return found
 
@@ -127,13 +128,13 @@ def _missed(pool: Sequence[InputResult], tolerance: Tolerance) -> list[str]:
         agreement = float(np.mean([_of(result).same for result in pool]))
         if agreement >= tolerance.top1_agreement:
             return []
-        return [f"the class is the same at {agreement:.2%} of the pixels, below {tolerance.top1_agreement:.0%}"]
+        return [f"the class agrees at {agreement:.2%} of the pixels, below {tolerance.top1_agreement:.0%}"]
     beyond = max(pool, key=lambda result: _of(result).beyond)
     if _of(beyond).beyond > 0:
         return [f"the class changed at {_of(beyond).beyond:.3%} of the pixels beyond near-ties, worst on {beyond.name}"]
     tied = max(pool, key=lambda result: _of(result).near_ties)
     if (share := _of(tied).near_ties) > tolerance.pixel_ties:
-        limit = f"near-ties excuse no more than {tolerance.pixel_ties:.1%}"
+        limit = f"near-ties may excuse at most {tolerance.pixel_ties:.1%}"
         return [f"the class changed at {share:.3%} of the pixels, and {limit}, worst on {tied.name}"]
     return []
 

@@ -185,7 +185,7 @@ def verdict(results: Sequence[InputResult], tolerance: Tolerance, *, unresponsiv
         unresponsive: Whether the artifact gives almost the same answer to inputs to which the model does not.
     """
     if not results:
-        return Parity(status="not_verified", reason="No input could be run.")
+        return Parity(status="not_verified", reason="No input could be evaluated.")
     judged = [result for result in results if result.kind in tolerance.judged]
     if not judged:
         return Parity(status="not_verified", reason=f"No input is a {' or '.join(tolerance.judged)}.")
@@ -194,11 +194,11 @@ def verdict(results: Sequence[InputResult], tolerance: Tolerance, *, unresponsiv
     if broken := [result.name for result in results if not result.distance.finite]:
         failures.append(f"non-finite output on {', '.join(broken)}")
     elif apart.max_abs_rel is None or apart.snr_db is None or apart.cosine is None:
-        failures.append("the reference is zero where the artifact is not")
+        failures.append("the reference is zero but the artifact is not")
     else:
         failures += _missed(judged, tolerance)
     if unresponsive:
-        failures.append("it answers almost the same whatever it is shown")
+        failures.append("its output is nearly constant across inputs")
     held_out = [result for result in results if result.kind == "held-out"]
     pool = [result for result in held_out or judged if result.same_top1 is not None]
     changed = [result for result in pool if not result.same_top1]
@@ -240,11 +240,10 @@ def _said_of_changes(
     if held_out:
         same = len(pool) - len(names)
         return (
-            f"top-1 the same on {same} of {len(pool)} photos held out of calibration, "
-            f"below {tolerance.top1_agreement:.0%}"
+            f"same top-1 on {same} of {len(pool)} photos held out of calibration, below {tolerance.top1_agreement:.0%}"
         )
     left = [result for result in changed if result.near_tie and result not in excused]
-    beyond = "; near-ties excuse no more than a tenth of the inputs" if tolerance.near_ties and left else ""
+    beyond = "; near-ties may excuse at most a tenth of the inputs" if tolerance.near_ties and left else ""
     return f"top-1 changed on {', '.join(names)}{beyond}"
 
 
@@ -283,7 +282,9 @@ def _missed(judged: Sequence[InputResult], tolerance: Tolerance) -> list[str]:
         return []
     worst_one = min((result for _, result in found), key=lambda each: _margin(each, tolerance).snr_db or 0.0)
     own = worst_one.conditioning
-    why = "" if own is None else f" (PyTorch float32 itself is at {own.float32.snr_db:.1f} dB from its float64 there)"
+    why = (
+        "" if own is None else f" (PyTorch float32 itself is at {own.float32.snr_db:.1f} dB from its own float64 there)"
+    )
     return [*(text for text, _ in found[:-1]), f"{found[-1][0]}, worst on {worst_one.name}{why}"]
 
 

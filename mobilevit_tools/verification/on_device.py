@@ -59,12 +59,12 @@ def check_device(device: str, artifact: Path) -> None:
     if target.name not in runnable or (device == "host" and target.native_runner is None):
         raise UsageError(
             f"{device} does not run {target.name} artifacts: it runs {' and '.join(runnable)}.",
-            hint="`mvt devices` lists the others; without --device, the artifact is verified on this machine.",
+            hint="`mvt devices` lists the others; without --device, the artifact is verified on this host.",
             code="wrong_target",
         )
     if device == "count":
         raise UsageError(
-            "count computes what this machine computes, only slower.", hint="Leave --device away, or give host."
+            "The count device computes the same numbers as this host.", hint="Omit --device, or pass host."
         )
 
 
@@ -94,7 +94,7 @@ def verify_on_device(
     """
     if len([output for output in session.outputs if output.kind != "label"]) > 1:
         raise UsageError(
-            f"{artifact} has {len(session.outputs)} outputs, and devices return the first one only.",
+            f"{artifact} has {len(session.outputs)} outputs, but devices return only the first.",
             hint="Verify it on this machine, without --device.",
         )
     info = only_input(session)

@@ -90,7 +90,7 @@ def _verify_once(
             return Parity(status="failed", reason=wrong)
         if probabilities is not None and np.isfinite(outputs[0]).all() and not _is_softmax(probabilities, outputs[0]):
             names = ", ".join(dict.fromkeys(inputs[index].name for index in batch.rows))
-            return Parity(status="failed", reason=f"The probabilities on {names} are no softmax of the logits.")
+            return Parity(status="failed", reason=f"The probabilities on {names} are not the softmax of the logits.")
         for row, (index, wanted) in enumerate(zip(batch.rows, expected, strict=True)):
             pair = [each[0] for each in wanted], [np.asarray(each[row], np.float64) for each in outputs]
             counts = inputs[index].kind in (*tolerance.judged, "held-out")
@@ -135,8 +135,8 @@ def _expected(reference: Reference, item: VerificationInput) -> list[NDArray[Any
     outputs = reference(item.tensor)
     if not all(np.isfinite(output).all() for output in outputs):
         raise BadInputError(
-            "The model's own output is not finite: nothing can be compared with it.",
-            hint="Check the checkpoint; give another with --checkpoint.",
+            "The model's own output is not finite, so it cannot serve as a reference.",
+            hint="Check the checkpoint, or pass another with --checkpoint.",
             code="non_finite_reference",
         )
     return outputs

@@ -49,7 +49,7 @@ def test_each_rewrite_is_left_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("threads", [(4,), (1, 4)])
 def test_threads_that_no_device_takes_are_refused(threads: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "load_model", lambda *_, **__: pytest.fail("loaded"))
-    with pytest.raises(UsageError, match="count counts with one thread, not 4") as caught:
+    with pytest.raises(UsageError, match="The count device runs one thread, not 4") as caught:
         bench.bench_rewrites([SMALL], devices=("count", "count"), threads=threads)
     assert caught.value.hint is not None
 

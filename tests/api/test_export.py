@@ -43,7 +43,7 @@ def constant():
 @pytest.mark.parametrize(
     ("function", "target", "precision", "reason"),
     [
-        ("rare", "coreml", "fp32", r"to coreml-fp32: Core ML has no form of .*lgamma.* \(net.py, line 12: "),
+        ("rare", "coreml", "fp32", r"to coreml-fp32: Core ML does not support .*lgamma.* \(net.py, line 12: "),
         ("rare", "onnx", "fp32", r"to onnx-fp32: ConversionError: .* \(DispatchError: No ONNX function .*lgamma"),
         ("constant", "onnx", "fp16", r"to onnx-fp16: \w+Error: "),
     ],

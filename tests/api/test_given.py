@@ -79,7 +79,7 @@ def test_verify_takes_the_module(made: tuple[Net, Path]) -> None:
     with pytest.raises(UsageError, match="made from net-1, a module that was in memory") as caught:
         mobilevit_tools.verify(path)
     assert "model=" in (caught.value.hint or "")
-    with pytest.raises(UsageError, match="checkpoint: this is for a model with a name"):
+    with pytest.raises(UsageError, match="checkpoint: only valid for a named model"):
         mobilevit_tools.verify(path, model=net, checkpoint="w.pth")
 
 
@@ -105,9 +105,9 @@ def test_info_takes_the_module() -> None:
     ("model", "given", "says"),
     [
         (3, {}, "A model is a name or a torch.nn.Module, not a int"),
-        ("care_s0", {"mean": (0, 0, 0)}, "mean: this is for a module in memory"),
-        ("care_s0", {"card": {}}, "card: this is for a module in memory"),
-        (nn.Identity(), {"checkpoint": "w.pth", "random_weights": True}, "checkpoint, random_weights: this is for"),
+        ("care_s0", {"mean": (0, 0, 0)}, "mean: only valid for a module in memory"),
+        ("care_s0", {"card": {}}, "card: only valid for a module in memory"),
+        (nn.Identity(), {"checkpoint": "w.pth", "random_weights": True}, "checkpoint, random_weights: only valid for"),
         (nn.Identity(), {"card": 3}, "A card is a Card or a dict, not a int"),
     ],
 )
@@ -130,9 +130,9 @@ def test_what_is_for_the_other_kind_of_model_is_refused(model: object, given: di
     ids=["verify", "inspect", "profile", "predict", "evaluate", "compare", "diff"],
 )
 def test_what_runs_a_file_says_to_export_the_module_first(call: Callable[[nn.Module], object]) -> None:
-    with pytest.raises(UsageError, match="takes an artifact, a file, and not a module in memory") as caught:
+    with pytest.raises(UsageError, match="takes the path of an artifact, not a module in memory") as caught:
         call(Net())
-    assert caught.value.hint == "Export the module, and give result.artifacts[0].path."
+    assert caught.value.hint == "Export the module and pass result.artifacts[0].path."
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,6 @@ def test_what_runs_a_file_says_to_export_the_module_first(call: Callable[[nn.Mod
     ids=["smoke", "sweep", "rewrites", "list", "precisions"],
 )
 def test_what_starts_processes_says_to_put_the_module_into_a_file(call: Callable[[nn.Module], object]) -> None:
-    with pytest.raises(UsageError, match="needs a model's name, and not a module in memory") as caught:
+    with pytest.raises(UsageError, match="needs a model name, not a module in memory") as caught:
         call(Net())
     assert "net.py:build" in (caught.value.hint or "")

@@ -147,7 +147,7 @@ def test_of_a_single_output_nobody_knows_the_probability(
 
 def test_a_softmax_of_one_class_is_no_prediction(tmp_path: Path) -> None:
     artifact = constant(tmp_path / "model.onnx", np.ones((1, 1)), None, output="probabilities")
-    with pytest.raises(BadInputError, match="says the same of every photo"):
+    with pytest.raises(BadInputError, match="which is always 1"):
         mobilevit_tools.predict(artifact, verification_photos()[:1])
 
 

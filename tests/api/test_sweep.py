@@ -147,7 +147,7 @@ def test_the_worst_cell_decides(tmp_path: Path, ends: tuple[str, ...], code: int
     assert caught.value.error_code == "sweep_failed"
     failed, errors = ends.count("failed"), len(ends) - ends.count("failed") - ends.count("passed")
     said = [f"{failed} of {len(ends)} cells failed their gate"] * bool(failed)
-    said += [f"{errors} of {len(ends)} cells came to nothing"] * bool(errors)
+    said += [f"{errors} of {len(ends)} cells ended in an error"] * bool(errors)
     assert caught.value.message == f"{' and '.join(said)}."
 
 
@@ -164,7 +164,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
         file.write('{"cell": {"mod')  # as much as came to the disk of the next one
     result = run(plan, jobs=1)
     assert (result.passed, result.reused) == (3, 1)
-    assert result.torn == f"Line 2 of {tmp_path}/sweep/{RESULTS} was cut off; its cell runs again."
+    assert result.torn == f"Line 2 of {tmp_path}/sweep/{RESULTS} is truncated; its cell runs again."
     assert len(entries(tmp_path)) == 4
     assert digests(tmp_path) == [row.digest for row in result.rows]
 
@@ -206,8 +206,8 @@ def test_a_sweep_may_be_moved_with_its_artifacts(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"engine": "slurm"}, "There is no engine 'slurm'."),
-        ({"address": "host:6379"}, "An address is a Ray cluster's."),
-        ({"engine": "ray", "jobs": 2}, "On a cluster, the number of jobs follows from its CPUs."),
+        ({"address": "host:6379"}, "--address requires the Ray engine."),
+        ({"engine": "ray", "jobs": 2}, "--jobs has no effect on a cluster, which schedules by CPUs."),
     ],
 )
 def test_options_that_contradict_each_other(tmp_path: Path, options: dict[str, object], said: str) -> None:

@@ -108,7 +108,7 @@ def test_a_generous_bound_keeps_nothing(photos: Path) -> None:
 
 @pytest.mark.usefixtures("_untimed")
 def test_a_bound_that_cannot_be_met_is_a_failed_gate(photos: Path) -> None:
-    with pytest.raises(GateError, match="only where nothing is quantized"):
+    with pytest.raises(GateError, match="only with nothing quantized"):
         _keep_within(-1.0, photos)
 
 

@@ -17,7 +17,7 @@ def test_a_share_is_a_percentage_or_a_fraction(text: str, share: float) -> None:
 def test_a_number_that_would_be_a_hundred_percent_and_more_needs_its_sign(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_share(text)
-    assert caught.value.hint == "Write 2% or 0.02."
+    assert caught.value.hint == "For example 2% or 0.02."
 
 
 @pytest.mark.parametrize("text", ["", "%", "lots", "-2%", "-0.02", "nan", "inf", "inf%"])

@@ -50,7 +50,7 @@ def test_an_artifact_is_identical_to_itself(mvt: Mvt, exported: Path) -> None:
     result = ran.envelope["result"]
     assert (result["identical"], result["changes"], result["latency"], result["notes"]) == (True, {}, None, [])
     assert result["graph"]["operators"] == result["weights"]["changed"] == []
-    assert "the same, byte by byte" in mvt("diff", artifact, artifact).out
+    assert "artifacts are identical" in mvt("diff", artifact, artifact).out
 
 
 def test_what_changed_is_told(mvt: Mvt, exported: Path, other: Path, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_what_changed_is_told(mvt: Mvt, exported: Path, other: Path, tmp_path: P
     assert (output["position"], output["a"], output["b"]["name"]) == (1, None, "before")
     assert (len(result["weights"]["changed"]), result["weights"]["only_a"]) == (1, [])
     assert result["latency"]["verdict"] == "slower"
-    assert result["notes"] == [f"{other} is not the file that its manifest describes."]
+    assert result["notes"] == [f"{other} does not match the digest in its manifest."]
     people = mvt("diff", artifact, other, "--profiles", a, b).out
     assert "Identity" in people
     assert "output 1" in people

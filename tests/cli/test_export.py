@@ -55,7 +55,7 @@ def test_rewrites_are_told_recorded_and_chosen(mvt: Mvt, tmp_path: Path) -> None
     assert 0 <= difference < 1e-12
     for rewrite in applied:
         assert f"{rewrite['summary']}: {rewrite['places']} place" in ran.out.replace("\n", " ")
-    assert "proved in float64" in ran.out
+    assert "checked in float64" in ran.out
     chosen = applied[-1]["name"]
     assert [rewrite["name"] for rewrite in rewrites("--rewrites", str(chosen))[1]] == [chosen]
     ran, applied, difference = rewrites("--no-rewrites")
@@ -172,7 +172,7 @@ def test_ctrl_c_keeps_what_was_finished_and_says_so(mvt: Mvt, tmp_path: Path, mo
     ran = mvt("export", SMALL, "--random-weights", "-t", "onnx", "-t", "coreml", "--output", output, "--json")
     assert ran.code == 130, ran.out
     assert tree(output / SMALL) == ["onnx-fp32", "onnx-fp32/manifest.json", "onnx-fp32/model.onnx"]
-    assert f"finished are kept in {output}" in ran.envelope["error"]["message"]
+    assert f"finished artifacts are kept in {output}" in ran.envelope["error"]["message"]
 
 
 @pytest.mark.parametrize("there_already", [False, True])
@@ -189,7 +189,7 @@ def test_ctrl_c_tells_of_nothing_finished_where_nothing_was(
     monkeypatch.setattr("mobilevit_tools.exporters.onnx.lower", stop)
     ran = mvt(*call)
     assert ran.code == 130, ran.out
-    assert ran.envelope["error"]["message"] == "Interrupted; nothing was left behind."
+    assert ran.envelope["error"]["message"] == "Interrupted; no partial files remain."
     assert output.exists() == there_already
 
 
@@ -231,7 +231,7 @@ def test_a_failed_artifact_is_next_to_be_looked_at(mvt: Mvt, tmp_path: Path) -> 
 
 
 def test_the_help_says_what_is_exported_to_by_default(mvt: Mvt) -> None:
-    assert "onnx, coreml, executorch, coreai or all (those that need no extra)" in " ".join(
+    assert "onnx, coreml, executorch, coreai, all (all without an extra)" in " ".join(
         mvt("export", "--help").out.split()
     )
 

@@ -1,4 +1,4 @@
-"""``mvt inspect`` names every operator that is outside the backend that a program was exported for."""
+"""``mvt inspect`` names every operator that the backend of a program does not take over."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_what_is_outside_is_named_even_where_nothing_is_inside(
     assert not any(name.startswith("delegate:") for name in found.outside)
     printed = mvt("inspect", artifact).out
     for name, why in found.outside.items():
-        assert f"outside the backend: {name}: {why}" in printed
-    assert ("outside the backend" in printed) == outside
+        assert f"not delegated: {name}: {why}" in printed
+    assert ("not delegated" in printed) == outside
 
 
 @pytest.mark.parametrize(("backend", "why"), [("xnnpack", REASONS["topk"]), ("vulkan", UNKNOWN)])

@@ -67,7 +67,7 @@ def test_what_no_path_is_to_blame_for_stays_a_fault(error: OSError, capsys: pyte
     with pytest.raises(typer.Exit) as caught, command_output("export"):
         raise error
     assert caught.value.exit_code == ExitCode.INTERNAL
-    assert "fault of mvt" in capsys.readouterr().err
+    assert "bug in mvt" in capsys.readouterr().err
 
 
 LONG = "x" * 300

@@ -84,7 +84,7 @@ def test_a_device_that_computes_something_else_is_a_failure(
     monkeypatch.setattr(CountDevice, "measure", fast_and_wrong)
     ran = mvt("profile", exported / "onnx-fp32/model.onnx", "--device", "count", "--json")
     assert (ran.code, ran.envelope["error"]["code"]) == (4, "gate_failed")
-    assert "computes something else" in ran.envelope["error"]["message"]
+    assert "returns different outputs" in ran.envelope["error"]["message"]
 
 
 def test_what_is_not_finite_has_no_speed(mvt: Mvt, overflowing: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_real_sweep_is_told_shown_and_stored(mvt: Mvt, plan: Path, tmp_path: P
 
     again = mvt("sweep", plan, "--output", tmp_path / "sweep", "--keep-artifacts", "--json")
     assert again.code == 0
-    assert again.err == "1 of 1 cells are finished already.\n"
+    assert again.err == "1 of 1 cells are already finished.\n"
     assert again.envelope["result"]["reused"] == 1
     assert again.envelope["result"]["rows"] == [row]
 
@@ -94,7 +94,7 @@ def test_a_line_that_was_cut_off_is_named(mvt: Mvt, plan: Path, tmp_path: Path) 
         file.write("{")
     ran = mvt("sweep", plan, "--output", tmp_path / "sweep")
     assert ran.code == 0
-    assert ran.err.startswith(f"Line 3 of {tmp_path}/sweep/{RESULTS} was cut off")
+    assert ran.err.startswith(f"Line 3 of {tmp_path}/sweep/{RESULTS} is truncated")
 
 
 def test_columns_that_nobody_fills_are_left_out(mvt: Mvt, plan: Path, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_sweep_that_is_interrupted_ends_its_cells_and_says_that_it_goes_on(pla
     said = json.loads(sweep.communicate(timeout=PATIENCE_S)[0])
     assert sweep.returncode == 130
     assert said["error"]["message"] == (
-        f"Interrupted; finished cells are kept in {tmp_path}/sweep, and the same command goes on with the others."
+        f"Interrupted; finished cells are kept in {tmp_path}/sweep; the same command resumes the sweep."
     )
     assert not exporting()
     assert {path.name for path in tmp_path.iterdir()} == {"sweep", plan.name}

@@ -123,7 +123,7 @@ def test_without_a_manifest_people_are_told_which_gate_was_assumed(mvt: Mvt, exp
     lone = (tmp_path / "lone.onnx", "--model", SMALL, "--checkpoint", tmp_path / "near.pth", "--json")
     ran = mvt("verify", *lone)
     assert ran.code == 4
-    assert "judged as fp32; give --precision" in ran.envelope["error"]["hint"]
+    assert "the fp32 gate applies; pass --precision" in ran.envelope["error"]["hint"]
     assert mvt("verify", *lone, "--precision", "fp32").envelope["error"]["hint"] is None
     known = mvt("verify", exported / "onnx-fp32/model.onnx", *lone[1:])
     assert (known.code, known.envelope["error"]["hint"]) == (4, None)

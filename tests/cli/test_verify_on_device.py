@@ -120,7 +120,7 @@ def test_a_device_that_fails_is_no_verdict(mvt: Mvt, exported: Path, monkeypatch
         ("coreml-fp32/model.mlpackage", "arm64", "arm64 does not run coreml artifacts: it runs onnx and executorch."),
         (PTE, "browser", "browser does not run executorch artifacts: it runs onnx."),
         (ONNX, "iphone", "iphone does not run onnx artifacts: it runs coreml."),
-        (ONNX, "count", "count computes what this machine computes, only slower."),
+        (ONNX, "count", "The count device computes the same numbers as this host."),
         (ONNX, "arm46", "There is no device 'arm46'."),
     ],
 )

@@ -21,4 +21,4 @@ def test_the_models_weights_are_found() -> None:
     for weight in (net.attention.weight, net.head.weight):
         assert hashlib.sha256(weight.detach().numpy().tobytes()).hexdigest() in contents
     assert {each.dtype for each in stored} == {"f32"}
-    assert notes == ("Core AI keeps no names of weights.",)
+    assert notes == ("Core AI assets do not store weight names.",)

@@ -33,13 +33,13 @@ def test_intervals_that_overlap_decide_nothing() -> None:
 def test_what_a_load_can_make_decides_nothing(ratio: float, verdict: str) -> None:
     found = diff_latency(profile("a", samples=FAST), profile("b", samples=[ratio * sample for sample in FAST]))
     assert found.verdict == verdict
-    assert found.reason.endswith("apart, which loading an artifact anew can make." if verdict != "slower" else "apart.")
+    assert found.reason.endswith("apart, which reloading an artifact can cause." if verdict != "slower" else "apart.")
 
 
 def test_nothing_is_said_across_places() -> None:
     for other in (profile("b", samples=SLOW, host=replace(HOST, cpu="x")), replace(profile("b"), threads=2)):
         found = diff_latency(profile("a", samples=FAST), other)
-        assert (found.verdict, found.reason) == (None, "They were measured in different places.")
+        assert (found.verdict, found.reason) == (None, "They were measured on different devices.")
 
 
 def test_nothing_is_said_without_an_interval() -> None:

@@ -76,7 +76,7 @@ def test_weights_in_other_files_are_not_read(tmp_path: Path) -> None:
     shape = numpy_helper.from_array(np.array([1, 2]), "shape")
     path = tmp_path / "model.onnx"
     path.write_bytes(helper.make_model(helper.make_graph([], "g", [], [], [tensor, shape])).SerializeToString())
-    assert onnx_weights(path) == ((), ("1 weights lie in files beside model.onnx; they were not compared.",))
+    assert onnx_weights(path) == ((), ("1 weights are stored in external files of model.onnx and were not compared.",))
 
 
 def test_core_ml(exported: Path, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_what_the_two_formats_share_is_found(exported: Path) -> None:
     assert found.same >= 5
     assert found.same_bytes > 10_000
     assert found.renamed == 0
-    assert "The two are of different targets" in found.notes[-1]
+    assert "The targets differ" in found.notes[-1]
 
 
 def test_a_damaged_program_is_bad_input(tmp_path: Path) -> None:

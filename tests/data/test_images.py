@@ -274,9 +274,9 @@ def test_a_cut_image_is_damaged(gradient: np.ndarray, tmp_path: Path, suffix: st
     ("content", "said"),
     [
         (b"", "is empty"),
-        (b"not an image\n" * 100, "is not an image"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "is not an image"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is not an image"),
+        (b"not an image\n" * 100, "is not in a supported image format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "is not in a supported image format"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is not in a supported image format"),
         (b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(64), "is a HEIC photo"),
     ],
 )

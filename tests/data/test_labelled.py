@@ -65,7 +65,7 @@ def test_indices_come_before_sorted_order(tmp_path: Path) -> None:
 
 
 def test_folders_that_cannot_be_matched_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="none of the model's 3 classes"):
+    with pytest.raises(BadInputError, match="not one of the model's 3 classes"):
         _classes(_folders(tmp_path, "x", "y"))
 
 
@@ -90,7 +90,7 @@ def test_folders_far_from_every_label_or_beside_all_of_them_are_refused_too(
 
 def test_flat_folders_have_no_labels(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "photo.png")
-    with pytest.raises(BadInputError, match="no classes' folders"):
+    with pytest.raises(BadInputError, match="not in class folders"):
         _classes(tmp_path)
 
 
@@ -191,7 +191,7 @@ def test_an_order_that_is_asked_for_goes_before_names(tmp_path: Path) -> None:
     assert {path.parent.name: label for path, label in found.images}["10"] == 2
     table = tmp_path / "list.csv"
     table.write_text("x.png,1\n")
-    with pytest.raises(BadInputError, match="no folders to order"):
+    with pytest.raises(BadInputError, match="no class folders"):
         read_labelled(table, None, 12, "text")
 
 

@@ -33,7 +33,7 @@ def test_what_is_no_mask_is_refused(tmp_path: Path, mode: str, size: tuple[int, 
     with pytest.raises(BadInputError, match=said):
         load_mask(tmp_path / "mask.png", (4, 3))
     (tmp_path / "mask.png").write_bytes(b"no image")
-    with pytest.raises(BadInputError, match="no PNG"):
+    with pytest.raises(BadInputError, match="as PNG"):
         load_mask(tmp_path / "mask.png", (4, 3))
 
 
@@ -46,7 +46,7 @@ def test_a_mask_has_its_photos_name_and_place(tmp_path: Path) -> None:
         pair_masks(photos, masks)
     Image.new("L", (4, 3)).save(masks / "inner" / "a.png")
     assert pair_masks(photos, masks) == [(photos / "inner" / "a.jpg", masks / "inner" / "a.png")]
-    with pytest.raises(BadInputError, match="is no folder"):
+    with pytest.raises(BadInputError, match="is not a folder"):
         pair_masks(photos, tmp_path / "nowhere")
 
 

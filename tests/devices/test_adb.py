@@ -198,7 +198,7 @@ def test_no_space(phone: Phone, request_: RunRequest, monkeypatch: pytest.Monkey
     phone.shell("dd if=/dev/zero of=/data/full bs=1M count=55")
     if not seen:  # it fills up after the look at it
         monkeypatch.setattr(remote, "_free_bytes", lambda _: None)
-    with pytest.raises(DeviceError, match="no space left") as caught, open_device("adb") as device:
+    with pytest.raises(DeviceError, match="no free space") as caught, open_device("adb") as device:
         device.measure(request_)
     assert caught.value.error_code == "no_space"
     assert phone.files() == ""
@@ -237,7 +237,7 @@ def test_two_devices_and_no_serial(phone: Phone) -> None:
     phone.attach(UNAUTHORIZED, "unauthorized")
     with pytest.raises(DeviceError, match="2 devices are attached") as caught, open_device("adb"):
         pass
-    assert caught.value.hint == f"Name one, such as --device adb:{SERIAL}"
+    assert caught.value.hint == f"Choose one, for example --device adb:{SERIAL}"
     assert [(found.device, found.ready) for found in adb.probe()] == [
         (f"adb:{SERIAL}", True),
         (f"adb:{UNAUTHORIZED}", False),

@@ -34,7 +34,7 @@ def test_the_mirror_is_the_one_that_apt_uses(
 
 def test_without_debian_nothing_is_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(debian, "_SOURCES", tmp_path)
-    with pytest.raises(MissingDependencyError, match="no source of Debian"):
+    with pytest.raises(MissingDependencyError, match="no Debian archive"):
         debian.unpack("trixie", "hello", tmp_path / "hello")
     assert list(tmp_path.iterdir()) == []
 
@@ -53,6 +53,6 @@ def test_only_root_installs_and_others_are_told_what_to_type(monkeypatch: pytest
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(MissingDependencyError) as caught:
         debian.install({"valgrind": "valgrind", "g++": "g++"})
-    assert caught.value.message == "g++, valgrind must be installed by root."
+    assert caught.value.message == "g++, valgrind must be installed as root."
     assert caught.value.hint == "sudo apt-get install g++ valgrind"
     debian.install({})

@@ -31,7 +31,7 @@ def test_what_is_missing_and_cannot_be_installed_is_said(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert prepare.main(["count"]) == ExitCode.MISSING_DEPENDENCY
     assert capsys.readouterr().err.splitlines() == [
-        "error: g++ must be installed by root.",
+        "error: g++ must be installed as root.",
         "hint: sudo apt-get install g++",
     ]
 

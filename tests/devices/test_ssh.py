@@ -194,7 +194,7 @@ def test_no_space(board: Board, request_: RunRequest, monkeypatch: pytest.Monkey
     board.shell("dd if=/dev/zero of=full bs=1M count=55")
     if not seen:
         monkeypatch.setattr(remote, "_free_bytes", lambda _: None)
-    with pytest.raises(DeviceError, match="no space left"), open_device(board.spec) as device:
+    with pytest.raises(DeviceError, match="no free space"), open_device(board.spec) as device:
         device.measure(request_)
     assert board.files() == "full"
 
@@ -275,7 +275,7 @@ def test_core_ml_takes_no_thread_count(tmp_path: Path) -> None:
     command = [*script.command(str(tmp_path)), *map(str, words)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 3
-    assert done.stderr.splitlines()[-1] == "runner: Core ML has threads of its own: it takes no 2"
+    assert done.stderr.splitlines()[-1] == "runner: Core ML chooses its own thread count: 2 is not supported"
 
 
 def test_a_core_ml_package_travels_to_a_mac_whole(mac: Board, tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_who_cannot_log_in_is_told_ssh_s_own_reason(board: Board) -> None:
     nobody = open_device("ssh:board@127.0.0.1:1").probe()
     assert not nobody.ready
     assert "Connection refused" in nobody.detail
-    assert nobody.remedy == "This must work without a question: ssh -p 1 board@127.0.0.1 true"
+    assert nobody.remedy == "Check that this works without a prompt: ssh -p 1 board@127.0.0.1 true"
     (board.folder / "client/known_hosts").rename(board.folder / "client/aside")
     unknown = open_device(board.spec).probe()
     (board.folder / "client/aside").rename(board.folder / "client/known_hosts")
@@ -353,7 +353,7 @@ def test_who_cannot_log_in_is_told_ssh_s_own_reason(board: Board) -> None:
     ],
 )
 def test_an_address_is_never_an_option_or_a_command(address: str | None) -> None:
-    with pytest.raises(UsageError, match="is not where a board is"):
+    with pytest.raises(UsageError, match="is not a USER@HOST address"):
         ssh.open_device(address)
 
 

@@ -148,7 +148,7 @@ def test_what_the_converter_itself_refuses_is_named_with_its_line(
         raise ValueError("inputs have ranks that differ")
 
     monkeypatch.setitem(_TORCH_OPS_REGISTRY.name_to_func_mapping, "sin", refuse)
-    refused = r"to coreml-fp32: Core ML has no form of the operator aten\.sin.*ranks that differ.*return x\.mean"
+    refused = r"to coreml-fp32: Core ML does not support the operator aten\.sin.*ranks that differ.*return x\.mean"
     spec, net = ExportSpec("coreml"), Net().eval()
     with pytest.raises(BadInputError, match=refused), naming_refusals(MAPS, spec, net):
         lower(net, spec, MAPS, tmp_path / "net.mlpackage")

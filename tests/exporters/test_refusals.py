@@ -57,9 +57,9 @@ class Net(nn.Module):
 @pytest.mark.parametrize(
     ("how", "line", "hint"),
     [
-        ("branch", "if self.how == .branch. and y.sum", "torch.where in place of an if"),
+        ("branch", "if self.how == .branch. and y.sum", "torch.where instead of an if"),
         ("loop", r"for _ in range\(int\(y.abs", "a fixed number of steps"),
-        ("numpy", r"y = torch.from_numpy\(np.tanh", "in torch's own functions"),
+        ("numpy", r"y = torch.from_numpy\(np.tanh", "Use torch functions"),
     ],
 )
 def test_what_torch_cannot_trace_is_told_by_its_line(how: str, line: str, hint: str) -> None:
@@ -136,10 +136,10 @@ def build(how="free"):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("int", "fixes the size of its batch while it is traced"),
-        ("loop", "fixes the size of its batch while it is traced"),
-        ("one", "takes one image at a time"),
-        ("across", "answers differently for an image when another is beside it"),
+        ("int", "has a fixed batch size"),
+        ("loop", "has a fixed batch size"),
+        ("one", "supports only a batch of 1"),
+        ("across", "mixes the images of a batch"),
     ],
 )
 def test_a_model_of_a_fixed_batch_is_refused_where_the_batch_is_to_be_free(

@@ -76,7 +76,7 @@ def asked_of(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> Exp
 
     def stop(*args: Any, **kwargs: Any) -> None:
         made.extend(real(*args, **kwargs))
-        raise UsageError("it was made")
+        raise UsageError("it was created")
 
     monkeypatch.setattr(api, "requests_for", stop)
     assert main(["export", *arguments]) == 2
@@ -104,13 +104,13 @@ def test_json_states_the_same(request_: ExportRequest) -> None:
         ({"precision": "palette4"}, "no precision named 'palette4'"),
         ({"calibration": "photos"}, "takes --calibration"),
         ({"precision": "int8", "calibration": "photos", "calibration_size": 0}, "at least one photo"),
-        ({"max_drop": 1.0}, "A bound on the loss of accuracy"),
-        ({"class_order": "text"}, "A class order is that of labelled photos"),
+        ({"max_drop": 1.0}, "--max-drop requires labelled photos"),
+        ({"class_order": "text"}, "--class-order requires labelled photos"),
         ({"class_order": "size", "eval_data": "val"}, "There is no class order 'size'"),
-        ({"precision": "int8", "max_drop": 1.0}, "A bound on the loss of accuracy"),
+        ({"precision": "int8", "max_drop": 1.0}, "--max-drop requires labelled photos"),
         ({"input_size": "big"}, "not an input size"),
         ({"rewrites": ("merged_hats",)}, "no rewrite named 'merged_hats'"),
-        ({"target_options": CoremlOptions()}, "are another target's"),
+        ({"target_options": CoremlOptions()}, "belong to another target"),
         ({"checkpoint": "--overwrite"}, "is no checkpoint"),
     ],
 )

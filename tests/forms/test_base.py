@@ -91,7 +91,7 @@ def test_an_output_that_is_read_and_not_made_keeps_the_operator() -> None:
     ("form", "message"),
     [
         (lambda x, dim, dtype=None: x.softmax(dim=1), "differs from the operator"),
-        (lambda x, dim, dtype=None: x.softmax(dim)[..., :-1], "another shape"),
+        (lambda x, dim, dtype=None: x.softmax(dim)[..., :-1], "a different shape"),
         (lambda x, dim, dtype=None: x.softmax(dim) * (1 + 1e-7), "differs from the operator"),
         (lambda x, dim, dtype=None: x.log().softmax(dim), "differs from the operator"),
     ],

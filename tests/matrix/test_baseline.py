@@ -37,11 +37,11 @@ def test_the_same_figures_are_no_regression() -> None:
     [
         ({"size": 1_020_000}, {"size": 1_020_001}, "size", "1,020,001 bytes, +2.0% on 1,000,000"),
         ({"snr_db": 114.0}, {"snr_db": 113.9}, "parity", "SNR 113.9 dB, 6.1 dB below 120.0"),
-        ({"calls": 1}, {"calls": 2}, "delegate_calls", "2 calls into its backend, 1 more than 1"),
-        ({"outside": {}}, {"outside": {"elu": 1, "mean": 2}}, "outside", "3 operators outside its backend, 3 more"),
+        ({"calls": 1}, {"calls": 2}, "delegate_calls", "2 delegate calls, 1 more than 1"),
+        ({"outside": {}}, {"outside": {"elu": 1, "mean": 2}}, "outside", "3 non-delegated operators, 3 more"),
         ({"instructions": 5_100_000}, {"instructions": 5_100_001}, "instructions", "5,100,001 instructions, +2.0% on"),
-        ({"parity": "passed"}, {"parity": "not_verified"}, "parity", "not verified, and it was in the baseline"),
-        ({"instructions": 1}, {"instructions": None}, "instructions", "no longer known, and 5,000,000"),
+        ({"parity": "passed"}, {"parity": "not_verified"}, "parity", "not verified, but verified in the baseline"),
+        ({"instructions": 1}, {"instructions": None}, "instructions", "no longer reported (5,000,000"),
     ],
 )
 def test_each_figure_has_its_margin(within: dict[str, Any], beyond: dict[str, Any], figure: str, said: str) -> None:
@@ -90,7 +90,10 @@ def test_a_cell_without_figures_is_said_and_not_compared() -> None:
     (then,) = compare(broken(CELL), passed()).incomparable
     assert not today.other_model
     assert not then.other_model
-    assert (today.reason, then.reason) == ("It has no artifact in this run.", "It did not pass in the baseline.")
+    assert (today.reason, then.reason) == (
+        "This run produced no artifact for it.",
+        "It did not pass in the baseline run.",
+    )
 
 
 def test_cells_of_one_side_only_are_said() -> None:
@@ -103,7 +106,7 @@ def test_cells_of_one_side_only_are_said() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"target": "onnx"}, "has none of the cells of this run"),
+        ({"target": "onnx"}, "contains none of the cells of this run"),
         ({"input_size": "64"}, "with input size not set, and this run has it with 64"),
         ({"options": ("depth=2",)}, "with options not set"),
         ({"random_weights": False}, "with random weights True"),
@@ -131,7 +134,7 @@ def test_a_baseline_is_read_by_name(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"schema": 2}, "has schema 2; this version reads 1"),
-        ({"command": "profile"}, "is not the result of a smoke run"),
+        ({"command": "profile"}, "is not a result of mvt smoke"),
         ({"result": None}, "holds no cells"),
         ({"result": {"cells": 3}}, "holds no cells"),
         ({"result": {"cells": [{}]}}, "cell 1 is no result of a cell"),
@@ -149,7 +152,7 @@ def test_what_is_no_baseline_is_refused(tmp_path: Path, changes: dict[str, objec
         ("[" * 100_000, "is not JSON"),
         ("[NaN]", "is not JSON: NaN is no finite"),
         ("[1e999]", "1e999 is no finite"),
-        ("[]", "is not the result"),
+        ("[]", "is not a result"),
         (None, "cannot be read"),
     ],
 )
@@ -164,7 +167,7 @@ def test_a_file_that_is_none_of_ours_is_refused(tmp_path: Path, content: str | N
 def test_a_baseline_in_which_nothing_passed_is_refused_before_anything_runs() -> None:
     without = replace(passed(), artifact={}, profile=None)
     for then in (broken(CELL), broken(CELL, exit_code=4), without):
-        with pytest.raises(BadInputError, match="nothing to compare with") as refused:
+        with pytest.raises(BadInputError, match="cannot be used") as refused:
             check_comparable({CELL.name: then}, [CELL], STORED)
         assert (refused.value.error_code, refused.value.exit_code) == ("other_baseline", 3)
         assert compare(then, passed()).compared == ()

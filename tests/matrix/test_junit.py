@@ -44,7 +44,7 @@ def test_a_gate_is_a_failure_a_crash_an_error_a_lost_cell_is_skipped() -> None:
     assert skipped is not None
     assert failure.get("message") == "SNR 3 dB"
     assert error.get("type") == "crashed"
-    assert "Run it by itself: mvt export 'a b' --output out" in (error.text or "")
+    assert "Reproduce it: mvt export 'a b' --output out" in (error.text or "")
 
 
 def test_what_could_not_be_verified_is_skipped_with_the_reason() -> None:

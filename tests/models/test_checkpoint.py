@@ -108,7 +108,7 @@ def test_the_moving_average_is_preferred_and_both_can_be_asked_for(file: Path, c
 
 def test_a_file_with_the_average_alone_says_so(file: Path) -> None:
     assert value_read(file, {"state_dict_ema": EMA}) == (2, True)
-    with pytest.raises(BadInputError, match="nothing but the moving average") as caught:
+    with pytest.raises(BadInputError, match="only the moving average") as caught:
         value_read(file, {"state_dict_ema": EMA}, ema=False)
     assert caught.value.error_code == "no_raw_weights"
 

@@ -76,7 +76,7 @@ def test_no_name_leads_out_of_the_folder(sharded: Path, name: str) -> None:
     save_file(FIRST, sharded / "sub" / "x.safetensors")
     (sharded / "link").symlink_to("../secret.safetensors")
     write_index(sharded, dict.fromkeys(FIRST, name))
-    with pytest.raises(BadInputError, match="is no file of that folder") as refusal:
+    with pytest.raises(BadInputError, match="is not in that folder") as refusal:
         read_checkpoint(str(sharded))
     assert refusal.value.error_code == "path_escapes"
 
@@ -91,22 +91,22 @@ def test_a_weights_file_that_is_a_link_elsewhere_is_refused_except_in_the_hubs_c
     plain = tmp_path / "model"
     plain.mkdir()
     (plain / "model.safetensors").symlink_to("../blobs/digest")
-    with pytest.raises(BadInputError, match="is no file of that folder"):
+    with pytest.raises(BadInputError, match="is not in that folder"):
         read_checkpoint(str(plain))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"weight_map": ', "is damaged"),
-        ('{"weight_map": []}', "names none"),
-        ('{"weight_map": {}}', "names none"),
-        ('{"weight_map": {"a": 3}}', "names none"),
+        ('{"weight_map": ', "is a damaged"),
+        ('{"weight_map": []}', "without shards"),
+        ('{"weight_map": {}}', "without shards"),
+        ('{"weight_map": {"a": 3}}', "without shards"),
         ("[" * 100_000 + '"weight_map"', "is a text file"),
-        ('{"weight_map": ' + '{"a":' * 100_000, "is damaged"),
+        ('{"weight_map": ' + '{"a":' * 100_000, "is a damaged"),
         (json.dumps({"weight_map": {str(i): f"{i}.bin" for i in range(1001)}}), "names more than 1000 files"),
         ('{"weight_map": {"a": "absent.safetensors"}}', "There is no checkpoint at .*absent.safetensors"),
-        (json.dumps({"weight_map": {"c.weight": NAMES[0]}}), r"lacks c\.weight, which .* says is in it"),
+        (json.dumps({"weight_map": {"c.weight": NAMES[0]}}), r"lacks c\.weight, which .* lists"),
     ],
 )
 def test_a_damaged_index_is_refused(sharded: Path, content: str, message: str) -> None:
@@ -141,8 +141,8 @@ def test_shards_on_the_hub_are_fetched_beside_their_index(sharded: Path, monkeyp
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("adapter_model.safetensors", "is a folder with weights of an adapter alone"),
-        ("tf_model.h5", "is a folder with TensorFlow weights alone"),
+        ("adapter_model.safetensors", "is a folder with adapter weights only"),
+        ("tf_model.h5", "is a folder with TensorFlow weights only"),
         ("epoch=3.ckpt", "is a folder, not a checkpoint"),
     ],
 )

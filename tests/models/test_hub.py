@@ -120,7 +120,7 @@ def test_a_revision_is_honoured(server: Hub) -> None:
         ("hf://someone/care@v3/weights/model.pth", "someone/care has no revision v3", "hub_unavailable"),
         ("hf://someone/else/model.pth", "there is no repository someone/else, or it is private", "hub_unavailable"),
         ("hf://someone/gated/model.pth", "someone/gated is gated", "hub_unavailable"),
-        ("hf://someone/broken/model.pth", "the hub cannot be reached or fails", "hub_unreachable"),
+        ("hf://someone/broken/model.pth", "the Hub is not reachable", "hub_unreachable"),
     ],
 )
 def test_what_the_hub_lacks_is_named(server: Hub, address: str, said: str, code: str) -> None:
@@ -152,7 +152,7 @@ def test_addresses_that_leave_the_repository_or_name_no_file_never_reach_the_net
 def test_an_unreachable_hub_is_said(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     error = refusal("hf://someone/care/weights/model.pth")
-    assert "cannot be reached" in error.message
+    assert "is not reachable" in error.message
     assert error.error_code == "hub_unreachable"
     assert server.requests == []
 
@@ -162,15 +162,15 @@ def test_a_hub_that_hangs_up_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)  # huggingface_hub waits between its attempts
     error = refusal("hf://someone/hasty/weights/model.pth")
     assert error.error_code == "hub_unavailable"
-    assert error.message.startswith("hf://someone/hasty/weights/model.pth cannot be fetched: ")
+    assert error.message.startswith("hf://someone/hasty/weights/model.pth cannot be downloaded: ")
 
 
 @pytest.mark.parametrize(
     ("raised", "said"),
     [
-        (RuntimeError("407 Proxy Authentication Required.\nmore"), "fetched: 407 Proxy Authentication Required."),
-        (TimeoutError(), "fetched: TimeoutError."),
-        (RuntimeError("\n"), "fetched: RuntimeError."),
+        (RuntimeError("407 Proxy Authentication Required.\nmore"), "downloaded: 407 Proxy Authentication Required."),
+        (TimeoutError(), "downloaded: TimeoutError."),
+        (RuntimeError("\n"), "downloaded: RuntimeError."),
     ],
 )
 def test_whatever_the_transport_raises_is_one_sentence(

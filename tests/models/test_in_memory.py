@@ -136,8 +136,8 @@ class Locked(Net):
     ("module", "given", "kind", "says"),
     [
         (Net(), {}, UsageError, "Net does not say its input size"),
-        (Net(), {"name": "../up", "input_size": SIZE}, UsageError, "'../up' is no name for a model"),
-        (Net(), {"name": "care_s0", "input_size": SIZE}, UsageError, "care_s0 is a model that mvt ships"),
+        (Net(), {"name": "../up", "input_size": SIZE}, UsageError, "'../up' is not a valid model name"),
+        (Net(), {"name": "care_s0", "input_size": SIZE}, UsageError, "care_s0 is the name of a bundled model"),
         (Net(), {"labels": ["a"], "input_size": SIZE}, BadInputError, "1 label"),
         (Net(), {"card": {"sizes": 3}, "input_size": SIZE}, BadInputError, "unknown fields: sizes"),
         (Locked(), {"input_size": SIZE}, BadInputError, "Copying Locked failed with TypeError: cannot pickle"),

@@ -116,7 +116,7 @@ def test_of_two_copies_the_average_is_taken_unless_the_raw_weights_are_asked_for
         given = under("net.") | under(average, weights(2)) | {"n_averaged": torch.ones(())}
         assert [loaded(given, ema=ema)[0] for ema in (None, True, False)] == [2, 2, 1]
         assert [loaded(given, ema=ema)[1].ema for ema in (None, True, False)] == [True, True, False]
-    with pytest.raises(BadInputError, match="nothing but the moving average") as refusal:
+    with pytest.raises(BadInputError, match="only the moving average") as refusal:
         loaded(under("ema."), ema=False)
     assert refusal.value.error_code == "no_raw_weights"
 

@@ -81,7 +81,7 @@ def test_a_hook_gives_exporters_tensors_alone() -> None:
 )
 def test_a_model_that_needs_more_than_an_image_is_refused_by_what_it_needs(forward: Callable[..., Tensor]) -> None:
     net = type("Net", (nn.Module,), {"forward": forward})()
-    with pytest.raises(BadInputError, match=r"takes more than an image: its forward pass needs mask as well\."):
+    with pytest.raises(BadInputError, match=r"needs more than one input: its forward pass requires mask as well\."):
         try_out("net.py:build", net, (4, 4))
 
 

@@ -236,7 +236,7 @@ def test_maps_in_place_of_logits_are_features(net: Path) -> None:
         ("not_a_model", "net.py:not_a_model returns a str, not a torch.nn.Module."),
         ("CONSTANT", "net.py:CONSTANT is a int, not a function."),
         ("biuld", "has no function named 'biuld'."),
-        ("Unit", "net.py:Unit cannot be called so"),
+        ("Unit", "net.py:Unit cannot be called with these options"),
     ],
 )
 def test_what_is_no_model_is_refused_in_one_sentence(net: Path, function: str, message: str) -> None:

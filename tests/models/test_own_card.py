@@ -11,11 +11,11 @@ from mobilevit_tools.models.own_card import read_card
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        ({"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}, "not on the scale of pixels from 0 to 1"),
-        ({"mean": (123.675, 116.28, 103.53)}, "not on the scale"),
-        ({"std": (58.395, 57.12, 57.375)}, "not on the scale"),
-        ({"mean": (127.5,) * 3, "std": (1.0,) * 3}, "not on the scale"),
-        ({"mean": (-103.0, -116.0, -123.0), "std": (1.0,) * 3}, "not on the scale"),
+        ({"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}, "not for pixels from 0 to 1"),
+        ({"mean": (123.675, 116.28, 103.53)}, "not for pixels"),
+        ({"std": (58.395, 57.12, 57.375)}, "not for pixels"),
+        ({"mean": (127.5,) * 3, "std": (1.0,) * 3}, "not for pixels"),
+        ({"mean": (-103.0, -116.0, -123.0), "std": (1.0,) * 3}, "not for pixels"),
         ({"std": (0.2, 0.0, 0.2)}, "standard deviation of 0.2, 0.0, 0.2, which must be finite and above 0"),
         ({"std": (0.2, -0.2, 0.2)}, "which must be finite and above 0"),
         ({"std": (0.2, float("nan"), 0.2)}, "which must be finite and above 0"),
@@ -33,7 +33,7 @@ from mobilevit_tools.models.own_card import read_card
 def test_an_impossible_recipe_is_refused(card: dict[str, object], message: str) -> None:
     with pytest.raises(BadInputError, match=message) as refusal:
         read_card("net.py:build", {"input_size": (8, 8)} | card).preprocessing("net.py:build", None)
-    assert "not on the scale" not in message or "255" in (refusal.value.hint or "")
+    assert "not for pixels" not in message or "255" in (refusal.value.hint or "")
 
 
 @pytest.mark.parametrize(

@@ -93,11 +93,11 @@ def test_a_forward_pass_that_draws_random_numbers_is_refused_with_its_line(
 
 def test_randomness_of_others_and_changing_state_are_refused() -> None:
     generator = np.random.default_rng(0)
-    with pytest.raises(BadInputError, match="another output when it is run again"):
+    with pytest.raises(BadInputError, match="a second run on the same input differs"):
         tried(lambda y, _: y * generator.random())
     counting = Does(lambda y, _: y)
     counting.then = lambda y, _: y * counting.calls
-    with pytest.raises(BadInputError, match="another output when it is run again"):
+    with pytest.raises(BadInputError, match="a second run on the same input differs"):
         try_out("net.py:build", counting, SIZE)
 
 
@@ -140,10 +140,10 @@ def test_a_model_that_leaves_its_input_alone_gets_the_input() -> None:
 @pytest.mark.parametrize(
     ("then", "message"),
     [
-        (lambda y, _: y.view(1, -1), "takes one image at a time: of a batch of two it makes 1x6"),
-        (lambda y, _: y.view(1, 3), "takes one image at a time: a batch of two failed with RuntimeError"),
-        (lambda y, _: y[:1], "takes one image at a time: of a batch of two it makes 1x3"),
-        (lambda y, _: y - y.mean(0, keepdim=True), "answers differently for an image when another is beside it"),
+        (lambda y, _: y.view(1, -1), "supports only a batch of 1: for a batch of two it returns 1x6"),
+        (lambda y, _: y.view(1, 3), "supports only a batch of 1: a batch of two failed with RuntimeError"),
+        (lambda y, _: y[:1], "supports only a batch of 1: for a batch of two it returns 1x3"),
+        (lambda y, _: y - y.mean(0, keepdim=True), "mixes the images of a batch"),
     ],
 )
 def test_a_model_of_one_image_is_refused_for_more(then: Callable[[Tensor, Tensor], object], message: str) -> None:

@@ -135,8 +135,8 @@ def scripted_in_part() -> nn.Module:
     [
         (lambda: torch.jit.script(Net()), r"net\.py:build is a TorchScript module"),
         (scripted_in_part, r"net\.py:build \(head\) is a TorchScript module"),
-        (lambda: torch.ao.quantization.quantize_dynamic(Net(), {nn.Linear}), r"\(head\) is quantized already"),
-        (sharded, r"\(head\) keeps its weights as Sharded, not as plain tensors"),
+        (lambda: torch.ao.quantization.quantize_dynamic(Net(), {nn.Linear}), r"\(head\) is already quantized"),
+        (sharded, r"\(head\) stores its weights as Sharded, not as plain tensors"),
         (on_meta, r"\(backbone\.0\) is on the meta device"),
     ],
 )

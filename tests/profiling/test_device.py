@@ -114,7 +114,7 @@ def test_core_ml_takes_no_thread_count(tmp_path: Path, monkeypatch: pytest.Monke
     package = tmp_path / "model.mlpackage"
     package.mkdir()
     monkeypatch.setattr(device, "open_session", lambda *_, **__: pytest.fail("it computed"))
-    with pytest.raises(UsageError, match="threads of its own"):
+    with pytest.raises(UsageError, match="manages its own threads"):
         profile_on_device("ssh:me@mac", [package], threads=2)
 
 
@@ -197,5 +197,5 @@ def test_the_outputs_of_every_turn_are_checked(
         return replace(result, outputs=1.01 * result.outputs) if turn == wrong else result
 
     monkeypatch.setattr(fake, "measure", measure)
-    with pytest.raises(GateError, match=r"small\.onnx computes something else on fake"):
+    with pytest.raises(GateError, match=r"small\.onnx returns different outputs on fake"):
         profile_on_device("fake", [model, other], rigor="quick")

@@ -47,7 +47,7 @@ def test_the_example_fits_the_input(
 
 
 def test_sizes_that_nothing_tells_are_refused() -> None:
-    with pytest.raises(BadInputError, match="x takes any height and width"):
+    with pytest.raises(BadInputError, match="x has flexible height and width"):
         worker.example_array(session(TensorInfo("x", (1, 3, None, 8), "float32")))
 
 
@@ -108,7 +108,7 @@ def test_every_request_is_answered_and_errors_end_nothing(model: Path, tmp_path:
     sample = {"operation": "sample", "arguments": {"runs": 3, "seconds": 0.0}}
     too_early, missing, loaded, sampled = answers(sample, load(tmp_path / "absent.onnx"), load(model), sample)
     assert too_early == {
-        "error": [6, "The artifact failed while it was measured: RuntimeError: nothing is loaded", None, "run_failed"]
+        "error": [6, "The artifact failed during measurement: RuntimeError: nothing is loaded", None, "run_failed"]
     }
     assert missing == {"error": [3, f"There is no artifact at {tmp_path / 'absent.onnx'}.", None, "no_such_artifact"]}
     assert set(loaded["result"]) == {"load_ms", "baseline_memory_bytes", "versions"}

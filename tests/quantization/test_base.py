@@ -22,7 +22,7 @@ def test_every_precision_of_a_target_has_an_entry_and_a_gate() -> None:
 
 @pytest.mark.parametrize("target", CALIBRATED)
 def test_int8_without_photos_is_refused_with_the_reason(target: str) -> None:
-    with pytest.raises(UsageError, match="ranges of activations are measured") as caught:
+    with pytest.raises(UsageError, match="activation ranges are measured") as caught:
         plan_quantization(target, "int8", None)
     assert caught.value.hint is not None
     assert "--calibration" in caught.value.hint

@@ -318,7 +318,7 @@ def test_sizes_are_not_negative(desk: Desk) -> None:
     path = next(desk.folder.rglob("manifest.json"))
     path.write_text(path.read_text().replace('"size_bytes": 1000', '"size_bytes": -1000'))
     for each in (run, smoke, path):
-        with pytest.raises(BadInputError, match="below zero"):
+        with pytest.raises(BadInputError, match="negative figure"):
             read_runs([each])
 
 

@@ -27,7 +27,7 @@ def child(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> str:
     ("body", "code", "said"),
     [
         ("import os; os.abort()", "crash", "signal SIGABRT"),
-        ("import os; os.kill(os.getpid(), 9)", "crash", "signal SIGKILL, as when memory runs out"),
+        ("import os; os.kill(os.getpid(), 9)", "crash", "signal SIGKILL, possibly out of memory"),
         ("raise SystemExit(7)", "crash", "exit status 7"),
         ("print('hello', flush=True)", "crash", "exit status"),
         ("import time; time.sleep(60)", "hang", "may take 2 s"),

@@ -153,7 +153,7 @@ def test_a_device_that_no_node_offers_is_said_at_once(workers: RayWorkers, tmp_p
     for cell in (absent, browser):
         result = results[cell.name]
         assert (result.status, result.exit_code, result.code) == ("error", 6, "no_such_device")
-        assert result.message == f"No machine of the cluster offers {cell.device}."
+        assert result.message == f"No machine of the cluster provides {cell.device}."
         assert result.hint is not None
         assert f"--resources='{{\"device:{cell.device}\": 1}}'" in result.hint
     assert results[fine.name].message is None
@@ -237,7 +237,7 @@ def test_a_machine_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 @pytest.mark.parametrize("address", ["nonsense", "local", "host:", "host:port", ":6379", "host:99999"])
 def test_addresses_that_are_none(address: str) -> None:
-    with pytest.raises(UsageError, match="is no address of a Ray cluster"):
+    with pytest.raises(UsageError, match="is not the address of a Ray cluster"):
         RayWorkers(address)
 
 

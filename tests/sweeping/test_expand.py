@@ -84,7 +84,7 @@ def test_the_class_order_goes_to_every_cell_with_labelled_photos(tmp_path: Path)
     (cell,) = expand(plan(eval="labelled", class_order="natural"), tmp_path)
     (command,) = (each for each in cell.commands(tmp_path) if each[0] == "eval")
     assert command[command.index("--class-order") + 1] == "natural"
-    with pytest.raises(BadInputError, match="class_order: A class order is that of labelled photos"):
+    with pytest.raises(BadInputError, match="class_order: --class-order requires labelled photos"):
         expand(plan(class_order="natural"), tmp_path)
 
 
@@ -164,7 +164,7 @@ def test_the_rules_that_a_refusal_proposes_are_enough(tmp_path: Path) -> None:
     impossible = {"targets": ["onnx", "coreml"], "precisions": ["fp32", "palette6"], "devices": ["none", "count"]}
     error = refusal(tmp_path, **impossible)
     assert error.hint is not None
-    proposed = tomllib.loads(error.hint.partition("leave them out: ")[2])
+    proposed = tomllib.loads(error.hint.partition("exclude them: ")[2])
     names = [cell.name.partition("/")[2] for cell in expand(plan(**impossible, **proposed), tmp_path)]
     assert names == ["onnx/fp32", "onnx/fp32@count", "coreml/fp32", "coreml/palette6"]
 
@@ -177,19 +177,19 @@ def test_the_rules_that_a_refusal_proposes_are_enough(tmp_path: Path) -> None:
         ({"precisions": ["fp32", "int9"]}, "precisions[1]: there is no precision named 'int9'."),
         ({"devices": ["none", "hosst"]}, "devices[1]: There is no device 'hosst'."),
         ({"devices": ["ssh:board"]}, "devices[0]: "),
-        ({"devices": ["adb", "adb:X"]}, "devices: 'adb' and 'adb:X' may be one device."),
+        ({"devices": ["adb", "adb:X"]}, "devices: 'adb' and 'adb:X' may be the same device."),
         ({"devices": ["count"], "threads": 2}, "count counts with 1 thread, not 2."),
         ({"rigor": "slow"}, "rigor: there is no rigor 'slow'."),
         ({"calibration": "nowhere"}, "calibration: there is nothing at "),
         ({"eval": "nowhere"}, "eval: there is nothing at "),
-        ({"exclude": [{"target": "onnx", "precision": "fp16"}]}, "exclude[0] leaves out nothing."),
-        ({"exclude": [{}]}, "exclude[0] leaves out nothing."),
-        ({"exclude": [{"target": "onnx"}]}, "The plan leaves every cell out."),
+        ({"exclude": [{"target": "onnx", "precision": "fp16"}]}, "exclude[0] matches no cell."),
+        ({"exclude": [{}]}, "exclude[0] matches no cell."),
+        ({"exclude": [{"target": "onnx"}]}, "The plan excludes every cell."),
         (
             {"targets": ["executorch", "executorch-xnnpack"]},
             "models[0] gives care_s0.imagenette/executorch-xnnpack/fp32",
         ),
-        ({"models": [MODEL, MODEL]}, "models[1] gives care_s0.imagenette/onnx/fp32 once more."),
+        ({"models": [MODEL, MODEL]}, "models[1] repeats care_s0.imagenette/onnx/fp32."),
         ({"models": [{"name": "care_s9"}]}, "models[0].name: There is no model named 'care_s9'."),
         ({"models": [{"name": "care_s0.imagenet"}]}, "models[0].name: There is no model named 'care_s0.imagenet'."),
         ({"models": [{"name": "care_s0"}]}, "models[0]: care_s0 needs exactly one source of weights."),
@@ -207,7 +207,7 @@ def test_the_rules_that_a_refusal_proposes_are_enough(tmp_path: Path) -> None:
     ],
 )
 def test_what_does_not_exist_is_named_by_its_key(tmp_path: Path, changes: dict[str, object], said: str) -> None:
-    assert refusal(tmp_path, **changes).message.startswith(("The plan has cells", said))
+    assert refusal(tmp_path, **changes).message.startswith(("The plan contains unsupported cells", said))
     assert said in refusal(tmp_path, **changes).message
 
 

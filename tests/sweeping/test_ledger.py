@@ -58,7 +58,7 @@ def test_a_line_that_a_kill_cut_off_is_named_and_removed(tmp_path: Path, kept: i
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + lines[1][:kept])
     with open_ledger(tmp_path) as ledger:
-        assert ledger.torn == f"Line 2 of {path} was cut off; its cell runs again."
+        assert ledger.torn == f"Line 2 of {path} is truncated; its cell runs again."
         assert ledger.results == {FIRST.digest: FIRST}
         ledger.append(THIRD)
     with open_ledger(tmp_path) as ledger:
@@ -71,7 +71,7 @@ def test_a_line_that_a_kill_cut_off_is_named_and_removed(tmp_path: Path, kept: i
     [
         (b"{not json}\n", "Line 2 of .* is not JSON."),
         (b"[" * 200_000 + b"\n", "Line 2 of .* is not JSON."),
-        (b" " * MAX_LINE_BYTES + b"\n", "Line 2 of .* is longer than any result."),
+        (b" " * MAX_LINE_BYTES + b"\n", "Line 2 of .* is too long."),
         (b"\xff\xff\n", "Line 2 of .* is not JSON."),
         (b'{"cell": 1}\n', "Line 2 of .* is no result of a cell: cell: "),
     ],

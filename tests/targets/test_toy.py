@@ -94,7 +94,7 @@ def test_its_option_is_on_the_command_line_and_is_its_own(ran: dict[str, tuple[i
     code, out = ran["wrong option"]
     assert code == 2
     assert json.loads(out)["error"]["message"] == "--flavour is not for onnx."
-    assert json.loads(out)["error"]["hint"] == "Leave it out; it is for toy."
+    assert json.loads(out)["error"]["hint"] == "Omit it; it is for toy."
 
 
 def test_it_runs_in_every_verb(ran: dict[str, tuple[int, str]]) -> None:

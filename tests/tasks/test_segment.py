@@ -63,7 +63,7 @@ def test_among_several_maps_the_one_that_libraries_call_scores_is_taken() -> Non
     ("module", "said"),
     [
         (nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), "1x3 for one image"),
-        (segmenter(1), "1 scores at each place"),
+        (segmenter(1), "1 scores per position"),
     ],
 )
 def test_what_is_no_segmenter_is_refused(module: nn.Module, said: str) -> None:
@@ -78,9 +78,9 @@ def test_without_a_word_outputs_mean_what_they_hold() -> None:
     assert settle(loaded(segmenter())).task == "raw"
     embedded = settle(loaded(vector), "embed")
     assert (embedded.returns, embedded.num_classes) == ("embedding", 0)
-    with pytest.raises(BadInputError, match="no single vector"):
+    with pytest.raises(BadInputError, match="does not return one vector"):
         settle(loaded(segmenter()), "embed")
-    with pytest.raises(BadInputError, match="classifies nothing"):
+    with pytest.raises(BadInputError, match="so it is not a classifier"):
         settle(loaded(segmenter()), "classify")
 
 

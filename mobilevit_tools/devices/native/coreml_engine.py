@@ -21,9 +21,9 @@ class CoreMLEngine(Engine):
         from coremltools.models import MLModel
 
         if threads != 1:  # it would be reported, and nobody would have used it
-            raise RunnerError(NOT_LOADED, f"Core ML has threads of its own: it takes no {threads}")
+            raise RunnerError(NOT_LOADED, f"Core ML chooses its own thread count: {threads} is not supported")
         if profile is not None:
-            raise RunnerError(NOT_LOADED, "Core ML tells no times per operator over ssh; run mvt on the Mac itself")
+            raise RunnerError(NOT_LOADED, "Core ML reports no operator times over ssh; run mvt on the Mac itself")
         package = path.with_suffix("")
         shutil.rmtree(package, ignore_errors=True)  # of an artifact that ran here before
         unpack(path, package)
@@ -32,7 +32,7 @@ class CoreMLEngine(Engine):
         check_one(len(description.input), len(description.output))
         self._input, self._output = description.input[0].name, description.output[0].name
         if description.input[0].type.WhichOneof("Type") != "multiArrayType":
-            raise RunnerError(NOT_LOADED, "it takes an image and not a tensor; export it with --tensor-io")
+            raise RunnerError(NOT_LOADED, "it takes an image, not a tensor; export it with --tensor-io")
         array = description.input[0].type.multiArrayType
         types = {"FLOAT32": "float32", "FLOAT16": "float16", "DOUBLE": "float64", "INT32": "int32"}
         name = array.DESCRIPTOR.fields_by_name["dataType"].enum_type.values_by_number[array.dataType].name

@@ -50,7 +50,7 @@ def read_tensor(path: Path) -> Any:
             return numpy.frombuffer(values, numpy.dtype(dtype)).reshape([int(size) for size in sizes])
     except (ValueError, TypeError, OverflowError):
         pass
-    raise RunnerError(BAD_FILE, f"{path} is not a tensor file, or not whole")
+    raise RunnerError(BAD_FILE, f"{path} is not a complete tensor file")
 
 
 def write_tensor(path: Path, array: Any) -> None:

@@ -66,7 +66,7 @@ class _Recipe:
         raw = repository.json(CONFIG)
         if raw is None:
             raise BadInputError(
-                f"{self.name} has no {CONFIG}.", hint="Only models of transformers are taken.", code="unknown_model"
+                f"{self.name} has no {CONFIG}.", hint="Only models of transformers are supported.", code="unknown_model"
             )
         self.raw = raw
         self.kind: Any = _model_class(self.name, raw)
@@ -88,7 +88,7 @@ class _Recipe:
             config = kind.from_dict({key: value for key, value in self.raw.items() if key != "auto_map"})
         except Exception as error:  # whatever a configuration that fits no class of its name makes of itself
             raise BadInputError(
-                f"The {CONFIG} of {self.name} is no configuration of {kind.__name__}: {first_line(error)}.",
+                f"The {CONFIG} of {self.name} is not a valid configuration of {kind.__name__}: {first_line(error)}.",
                 code="own_model",
             ) from error
         unknown = [name for name in changes if not hasattr(config, name)]
@@ -188,18 +188,18 @@ def _model_class(name: str, raw: Mapping[str, Any]) -> Any:
     named = raw.get("architectures") or []
     kind: Any = getattr(transformers, str(named[0]), None) if isinstance(named, list) and named else None
     if raw.get("model_type") not in transformers.CONFIG_MAPPING or (named and kind is None):
-        own = " It brings code of its own, which mvt does not run." if raw.get("auto_map") else ""
+        own = " It requires custom code (trust_remote_code), which mvt does not run." if raw.get("auto_map") else ""
         what = named[0] if named else raw.get("model_type")
         raise BadInputError(f"transformers has no model {what!r}, which {name} is.{own}", code="unknown_model")
     if kind is None:
         kind = transformers.MODEL_MAPPING.get(transformers.CONFIG_MAPPING[raw["model_type"]])
     if not _is_model(kind):
-        raise BadInputError(f"{name} is no model of transformers.", code="unknown_model")
+        raise BadInputError(f"{name} is not a transformers model.", code="unknown_model")
     first = next(iter(list(inspect.signature(kind.forward).parameters)[1:]), None)
     if kind.main_input_name != IMAGE or first != IMAGE:
         raise BadInputError(
-            f"{name} is a {kind.__name__}, which takes {kind.main_input_name}, not an image alone.",
-            hint="Wrap its image part in a module, and give path/to/file.py:function.",
+            f"{name} is a {kind.__name__}, which takes {kind.main_input_name}, not only an image.",
+            hint="Wrap its image encoder in a module and pass path/to/file.py:function.",
             code="own_model",
         )
     return kind

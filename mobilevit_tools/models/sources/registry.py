@@ -150,6 +150,6 @@ def listed_models(prefix: str, pattern: str) -> list[Offered]:
     source = load_source(prefix)
     if not hasattr(source, "list_models"):
         raise UsageError(
-            f"Models of {prefix}: cannot be listed here.", hint="Name one: `mvt info` tells of it.", code="no_list"
+            f"Models of {prefix}: cannot be listed.", hint="Use a full name: `mvt info NAME`.", code="no_list"
         )
     return list(source.list_models(pattern))

@@ -135,7 +135,7 @@ class _Recipe:
 
     def _refusal(self, error: TypeError) -> UsageError:
         return UsageError(
-            f"{PREFIX}{self.name} cannot be built so: {first_line(error)}.",
+            f"{PREFIX}{self.name} cannot be built with these options: {first_line(error)}.",
             hint="Options are those of timm.create_model().",
             code="model_option",
         )

@@ -59,7 +59,7 @@ def _forget() -> None:
 def _broken(error: Exception) -> MissingDependencyError:
     return MissingDependencyError(
         f"torchvision {_version('torchvision')} does not import beside torch {_version('torch')}: {first_line(error)}.",
-        hint="Install the two that belong together: pip install --force-reinstall --no-deps 'torchvision==0.N', where "
+        hint="Install a matching pair: pip install --force-reinstall --no-deps 'torchvision==0.N', where "
         "torch 2.M goes with N = M + 15, from the index that torch came from.",
         code="torchvision",
     )

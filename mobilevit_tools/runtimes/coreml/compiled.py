@@ -51,7 +51,7 @@ def read_compiled(path: Path, function: str = "") -> tuple[ModelDescription, Gra
     if not source.is_file():
         raise BadInputError(
             f"{path.name} is a compiled Core ML model without a readable program (model.mil).",
-            hint="Give the .mlpackage or .mlmodel that it was compiled from.",
+            hint="Pass the .mlpackage or .mlmodel that it was compiled from.",
         )
     if source.stat().st_size > MAX_TEXT_BYTES:
         raise BadInputError(f"The program of {path.name} has over {MAX_TEXT_BYTES} bytes; refusing to read it.")

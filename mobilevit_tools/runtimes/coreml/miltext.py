@@ -210,7 +210,7 @@ class _Parser:
             self._take()
             self._expect(">")
             if math.prod(size for size in sizes if size) > MAX_ELEMENTS:
-                raise BadInputError(f"The program has a value of shape {tuple(sizes)}, which is beyond any model.")
+                raise BadInputError(f"The program has a value of shape {tuple(sizes)}, which is too large.")
             return ValueType(element, tuple(sizes))
         if kind == "state":
             self._expect("<")
@@ -230,7 +230,7 @@ class _Parser:
 
     def _peek(self) -> str:
         if self._next >= len(self._tokens):
-            raise BadInputError("The program's text is cut short.")
+            raise BadInputError("The program's text is truncated.")
         return self._tokens[self._next]
 
     def _take(self) -> str:

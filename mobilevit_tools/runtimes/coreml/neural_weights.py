@@ -27,7 +27,7 @@ def read_weights(message: Message, shape: tuple[int, ...]) -> np.ndarray:
     """
     count = math.prod(shape)
     if count > MAX_ELEMENTS:
-        raise BadInputError(f"A layer asks for weights of shape {shape}, which is beyond any model.")
+        raise BadInputError(f"A layer asks for weights of shape {shape}, which is too large.")
     if message.floatValue:
         values = np.array(message.floatValue, np.float32)
     elif message.float16Value:

@@ -89,14 +89,14 @@ def _inside(root: Path, folder: Path, name: str, what: str) -> Path:
     """Resolve ``name`` in ``folder`` and hold it inside ``root``, symbolic links included."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
-        raise BadInputError(f"{root.name} names a {what} outside of itself: {name[:200]!r}.")
+        raise BadInputError(f"{root.name} references a {what} outside of itself: {name[:200]!r}.")
     with suppress(OSError, RuntimeError):  # a name too long, links in a circle
         found = folder.joinpath(*parts).resolve()
         if not found.is_relative_to(root):
-            raise BadInputError(f"{root.name} names a {what} outside of itself: {name[:200]!r}.")
+            raise BadInputError(f"{root.name} references a {what} outside of itself: {name[:200]!r}.")
         if found.is_file():
             return found
-    raise BadInputError(f"{root.name} lacks its {what} {name[:200]!r}; the package is incomplete.")
+    raise BadInputError(f"{root.name} is incomplete: its {what} {name[:200]!r} is missing.")
 
 
 def _parse(file: Path, path: Path) -> Message:
@@ -109,7 +109,7 @@ def _parse(file: Path, path: Path) -> Message:
     try:
         model.ParseFromString(file.read_bytes())
     except DecodeError as error:
-        raise BadInputError(f"{path.name} is not a Core ML model, or its model file is cut short.") from error
+        raise BadInputError(f"{path.name} is not a Core ML model, or its model file is truncated.") from error
     if cast("str | None", model.WhichOneof("Type")) is None:
-        raise BadInputError(f"{path.name} holds no model: its model file is cut short or empty.")
+        raise BadInputError(f"{path.name} holds no model: its model file is truncated or empty.")
     return model

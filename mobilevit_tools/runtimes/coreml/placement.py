@@ -165,7 +165,7 @@ def _macs(operation: Operation, values: _Values) -> int | None:
         sizes = rule(operation, values)
     except UNFIT as error:
         raise BadInputError(
-            f"The program is damaged: its operation {operation.name!r} lacks inputs, or has others than its type takes."
+            f"The program is damaged: the inputs of its operation {operation.name!r} do not fit its type."
         ) from error
     known = [size for size in sizes if size is not None]
     return math.prod(known) if len(known) == len(sizes) else None
@@ -221,20 +221,20 @@ def _notes(program: Program, values: _Values) -> Iterable[PlacementNote]:
     whole = chosen(lambda operation: makes(operation, "bool", "int8", "int16", "int32", "uint8", "uint16"))
     if whole:
         yield PlacementNote(
-            f"{len(whole)} operators make integers or truth values; the Neural Engine appears to compute in fp16 only.",
+            f"{len(whole)} operators produce integers or booleans; the Neural Engine appears to compute in fp16 only.",
             "half-only",
             whole,
         )
     high = tuple(name for name, shape in values.shapes.items() if len(shape) > MAX_RANK)
     if high:
         yield PlacementNote(
-            f"{len(high)} values have a rank above {MAX_RANK}; Core ML refuses those.", "rank-limit", high
+            f"{len(high)} values have a rank above {MAX_RANK}; Core ML does not load them.", "rank-limit", high
         )
     flexible = tuple(entry.name for entry in program.inputs if entry.flexibility == "range")
     if flexible:
         yield PlacementNote(
             f"The size of {', '.join(flexible)} is a range: only its default size can run on the Neural Engine. "
-            "A fixed size, or a list of sizes, has no such limit.",
+            "A fixed size or a list of sizes has no such limit.",
             "range-shapes",
             flexible,
         )
@@ -247,7 +247,7 @@ def _notes(program: Program, values: _Values) -> Iterable[PlacementNote]:
     if absent:
         kinds = sorted({operation.type for operation in operations if operation.name in absent})
         yield PlacementNote(
-            f"{len(absent)} operators ({', '.join(kinds)}) have no known path on any Neural Engine.",
+            f"{len(absent)} operators ({', '.join(kinds)}) are not known to run on any Neural Engine.",
             "capability-surface",
             absent,
         )

@@ -136,7 +136,7 @@ class Program:
         if self.refused:
             raise BadInputError(
                 f"Core ML does not load {self.path.name}: {self.refused[0]}.",
-                hint="Change the model there, or export it with `mvt export`, which writes another form where it can.",
+                hint="Change the model, or export it with `mvt export`, which rewrites such operations where it can.",
                 code="core_ml_refuses",
             )
         tensors: dict[str, torch.Tensor | State] = {entry.name: self._input(entry, inputs) for entry in self.inputs}
@@ -164,7 +164,7 @@ class Program:
             return np.array(value)
         if isinstance(value, list | State):
             raise BadInputError(
-                f"{self.path.name} returns {name!r}, which is neither a tensor nor a classifier's answer."
+                f"{self.path.name} returns {name!r}, which is neither a tensor nor a classifier output."
             )
         return value
 

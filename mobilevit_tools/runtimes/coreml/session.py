@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 REFERENCE_NOTE = (
-    "Numbers come from a reference interpreter that models the conversion, not the Neural Engine bit by bit; "
-    "its speed says nothing about a device."
+    "Outputs come from a reference interpreter of the conversion, not from the Neural Engine; "
+    "its speed is not representative of a device."
 )
 
 
@@ -62,14 +62,14 @@ class CoreMLSession(Session):
             self.notes = (str(UnsupportedOperatorError(self.program.unsupported)), *self.notes)
         self.notes = (*(f"Core ML does not load this: {reason}." for reason in self.program.refused), *self.notes)
         if len(self.outputs) < len(self.program.description.outputs):
-            self.notes = ("Several outputs have the same name, of which Core ML returns one.", *self.notes)
+            self.notes = ("Several outputs share a name; Core ML returns only one of them.", *self.notes)
         if self.program.random:
             kinds = ", ".join(self.program.random)
-            self.unverifiable = f"It draws random numbers ({kinds}), and Core ML's generator is not documented."
+            self.unverifiable = f"It draws random numbers ({kinds}); Core ML's generator is undocumented."
             self.notes = (self.unverifiable, *self.notes)
         if self.program.description.functions:
             shown, known = self.program.description.function, ", ".join(self.program.description.functions)
-            self.notes = (f"It has several functions ({known}), of which this is {shown}.", *self.notes)
+            self.notes = (f"It has several functions ({known}); this is {shown}.", *self.notes)
         self._threads = torch.get_num_threads()
         torch.set_num_threads(threads)
 
@@ -174,7 +174,7 @@ class NativeSession(Session):
             return np.asarray(value)
         # Core ML's dictionary comes in the order of its hashes, not of the labels.
         if absent := [label for label in entry.labels if label not in value]:
-            raise self._failure(LookupError(f"it gives no probability of {absent[0]!r}."))
+            raise self._failure(LookupError(f"it returns no probability for {absent[0]!r}."))
         return np.array([[value[label] for label in entry.labels]], np.float32)
 
     def _value(self, array: NDArray[Any]) -> Any:

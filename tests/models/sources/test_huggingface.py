@@ -127,10 +127,10 @@ def test_a_model_of_bgr_gets_it(tmp_path: Path) -> None:
     ("config", "message"),
     [
         ({"model_type": "vit", "architectures": ["TheirNet"], "auto_map": {}}, "no model 'TheirNet'"),
-        ({"model_type": "theirs", "architectures": ["ViTModel"], "auto_map": {"AutoModel": "net.Net"}}, "code of its"),
-        ({"model_type": "bert", "architectures": ["BertModel"]}, "takes input_ids, not an image alone"),
-        ({"model_type": "clip", "architectures": ["CLIPModel"]}, "takes input_ids, not an image alone"),
-        ({"model_type": "vit", "architectures": ["ViTConfig"]}, "no model of transformers"),
+        ({"model_type": "theirs", "architectures": ["ViTModel"], "auto_map": {"AutoModel": "net.Net"}}, "custom code"),
+        ({"model_type": "bert", "architectures": ["BertModel"]}, "takes input_ids, not only an image"),
+        ({"model_type": "clip", "architectures": ["CLIPModel"]}, "takes input_ids, not only an image"),
+        ({"model_type": "vit", "architectures": ["ViTConfig"]}, "is not a transformers model"),
     ],
 )
 def test_what_is_no_image_model_is_refused(tmp_path: Path, config: dict[str, object], message: str) -> None:

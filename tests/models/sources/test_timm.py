@@ -57,7 +57,7 @@ def test_weights_come_from_the_hubs_cache_with_their_labels(hub_cache: Put) -> N
 
 
 def test_an_offline_hub_is_one_sentence_with_what_to_do(hub_cache: Put) -> None:
-    with pytest.raises(BadInputError, match=r"cannot be fetched: the hub cannot be reached") as refusal:
+    with pytest.raises(BadInputError, match=r"cannot be downloaded: the Hub is not reachable") as refusal:
         load_model(TAGGED)
     assert "--checkpoint" in str(refusal.value.hint)
 

@@ -138,7 +138,7 @@ def test_a_flag_that_is_none_is_refused(small_package: Path, flag: tuple[str | C
     *rest, linear, last = program.graph.operations
     matmul = dataclasses.replace(linear, type="matmul", inputs={**linear.inputs, "transpose_x": flag})
     program.graph = dataclasses.replace(program.graph, operations=(*rest, matmul, last))
-    with pytest.raises(BadInputError, match="'scores' lacks inputs, or has others than its type takes"):
+    with pytest.raises(BadInputError, match="'scores' do not fit its type"):
         placement(program)
 
 

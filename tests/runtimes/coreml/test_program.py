@@ -185,7 +185,7 @@ def test_one_of_several_functions_is_chosen(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no function 'three'; its functions are: one, two"):
         load_program(tmp_path / "both.mlpackage", "three")
     with open_session(tmp_path / "both.mlpackage", threads=1) as session:
-        assert "several functions (one, two), of which this is two" in session.notes[0]
+        assert "several functions (one, two); this is two" in session.notes[0]
 
 
 def test_a_flexible_input_takes_other_sizes(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_two_outputs_of_one_name_are_one(tmp_path: Path) -> None:
     with open_session(path, threads=1) as session:
         assert [entry.name for entry in session.outputs] == ["y"]
         assert len(session.run(np.ones((1, 4), np.float32))) == 1
-        assert "same name" in session.notes[0]
+        assert "share a name" in session.notes[0]
 
 
 def test_results_do_not_share_memory_with_inputs(tmp_path: Path) -> None:

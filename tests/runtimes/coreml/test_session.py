@@ -144,7 +144,7 @@ def test_on_macos_core_ml_runs_beside_the_reference(image_classifier: Path, monk
     np.testing.assert_allclose(native.run(PIXELS)[0], [[1, 0.2, 0]], rtol=1e-6)
     native.prepare(PIXELS)()
     monkeypatch.setattr(FakeModel, "labels", ("green", "red"))
-    with pytest.raises(DeviceError, match=r"Core ML failed on .*: it gives no probability of 'blue'"):
+    with pytest.raises(DeviceError, match=r"Core ML failed on .*: it returns no probability for 'blue'"):
         native.run(PIXELS)
     monkeypatch.setattr(FakeModel, "predict", lambda self, feeds: 1 / 0)
     with pytest.raises(DeviceError, match=r"Core ML failed on classifier\.mlpackage"):

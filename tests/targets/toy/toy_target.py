@@ -25,6 +25,6 @@ TARGET = Target(
     exporter="toy_exporter",
     runtime="toy_runtime",
     weights="toy_runtime:read_weights",
-    summary="export, and run in PyTorch",
+    summary="export; runs in PyTorch",
     options=ToyOptions,
 )

@@ -138,7 +138,7 @@ def bounded(*sizes: int) -> Ints:
         BadInputError: The sizes ask for more than ``MAX_ELEMENTS`` elements or are negative.
     """
     if any(size < 0 for size in sizes) or math.prod(size for size in sizes if size) > MAX_ELEMENTS:
-        raise BadInputError(f"An operator asks for a value of shape {tuple(sizes)}, which is beyond any model.")
+        raise BadInputError(f"An operator asks for a value of shape {tuple(sizes)}, which is too large.")
     return tuple(sizes)
 
 
