@@ -87,4 +87,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.USAGE
     except typer.Abort:
         return ExitCode.INTERRUPTED
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # nobody reads the help to its end, as behind `head`
+            return ExitCode.OK
+        raise
     return code if isinstance(code, int) else ExitCode.OK

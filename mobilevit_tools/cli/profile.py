@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mobilevit_tools.profiling.statistics import LatencySummary
 
 MAX_REGRESS = "2%"
+SLOWEST = 10
+"""How many single operators people are shown."""
 
 
 def profile(
@@ -28,7 +30,9 @@ def profile(
     device: Annotated[str, typer.Option("--device", help="Device to run on; see `mvt devices`.")] = "host",
     threads: Threads = 1,
     rigor: Rigor = "default",
-    per_op: Annotated[bool, typer.Option("--per-op", help="Also measure time per operator.")] = False,
+    per_op: Annotated[
+        bool, typer.Option("--per-op", help="Also measure operators: time by type, and the ten slowest.")
+    ] = False,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write operator times for Chrome's trace viewer or Perfetto.")
     ] = None,
@@ -124,7 +128,7 @@ def render(console: Console, result: ProfileResult) -> None:
     for other, milliseconds in result.published_ms.items():
         console.print(f"published, another device: {milliseconds} ms on {escape(other)}", style="dim", highlight=False)
     if result.per_op is not None:
-        console.print(_operator_table(result.per_op))
+        _print_operators(console, result.per_op)
     for flag in result.flags:
         console.print(f"[yellow]flag:[/] {escape(flag.replace('_', ' '))}", highlight=False)
     if result.regression is not None and not result.regression.regressed:
@@ -142,16 +146,35 @@ def _add_latency(table: Table, latency: LatencySummary) -> None:
     table.add_row("min, mean, std", f"{latency.min:.2f}, {latency.mean:.2f}, {latency.std:.2f} ms", "")
 
 
-def _operator_table(operators: Sequence[OperatorTime]) -> Table:
+def _print_operators(console: Console, operators: Sequence[OperatorTime]) -> None:
+    """Print the time of each operator type, and the slowest operators; ``--json`` has all of them."""
+    from mobilevit_tools.profiling.kinds import by_kind
+
     total = sum(operator.ms for operator in operators)
+    kinds = _times_table("operator type", "operators", "where")
+    for share in by_kind(operators):
+        where = "delegated" if share.delegate else "not delegated"
+        kinds.add_row(escape(share.name), *_time(share.ms, total), str(share.operators), where)
+    kinds.add_section()
+    kinds.add_row("all", f"{total:.3f}", "", str(len(operators)), "", style="bold")
+    slowest = _times_table("slowest operators", "type")
+    for operator in sorted(operators, key=lambda each: -each.ms)[:SLOWEST]:
+        slowest.add_row(escape(operator.name), *_time(operator.ms, total), escape(operator.kind))
+    console.print(kinds)
+    console.print(slowest)
+    if len(operators) > SLOWEST:
+        console.print(f"all {len(operators)} operators: --json or --trace", style="dim", highlight=False)
+
+
+def _times_table(subject: str, *more: str) -> Table:
     table = Table(box=None, header_style="bold")
-    table.add_column("operator", no_wrap=True, overflow="ellipsis")
-    table.add_column("kind", no_wrap=True)
+    table.add_column(subject, no_wrap=True, overflow="ellipsis")
     table.add_column("ms", justify="right", no_wrap=True)
     table.add_column("share", justify="right", no_wrap=True)
-    for operator in sorted(operators, key=lambda each: -each.ms):
-        share = operator.ms / total if total else 0.0
-        table.add_row(escape(operator.name), escape(operator.kind), f"{operator.ms:.3f}", f"{share:.1%}")
-    table.add_section()
-    table.add_row("all operators", "", f"{total:.3f}", "", style="bold")
+    for heading in more:
+        table.add_column(heading, no_wrap=True)
     return table
+
+
+def _time(milliseconds: float, total: float) -> tuple[str, str]:
+    return f"{milliseconds:.3f}", f"{milliseconds / total if total else 0.0:.1%}"

@@ -72,7 +72,8 @@ class _Tolerant(io.TextIOWrapper):
     """A stream that cannot fail while a command works, which has more to do than to print.
 
     Attributes:
-        failure: Why something could not be written, other than that nobody reads it any more.
+        failure: Why something could not be written, other than that nobody reads it any more, as behind ``head``: the
+            command then works on, and ends as it would otherwise.
     """
 
     def __init__(self, buffer: io.BufferedWriter) -> None:
@@ -84,7 +85,7 @@ class _Tolerant(io.TextIOWrapper):
         try:
             return super().write(text)
         except BrokenPipeError:
-            raise
+            return len(text)
         except OSError as error:
             self.failure = error
             return len(text)
@@ -94,7 +95,7 @@ class _Tolerant(io.TextIOWrapper):
         try:
             super().flush()
         except BrokenPipeError:
-            raise
+            return
         except OSError as error:
             self.failure = error
 

@@ -71,7 +71,7 @@ def build(card: ModelCard, classes: int, size: tuple[int, int], options: Mapping
     try:
         return head.build(backbone, classes)
     except ValueError as error:
-        raise UsageError(f"{card.name} cannot be built so: {error}.", code="model_option") from error
+        raise UsageError(f"{card.name} cannot be built with these options: {error}.", code="model_option") from error
 
 
 def _without_head(options: Mapping[str, OptionValue]) -> dict[str, OptionValue]:

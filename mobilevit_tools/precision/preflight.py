@@ -262,8 +262,7 @@ def _reason(node: Node, extents: dict[Node, _Extent]) -> str:
 
     extent = extents.get(node, _Extent())
     if overflows(node):
-        return f"overflow: it reaches {extent.largest:.3g} on {extent.largest_on}, beyond the half-precision "
-        "limit of 65504"
+        return f"overflow: it reaches {extent.largest:.3g} on {extent.largest_on}, beyond the limit of 65504"
     beyond = next((source(each) for each in node.all_input_nodes if overflows(source(each))), None)
     if beyond is not None:
         return f"overflow: it reads {beyond.name}, which exceeds half precision"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mobilevit_tools.profiling.kinds import Share, by_kind
 from mobilevit_tools.reporting import plots, trade_plots
 from mobilevit_tools.reporting.evidence import Artifact, Evidence
 from mobilevit_tools.reporting.groups import (
@@ -17,7 +18,7 @@ from mobilevit_tools.reporting.groups import (
     published_trades,
     trades,
 )
-from mobilevit_tools.reporting.stages import Share, by_kind, by_stage, largest
+from mobilevit_tools.reporting.stages import by_stage, largest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobilevit_tools.profiling.kinds import Share
 from mobilevit_tools.reporting.evidence import Artifact
 from mobilevit_tools.reporting.figures import PALETTE, SERIES
 from mobilevit_tools.reporting.groups import Measurement
-from mobilevit_tools.reporting.stages import Share
 from mobilevit_tools.targets.registry import DEPLOYMENTS
 from mobilevit_tools.verification.tolerances import GATES
 

@@ -1,44 +1,17 @@
-"""Operator times by kind and, where the artifact's weights still carry the model's names, by stage of the model."""
+"""Operator times as plots show them: the largest and, where weights still carry the model's names, by stage."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from mobilevit_tools.devices import OperatorTime
+from mobilevit_tools.profiling.kinds import Share
 from mobilevit_tools.profiling.result import ProfileResult
 from mobilevit_tools.targets._base import load
 from mobilevit_tools.targets.registry import TARGETS
 
 _SMALLEST_SHARE = 0.01
 _MOST_SHARES = 14
-
-
-@dataclass(frozen=True)
-class Share:
-    """A part of an inference.
-
-    Attributes:
-        name: An operator type, or a stage.
-        ms: Mean milliseconds per inference.
-        operators: How many operators it is made of.
-        delegate: Whether it ran inside a delegate; None where both occur or it does not apply.
-    """
-
-    name: str
-    ms: float
-    operators: int
-    delegate: bool | None = None
-
-
-def by_kind(operators: Sequence[OperatorTime]) -> tuple[Share, ...]:
-    """Add up operator times by type, the largest first."""
-    groups: dict[tuple[str, bool], list[float]] = {}
-    for operator in operators:
-        groups.setdefault((operator.kind, operator.delegate), []).append(operator.ms)
-    shares = [Share(kind, sum(times), len(times), delegate) for (kind, delegate), times in groups.items()]
-    return tuple(sorted(shares, key=lambda share: (-share.ms, share.name)))
 
 
 def largest(shares: Sequence[Share]) -> tuple[Share, ...]:

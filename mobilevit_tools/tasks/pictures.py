@@ -26,7 +26,8 @@ def picture_paths(images: Sequence[Path], asked: Asked, kind: str) -> list[Path]
     ]
     if repeated := [str(path) for path, count in Counter(pictures).items() if count > 1]:
         raise UsageError(
-            f"Several photos would have the same picture: {repeated[0]}.", hint="Rename them, or show them one by one."
+            f"Several photos would have the same output file: {repeated[0]}.",
+            hint="Rename them, or predict them one by one.",
         )
     for picture in pictures:
         check_file(picture, overwrite=asked.overwrite)

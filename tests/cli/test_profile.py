@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -9,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from mobilevit_tools.devices import RunRequest, RunResult
+from mobilevit_tools.cli.profile import _print_operators
+from mobilevit_tools.devices import OperatorTime, RunRequest, RunResult
 from mobilevit_tools.devices.count import CountDevice
 from mobilevit_tools.jsonable import envelope, jsonable
 from mobilevit_tools.profiling.result import ProfileResult
@@ -228,3 +231,15 @@ def test_core_ml_has_no_latency_here(mvt: Mvt, exported: Path) -> None:
         pytest.fail("on macOS this test must measure in place of refuse: extend it there")
     ran = mvt("profile", exported / "coreml-fp32/model.mlpackage", "--json")
     assert (ran.code, ran.envelope["error"]["code"]) == (2, "no_latency")
+
+
+def test_operators_are_shown_by_type_and_the_slowest_alone() -> None:
+    times = [OperatorTime(f"conv_{index}", "Conv", index / 10, delegate=True) for index in range(1, 13)]
+    times.append(OperatorTime("gelu", "Gelu", 2.2))
+    console = Console(width=120, record=True, file=io.StringIO())
+    _print_operators(console, times)
+    lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    assert lines[1:4] == ["Conv 7.800 78.0% 12 delegated", "Gelu 2.200 22.0% 1 not delegated", "all 10.000 13"]
+    assert lines[5:7] == ["gelu 2.200 22.0% Gelu", "conv_12 1.200 12.0% Conv"]
+    assert [line.split()[0] for line in lines[5:15]] == ["gelu", *(f"conv_{index}" for index in range(12, 3, -1))]
+    assert lines[15] == "all 13 operators: --json or --trace"

@@ -93,3 +93,23 @@ def test_a_closed_stderr_leaves_stdout_alone(closed: str) -> None:
     ran = in_shell(f"$mvt models --json {closed}")
     assert ran.returncode == 0
     assert json.loads(ran.stdout)["status"] == "ok"
+
+
+@pytest.mark.parametrize("arguments", ["models", "models --json", "--help", "models --help"])
+def test_a_reader_that_stops_is_no_failure(arguments: str) -> None:
+    """What ``mvt ... | head -1`` does, without a race: the reader is gone before the first line."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing) as nobody:
+        command = [sys.executable, "-m", "mobilevit_tools", *arguments.split()]
+        ran = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (ExitCode.OK, "")
+
+
+def test_a_reader_that_stops_hides_no_failure() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing) as nobody:
+        command = [sys.executable, "-m", "mobilevit_tools", "export", "care_s0", "--target", "nosuch", "--json"]
+        ran = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, text=True, check=False)
+    assert ran.returncode == ExitCode.USAGE

@@ -14,7 +14,9 @@ MOST_LINES = 200
 GENERATED = "<!-- Generated"
 WRITTEN = [page for page in PAGES if GENERATED not in page.read_text(encoding="utf-8")[:300]]
 HELP = ROOT / "docs" / "reference" / "cli.md"
-BANNED = re.compile(r"\b(?:rooms?|doors?|trades?(?!-off)|foreign|flips?|came to nothing|is told|hurts?)\b", re.IGNORECASE)
+BANNED = re.compile(
+    r"\b(?:rooms?|doors?|trades?(?!-off)|foreign|flips?|came to nothing|is told|hurts?)\b", re.IGNORECASE
+)
 PIN = re.compile(r"\b(torch|coremltools|executorch|onnxruntime|coreai-torch|coreai-core|numpy) (\d+(?:\.\w+)+)")
 
 

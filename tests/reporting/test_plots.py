@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from mobilevit_tools.devices import OperatorTime
+from mobilevit_tools.profiling.kinds import Share
 from mobilevit_tools.reporting import plots, trade_plots
 from mobilevit_tools.reporting.figures import PALETTE, styled
 from mobilevit_tools.reporting.groups import group_by_place, published_trades, trades
 from mobilevit_tools.reporting.intake import read_runs
-from mobilevit_tools.reporting.stages import Share
 from tests.reporting.conftest import SAMPLES, Desk, evaluation, manifest, parity, profile
 
 

@@ -8,8 +8,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mobilevit_tools.devices import OperatorTime
+from mobilevit_tools.profiling.kinds import Share, by_kind
 from mobilevit_tools.reporting.onnx_stages import stage_name
-from mobilevit_tools.reporting.stages import Share, by_kind, by_stage, largest
+from mobilevit_tools.reporting.stages import by_stage, largest
 from tests.reporting.conftest import profile
 
 

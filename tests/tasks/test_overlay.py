@@ -114,5 +114,5 @@ def test_pictures_stand_beside_their_photos_and_replace_nothing_unasked(
     other = tmp_path / "other"
     other.mkdir()
     (other / "photo.png").write_bytes(photo.read_bytes())
-    with pytest.raises(UsageError, match="same overlay"):
+    with pytest.raises(UsageError, match="same output"):
         mvt.predict(artifacts["full"], [photo, other / "photo.png"], output=tmp_path / "pictures")
