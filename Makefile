@@ -5,9 +5,11 @@ READY := $(VENV)/.installed
 DEVICES := $(VENV)/.devices
 PYTEST := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-COREAI := .venv-coreai
+# Optional targets, each called like its extra; those whose packages do not go with constraints.txt have a file of theirs.
+TARGETS := coreai litert
+pins = $(firstword $(wildcard constraints-$(1).txt) constraints.txt)
 
-.PHONY: demo test test-all test-targets lint docs reference conformance clean
+.PHONY: demo test test-all test-targets $(TARGETS:%=test-%) lint docs reference conformance clean
 
 # One environment for everything; made again only when what it is made from changes.
 $(READY): pyproject.toml constraints.txt
@@ -39,16 +41,18 @@ test-all: lint docs $(DEVICES)
 	$(PYTEST)
 
 # An environment for each optional target: what one asks for is not to change what the others are tested with.
-$(COREAI)/.installed: pyproject.toml constraints.txt
-	test -x $(COREAI)/bin/python || $(PYTHON) -m venv $(COREAI)
-	$(COREAI)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(COREAI)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[coreai]' pytest
+$(TARGETS:%=.venv-%/.installed): .venv-%/.installed: pyproject.toml $(wildcard constraints*.txt)
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(call pins,$*) torch
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(call pins,$*) \
+		--editable '.[$*]' pytest
 	touch $@
 
-test-targets: $(COREAI)/.installed
-	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(COREAI)/bin/python -m pytest -m targets \
-		tests/exporters/test_coreai.py tests/runtimes/test_coreai.py tests/comparison/test_coreai.py
+$(TARGETS:%=test-%): test-%: .venv-%/.installed
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -m targets \
+		tests/exporters/test_$*.py tests/runtimes/test_$*.py tests/comparison/test_$*.py
+
+test-targets: $(TARGETS:%=test-%)
 
 reference: $(READY)
 	$(BIN)/python tools/generate_reference.py
@@ -58,4 +62,4 @@ conformance: $(READY)
 	$(BIN)/python -m tools.conformance.run
 
 clean:
-	rm -rf $(VENV) $(COREAI) demo-out site
+	rm -rf $(VENV) $(TARGETS:%=.venv-%) demo-out site

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.targets.registry import TARGETS
 from tests.cli.conftest import Ran
 from tests.conftest import SMALL
 from tests.matrix import nets
@@ -231,9 +232,7 @@ def test_a_failed_artifact_is_next_to_be_looked_at(mvt: Mvt, tmp_path: Path) -> 
 
 
 def test_the_help_says_what_is_exported_to_by_default(mvt: Mvt) -> None:
-    assert "onnx, coreml, executorch, coreai, all (all without an extra)" in " ".join(
-        mvt("export", "--help").out.split()
-    )
+    assert f"{', '.join(TARGETS)}, all (all without an extra)" in " ".join(mvt("export", "--help").out.split())
 
 
 def test_what_was_finished_before_an_error_is_told(mvt: Mvt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
