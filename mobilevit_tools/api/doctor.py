@@ -69,6 +69,7 @@ PACKAGES = (
     Package("huggingface_hub", "hf:// checkpoints", ("1.", "2."), extra="hub"),
     Package("timm", "timm:NAME", ("1.",), extra="timm"),
     Package("transformers", "hf:OWNER/NAME", ("5.",), extra="transformers"),
+    Package("pycocotools", "measuring detectors", ("2.0.",), extra="detect"),
     Package("ray", "sweeps on many machines", ("2.",), extra="ray"),
 )
 

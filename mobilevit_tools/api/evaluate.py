@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobilevit_tools.api.evaluate_others import Evaluation, evaluate_embedding, evaluate_segmenter
+from mobilevit_tools.api.evaluate_others import MEASURED_OTHERWISE, Evaluation, evaluate_other, refuse_truth
 from mobilevit_tools.api.given import artifact_path
 from mobilevit_tools.api.predict import answering_with, classifier_contract
 from mobilevit_tools.api.verify import reference_model
-from mobilevit_tools.errors import BadInputError, GateError, UsageError
+from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.exporters.manifest import check_digest, describe_artifact
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Counter, uncounted
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from mobilevit_tools.api.evaluation_results import RetrievalEvalResult, SegmentEvalResult
+    from mobilevit_tools.api.evaluation_results import DetectEvalResult, RetrievalEvalResult, SegmentEvalResult
     from mobilevit_tools.data.class_order import ClassOrder
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.data.labelled import LabelledImages
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from mobilevit_tools.tasks._base import Answering
 
 MAX_CONFUSIONS = 100
-_OTHERS = ("segment", "embed")
 
 
 @dataclass(frozen=True)
@@ -118,6 +117,7 @@ def evaluate(
     data: str | Path,
     *,
     masks: str | Path | None = None,
+    coco: str | Path | None = None,
     model: str | nn.Module | None = None,
     checkpoint: str | Path | None = None,
     ema: bool | None = None,
@@ -125,17 +125,19 @@ def evaluate(
     class_order: ClassOrder | None = None,
     threads: int = 1,
     counter: Counter = uncounted,
-) -> EvalResult | SegmentEvalResult | RetrievalEvalResult:
+) -> EvalResult | SegmentEvalResult | DetectEvalResult | RetrievalEvalResult:
     """Measure an artifact on photos whose answers are known, prepared as its contract says.
 
-    A classifier's accuracy, a segmenter's mean intersection over union, an embedding's recall of photos of one class.
+    A classifier's accuracy, a segmenter's mean intersection over union, a detector's mean average precision, an
+    embedding's recall of photos of one class.
 
     Args:
         artifact: An artifact of any target; a Core ML package runs in the reference runtime.
         data: An ImageFolder or a CSV of ``path,label``; see :func:`mobilevit_tools.data.labelled.read_labelled`. Of a
-            segmenter a folder of photos, of an embedding an ImageFolder.
+            segmenter or a detector a folder of photos, of an embedding an ImageFolder.
         masks: Segmentation: a folder with a PNG for each photo, of its name and in its place, that holds the class
             index of each pixel, and 255 where none counts.
+        coco: Detection: the photos' boxes, a file in COCO's layout.
         model: The model to agree with, a name or a :class:`torch.nn.Module`, which stays as it is; by default what
             the manifest or the artifact's contract names.
         checkpoint: The model's weights; by default what the manifest names.
@@ -151,6 +153,7 @@ def evaluate(
         BadInputError: The artifact, the photos, their labels or the model's weights cannot be used, or the model has
             other classes than the artifact.
         UsageError: Nothing says which model to agree with.
+        MissingDependencyError: The artifact is a detector, and pycocotools is not installed.
         GateError: The output of a photo is not finite.
 
     Example:
@@ -168,9 +171,8 @@ def evaluate(
             run = None
             if reference:
                 run = torch_reference(reference_model(other.contract, manifest, model, checkpoint, ema).module)
-            return _evaluate_other(Evaluation(other, source, run, counter), masks, class_order)
-        if masks is not None:
-            raise UsageError(f"--masks requires a segmenter, and {path} is not one.", hint="Omit --masks.")
+            return evaluate_other(Evaluation(other, source, run, counter), masks, coco, class_order)
+        refuse_truth(path, masks=masks, coco=coco)
         contract = classifier_contract(session, path)
         only_input(session)  # before the photos are read, and the first output, which there may not be
         declared = session.outputs[0].shape
@@ -206,21 +208,9 @@ def evaluate(
 def _of_another_task(session: Session, path: Path) -> Answering | None:
     """Return an artifact whose task is measured otherwise than a classifier's; None for all others."""
     contract = session.contract
-    if contract is None or contract.means not in _OTHERS:
+    if contract is None or contract.means not in MEASURED_OTHERWISE:
         return None
     return answering_with(session, contract, path)
-
-
-def _evaluate_other(
-    asked: Evaluation, masks: str | Path | None, class_order: ClassOrder | None
-) -> SegmentEvalResult | RetrievalEvalResult:
-    if class_order is not None:
-        raise UsageError("--class-order applies to classifiers only.", hint="Omit --class-order.")
-    if asked.artifact.contract.means == "segment":
-        return evaluate_segmenter(asked, None if masks is None else Path(masks))
-    if masks is not None:
-        raise UsageError(f"--masks requires a segmenter, and {asked.artifact.path} is not one.", hint="Omit --masks.")
-    return evaluate_embedding(asked)
 
 
 def evaluate_session(

@@ -1,4 +1,4 @@
-"""Measure segmenters on photos with masks, and embeddings on photos of classes."""
+"""Measure what is no classifier: segmenters on photos with masks, embeddings on photos of classes, detectors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from mobilevit_tools.api.evaluation_results import (
     ClassIoU,
+    DetectEvalResult,
     RetrievalEvalResult,
     SegmentEvalResult,
     UnreadablePhoto,
@@ -38,7 +39,11 @@ from mobilevit_tools.verification.segmentation import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mobilevit_tools.data.class_order import ClassOrder
     from mobilevit_tools.verification.reference import Reference
+
+MEASURED_OTHERWISE = ("segment", "detect", "embed")
+"""Tasks whose artifacts are not measured as classifiers are."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,41 @@ class Evaluation:
             return None
         tensor = self.artifact.contract.preprocessing.normalize(pixels[None])
         return np.asarray(self.reference(tensor)[0][0])
+
+
+def evaluate_other(
+    asked: Evaluation, masks: str | Path | None, coco: str | Path | None, class_order: ClassOrder | None
+) -> SegmentEvalResult | DetectEvalResult | RetrievalEvalResult:
+    """Measure an artifact of one of these tasks on what is known of its photos.
+
+    Raises:
+        UsageError: What is given is for another task.
+    """
+    if class_order is not None:
+        raise UsageError("--class-order applies to classifiers only.", hint="Omit --class-order.")
+    task = asked.artifact.contract.means
+    refuse_truth(
+        asked.artifact.path, masks=None if task == "segment" else masks, coco=None if task == "detect" else coco
+    )
+    if task == "segment":
+        return evaluate_segmenter(asked, None if masks is None else Path(masks))
+    if task == "detect":
+        from mobilevit_tools.api.evaluate_detection import evaluate_detector
+
+        return evaluate_detector(asked, None if coco is None else Path(coco))
+    return evaluate_embedding(asked)
+
+
+def refuse_truth(path: Path, *, masks: str | Path | None, coco: str | Path | None) -> None:
+    """Refuse what is known of photos for an artifact of another task.
+
+    Raises:
+        UsageError: It is given.
+    """
+    if masks is not None:
+        raise UsageError(f"--masks requires a segmenter, and {path} is not one.", hint="Omit --masks.")
+    if coco is not None:
+        raise UsageError(f"--coco requires a detector, and {path} is not one.", hint="Omit --coco.")
 
 
 def evaluate_segmenter(asked: Evaluation, masks: Path | None) -> SegmentEvalResult:

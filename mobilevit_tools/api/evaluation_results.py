@@ -1,4 +1,4 @@
-"""What an evaluation of a segmenter or of an embedding found."""
+"""What an evaluation of a segmenter, a detector or an embedding found."""
 
 from __future__ import annotations
 
@@ -62,6 +62,62 @@ class SegmentEvalResult(Result, command="eval"):
     agreement: float | None
     reference_miou: float | None
     classes: tuple[ClassIoU, ...]
+    unreadable: tuple[UnreadablePhoto, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ClassPrecision:
+    """One class of a detection.
+
+    Attributes:
+        index: The class.
+        label: Its name in the annotations.
+        ap: Its average precision, over overlaps from 0.5 to 0.95; None where no photo shows it.
+    """
+
+    index: int
+    label: str
+    ap: float | None
+
+
+@dataclass(frozen=True, repr=False)
+class DetectEvalResult(Result, command="eval"):
+    """What an evaluation of a detector found, in COCO's figures; all from 0 to 1.
+
+    Attributes:
+        artifact: The artifact.
+        data: The photos.
+        annotations: Their boxes.
+        images: How many photos were looked at.
+        mean_ap: Mean average precision, over classes and overlaps from 0.5 to 0.95.
+        ap50: At an overlap of 0.5.
+        ap75: At an overlap of 0.75.
+        ap_small: Of boxes of less than 32 x 32 pixels; None where there are none, as for the next two.
+        ap_medium: Of boxes up to 96 x 96 pixels.
+        ap_large: Of larger ones.
+        recall: Mean recall with 100 boxes a photo.
+        detections: How many boxes scored above 0.05 and were left, 100 a photo at most.
+        reference_mean_ap: The PyTorch model's own mean average precision; None where it was not run.
+        classes: Every class.
+        unreadable: Photos that could not be read; they are in no figure.
+        sha256: Digest of the artifact, as its manifest has it.
+    """
+
+    artifact: Path
+    data: Path
+    annotations: Path
+    images: int
+    mean_ap: float
+    ap50: float
+    ap75: float
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    recall: float
+    detections: int
+    reference_mean_ap: float | None
+    classes: tuple[ClassPrecision, ...]
     unreadable: tuple[UnreadablePhoto, ...]
     sha256: str
 

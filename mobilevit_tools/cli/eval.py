@@ -16,7 +16,7 @@ from mobilevit_tools.errors import UsageError
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.evaluate import EvalResult
-    from mobilevit_tools.api.evaluation_results import RetrievalEvalResult, SegmentEvalResult
+    from mobilevit_tools.api.evaluation_results import DetectEvalResult, RetrievalEvalResult, SegmentEvalResult
 
 SHOWN_CLASSES = 5
 SHOWN_CONFUSIONS = 5
@@ -28,12 +28,17 @@ def evaluate(
     data: Annotated[
         Path,
         typer.Argument(
-            help="An ImageFolder (one folder a class), or a CSV of path,label; segment: photos.", show_default=False
+            help="An ImageFolder (one folder a class), or a CSV of path,label; segment, detect: photos.",
+            show_default=False,
         ),
     ],
     masks: Annotated[
         Path | None,
         typer.Option("--masks", help="segment: folder with one PNG of class indices per photo, named like the photo."),
+    ] = None,
+    coco: Annotated[
+        Path | None,
+        typer.Option("--coco", help="detect: boxes of the photos, a COCO annotation file (instances_*.json)."),
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="The reference model.")] = None,
     checkpoint: CheckpointOption = None,
@@ -46,7 +51,7 @@ def evaluate(
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
-    """Measure accuracy on labelled photos (or mIoU on masks, or recall), and agreement with the PyTorch model."""
+    """Measure accuracy on labelled photos (or mIoU, mAP, recall), and agreement with the PyTorch model."""
     with command_output("eval", as_json=as_json, verbosity=verbose, on_failure=_render) as output:
         unused = {"--model": model, "--checkpoint": checkpoint, "--no-ema" if ema is False else "--ema": ema}
         given = [option for option, value in unused.items() if value is not None]
@@ -62,6 +67,7 @@ def evaluate(
             artifact,
             data,
             masks=masks,
+            coco=coco,
             model=model,
             checkpoint=checkpoint,
             ema=ema,
@@ -73,11 +79,13 @@ def evaluate(
         output.show(result, _render)
 
 
-def _render(console: Console, result: EvalResult | SegmentEvalResult | RetrievalEvalResult) -> None:
-    from mobilevit_tools.api.evaluation_results import RetrievalEvalResult, SegmentEvalResult
+def _render(console: Console, result: EvalResult | SegmentEvalResult | DetectEvalResult | RetrievalEvalResult) -> None:
+    from mobilevit_tools.api.evaluation_results import DetectEvalResult, RetrievalEvalResult, SegmentEvalResult
 
     if isinstance(result, SegmentEvalResult):
         _render_segmenter(console, result)
+    elif isinstance(result, DetectEvalResult):
+        _render_detector(console, result)
     elif isinstance(result, RetrievalEvalResult):
         _render_embedding(console, result)
     else:
@@ -113,6 +121,23 @@ def _render_segmenter(console: Console, result: SegmentEvalResult) -> None:
     console.print(table)
     shown = sorted((each for each in result.classes if each.iou is not None), key=lambda each: each.iou or 0.0)
     weakest = ", ".join(f"{escape(each.label)} {number(each.iou, '.1%')}" for each in shown[:SHOWN_CLASSES])
+    console.print(f"weakest classes: {weakest}", highlight=False)
+
+
+def _render_detector(console: Console, result: DetectEvalResult) -> None:
+    from mobilevit_tools.cli.tables import number
+
+    table = _figures()
+    own = "" if result.reference_mean_ap is None else f", that of PyTorch fp32 {result.reference_mean_ap:.2%}"
+    table.add_row("mAP", f"{result.mean_ap:.2%}", f"at overlaps from 0.5 to 0.95, {result.images} photos{own}")
+    table.add_row("AP50", f"{result.ap50:.2%}", "")
+    table.add_row("AP75", f"{result.ap75:.2%}", "")
+    sizes = (result.ap_small, result.ap_medium, result.ap_large)
+    table.add_row("sizes", " / ".join(number(each, ".2%") for each in sizes), "small, medium, large")
+    table.add_row("recall", f"{result.recall:.2%}", f"with 100 boxes a photo; {result.detections:,} were found")
+    console.print(table)
+    shown = sorted((each for each in result.classes if each.ap is not None), key=lambda each: each.ap or 0.0)
+    weakest = ", ".join(f"{escape(each.label)} {number(each.ap, '.1%')}" for each in shown[:SHOWN_CLASSES])
     console.print(f"weakest classes: {weakest}", highlight=False)
 
 

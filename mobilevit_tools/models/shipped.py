@@ -69,7 +69,7 @@ def build(card: ModelCard, classes: int, size: tuple[int, int], options: Mapping
         return _built(card, classes, size, _without_head(options))
     backbone = _built(card, classes, size, {**_without_head(options), "features_only": True})
     try:
-        return head.build(backbone, classes)
+        return head.build(backbone, classes, size)
     except ValueError as error:
         raise UsageError(f"{card.name} cannot be built with these options: {error}.", code="model_option") from error
 

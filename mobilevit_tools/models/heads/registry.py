@@ -32,13 +32,14 @@ class HeadCard:
 
     Attributes:
         name: Its name.
-        builder: The dotted path of what makes a model of a backbone: ``(backbone, *, num_classes) -> nn.Module``.
+        builder: The dotted path of what makes a model of a backbone: ``(backbone, *, num_classes, ...) -> nn.Module``.
         paper: What describes it.
         task: What the outputs of models with it mean.
         classifier: The state-dict prefix of the last layer, from which a checkpoint's class count is read.
         rows: How many rows that layer has for each class.
         num_classes: The class count without a checkpoint that says otherwise.
         input_size: Height and width by default; the photo is resized whole, because its edges count, too.
+        fixed_size: Whether the builder takes the input's size as ``img_size``.
     """
 
     name: str
@@ -49,8 +50,9 @@ class HeadCard:
     rows: int
     num_classes: int
     input_size: tuple[int, int]
+    fixed_size: bool = False
 
-    def build(self, backbone: nn.Module, num_classes: int) -> nn.Module:
+    def build(self, backbone: nn.Module, num_classes: int, size: tuple[int, int]) -> nn.Module:
         """Put the head on a backbone that returns its maps.
 
         Raises:
@@ -60,7 +62,8 @@ class HeadCard:
             raise ValueError(f"the head {self.name} takes maps of strides 4, 8, 16 and 32, and it has others")
         module, _, name = self.builder.rpartition(".")
         builder = cast("Callable[..., nn.Module]", getattr(import_module(module), name))
-        return builder(backbone, num_classes=num_classes)
+        sized = {"img_size": size} if self.fixed_size else {}
+        return builder(backbone, num_classes=num_classes, **sized)
 
     def describe(self, card: ModelCard) -> ModelCard:
         """Return the card of an architecture with this head; what is published of it as a classifier is left out."""
@@ -105,6 +108,17 @@ _CARDS = (
         rows=1,
         num_classes=150,
         input_size=(512, 512),
+    ),
+    HeadCard(
+        name="retinanet",
+        builder="mobilevit_tools.models.heads.retinanet.RetinaNet",
+        paper="Focal Loss for Dense Object Detection, ICCV 2017 (arXiv 1708.02002)",
+        task="detect",
+        classifier="bbox_head.retina_cls",
+        rows=9,
+        num_classes=80,
+        input_size=(512, 512),
+        fixed_size=True,
     ),
 )
 HEADS: Mapping[str, HeadCard] = MappingProxyType({card.name: card for card in _CARDS})

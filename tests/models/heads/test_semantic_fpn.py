@@ -138,7 +138,7 @@ def test_weights_of_a_classifier_are_no_segmenters() -> None:
 def test_a_heads_card_says_what_it_builds(name: str) -> None:
     card = HEADS[name]
     with torch.device("meta"):
-        model = card.build(small_backbone("care"), card.num_classes)
+        model = card.build(small_backbone("care"), card.num_classes, (64, 64))
     assert model.get_submodule(card.classifier).weight.shape[0] == card.rows * card.num_classes
 
 

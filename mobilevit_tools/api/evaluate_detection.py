@@ -1,0 +1,110 @@
+"""Measure detectors on photos with boxes in COCO's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mobilevit_tools.api.evaluation_results import ClassPrecision, DetectEvalResult, UnreadablePhoto
+from mobilevit_tools.data.coco import read_coco
+from mobilevit_tools.data.images import load_image
+from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.exporters.manifest import describe_artifact
+from mobilevit_tools.tasks.detect import given
+from mobilevit_tools.tasks.suppression import suppress
+from mobilevit_tools.verification.mean_precision import Detected, check_installed, mean_precision
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from mobilevit_tools.api.evaluate_others import Evaluation
+    from mobilevit_tools.data.preprocessing import Preprocessing
+
+
+def evaluate_detector(asked: Evaluation, annotations: Path | None) -> DetectEvalResult:
+    """Measure the mean average precision on photos, as COCO does: boxes that score above 0.05, 100 a photo.
+
+    Raises:
+        UsageError: No boxes are given.
+        BadInputError: They cannot be used, are of other classes, or no photo can be read.
+        MissingDependencyError: pycocotools is not installed.
+        GateError: An output is not finite.
+    """
+    if annotations is None:
+        raise UsageError(
+            "Evaluating a detector requires boxes.",
+            hint="Pass --coco FILE, a COCO annotation file such as instances_val2017.json.",
+        )
+    check_installed()
+    artifact = asked.artifact
+    contract = artifact.contract
+    truth = read_coco(annotations, asked.data)
+    categories = truth.categories_of(contract.labels, contract.classes)
+    sha256 = describe_artifact(artifact.path).sha256
+    seen: list[int] = []
+    found: list[Detected] = []
+    own: list[Detected] = []
+    unreadable = []
+    detected = partial(_detected, recipe=contract.preprocessing, categories=categories)
+    count = len(truth.photos)
+    with asked.counter(f"Evaluating {artifact.path.name} on {count} photos", count) as advance:
+        for number, photo in truth.photos:
+            advance()
+            try:
+                image = load_image(photo)
+            except BadInputError as error:
+                unreadable.append(UnreadablePhoto(photo, error.message))
+                continue
+            seen.append(number)
+            pixels = contract.preprocessing.pixels(image)
+            found += detected(given(artifact, pixels, photo), image, number)
+            if asked.reference is not None:
+                wanted = asked.reference(contract.preprocessing.normalize(pixels[None]))
+                own += detected([each[0] for each in wanted], image, number)
+    if not seen:
+        raise BadInputError(f"None of the {count} photos of {asked.data} can be read.", code="no_images")
+    measured = mean_precision(truth.dataset, seen, found)
+    names = {each["id"]: str(each["name"]) for each in truth.dataset["categories"]}
+    return DetectEvalResult(
+        artifact=artifact.path,
+        data=asked.data,
+        annotations=annotations,
+        images=len(seen),
+        mean_ap=measured.whole,
+        ap50=measured.at_50,
+        ap75=measured.at_75,
+        ap_small=measured.small,
+        ap_medium=measured.medium,
+        ap_large=measured.large,
+        recall=measured.recall,
+        detections=len(found),
+        reference_mean_ap=mean_precision(truth.dataset, seen, own).whole if asked.reference is not None else None,
+        classes=tuple(
+            ClassPrecision(index, names[category], measured.categories[category])
+            for index, category in enumerate(categories)
+        ),
+        unreadable=tuple(unreadable),
+        sha256=sha256,
+    )
+
+
+def _detected(
+    outputs: Sequence[NDArray[np.floating]],
+    image: Image.Image,
+    number: int,
+    recipe: Preprocessing,
+    categories: Sequence[int],
+) -> list[Detected]:
+    """Return what boxes (N, 4) and scores (N, classes) say is in an image."""
+    boxes, scores = outputs
+    kept = suppress(boxes, scores)
+    return [
+        Detected(number, categories[index], tuple(map(float, corners)), float(score))
+        for corners, index, score in zip(
+            recipe.in_image(boxes[kept.boxes], image), kept.classes, kept.scores, strict=True
+        )
+    ]
