@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mobilevit_tools.api.diff import DiffResult, diff
     from mobilevit_tools.api.doctor import DoctorResult, doctor
     from mobilevit_tools.api.evaluate import EvalResult, evaluate
-    from mobilevit_tools.api.evaluation_results import RetrievalEvalResult, SegmentEvalResult
+    from mobilevit_tools.api.evaluation_results import DetectEvalResult, RetrievalEvalResult, SegmentEvalResult
     from mobilevit_tools.api.export import ExportResult, export
     from mobilevit_tools.api.info import InfoResult, info
     from mobilevit_tools.api.inspect import InspectResult, inspect
@@ -73,6 +73,7 @@ _HOMES = {
     "CellResult": "matrix.cell",
     "ComparisonResult": "profiling.result",
     "Contract": "data.contract",
+    "DetectEvalResult": "api.evaluation_results",
     "DeviceError": "errors",
     "DeviceList": "devices.registry",
     "DiffResult": "api.diff",
@@ -130,6 +131,7 @@ __all__ = [
     "CellResult",
     "ComparisonResult",
     "Contract",
+    "DetectEvalResult",
     "DeviceError",
     "DeviceList",
     "DiffResult",
