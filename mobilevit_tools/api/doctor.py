@@ -42,6 +42,23 @@ class Check:
     remedy: str | None = None
 
 
+@dataclass(frozen=True)
+class Default:
+    """A default of an option that is not mvt's own.
+
+    Attributes:
+        command: The command that it is for; None for every one that has the option.
+        option: The option, without its dashes.
+        value: The value; several as a tuple.
+        source: The pyproject.toml or the variable that states it.
+    """
+
+    command: str | None
+    option: str
+    value: object
+    source: str
+
+
 @dataclass(frozen=True, repr=False)
 class DoctorResult(Result, command="doctor"):
     """The state of this installation.
@@ -52,6 +69,7 @@ class DoctorResult(Result, command="doctor"):
         healthy: Whether every target can be exported to and run.
         broken: Names of the checks that stand against it.
         checks: Everything that was looked at.
+        defaults: Shared defaults of the command line, in the order in which they are applied.
     """
 
     python: str
@@ -59,6 +77,7 @@ class DoctorResult(Result, command="doctor"):
     healthy: bool
     broken: tuple[str, ...]
     checks: tuple[Check, ...]
+    defaults: tuple[Default, ...] = ()
 
 
 PACKAGES = (
@@ -80,8 +99,11 @@ BAD_PAIRS = tuple(pair for target in TARGETS.values() for pair in target.bad_pai
 
 
 @restoring
-def doctor() -> DoctorResult:
+def doctor(*, defaults: tuple[Default, ...] = ()) -> DoctorResult:
     """Look at the installation; no backend is imported, so it takes well under a second.
+
+    Args:
+        defaults: Shared defaults of the command line, which become part of the result.
 
     Example:
         >>> mvt.doctor().checks[0].name
@@ -113,6 +135,7 @@ def doctor() -> DoctorResult:
         healthy=not broken,
         broken=broken,
         checks=tuple(checks),
+        defaults=defaults,
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import typer
 from typer.main import get_command
@@ -24,9 +27,10 @@ from mobilevit_tools.cli import (
     verify,
 )
 from mobilevit_tools.cli.bench import bench
+from mobilevit_tools.cli.defaults import apply_defaults
 from mobilevit_tools.cli.eval import evaluate
 from mobilevit_tools.cli.output import usage_error
-from mobilevit_tools.errors import ExitCode
+from mobilevit_tools.errors import ExitCode, MvtError
 
 NAME = "mvt"
 HELP = "Export vision models to ONNX, Core ML and ExecuTorch, verify each artifact, and measure it."
@@ -75,11 +79,24 @@ def _root(
 _ParserError: type[Exception] = typer.BadParameter.__mro__[2]
 
 
+def commands() -> dict[str, Any]:
+    """Return the commands by name, without groups, as the parser has them."""
+    tree: Any = get_command(app)
+    return {name: each for name, each in tree.commands.items() if not hasattr(each, "commands")}
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Parse and run; return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        code = get_command(app).main(args=given, prog_name=NAME, standalone_mode=False)
+        defaults = apply_defaults(commands(), Path.cwd(), os.environ)
+    except MvtError as error:
+        if "doctor" not in given:  # which shows it
+            usage_error(error.message, as_json="--json" in given, command="doctor", hint=error.hint)
+            return error.exit_code
+        defaults = {}
+    try:
+        code = get_command(app).main(args=given, prog_name=NAME, standalone_mode=False, default_map=defaults)
     except _ParserError as error:
         context = getattr(error, "ctx", None)  # of the innermost command that was reached
         verb = "" if context is None else context.command_path.removeprefix(NAME).strip()

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from mobilevit_tools.cli.completion import complete_model
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.targets.registry import SUFFIXES
 
@@ -19,12 +20,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON envelope on
 Verbosity = Annotated[
     int, typer.Option("--verbose", "-v", count=True, help="Show details; -vv also shows library output.")
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only names or paths, one per line.")]
 Artifact = Annotated[Path, typer.Argument(help=f"An artifact: {', '.join(SUFFIXES)}.", show_default=False)]
 Model = Annotated[
     str,
     typer.Argument(
         help="A model name from `mvt models`, timm:NAME, hf:OWNER/NAME or path/to/net.py:function.",
         show_default=False,
+        autocompletion=complete_model,
     ),
 ]
 CheckpointOption = Annotated[

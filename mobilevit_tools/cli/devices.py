@@ -8,19 +8,28 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mobilevit_tools.cli.arguments import AsJson
+from mobilevit_tools.cli.arguments import AsJson, Quiet
 from mobilevit_tools.cli.output import command_output
 
 if TYPE_CHECKING:
     from mobilevit_tools.devices.registry import DeviceList
 
 
-def devices(as_json: AsJson = False) -> None:
-    """List the devices: what each measures, whether it is ready, and if not, why and what to do."""
+def devices(quiet: Quiet = False, as_json: AsJson = False) -> None:
+    """List the devices: what each measures, whether it is ready, and if not, why and what to do.
+
+    With --quiet, only the ready ones.
+    """
     with command_output("devices", as_json=as_json) as output:
         from mobilevit_tools.devices import probe_devices
 
-        output.show(probe_devices(), _render)
+        output.show(probe_devices(), _render_ready if quiet else _render)
+
+
+def _render_ready(console: Console, result: DeviceList) -> None:
+    for device in result.devices:
+        if device.ready:
+            console.print(device.device, highlight=False, markup=False, soft_wrap=True)
 
 
 def _render(console: Console, result: DeviceList) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,7 +14,7 @@ from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import MissingDependencyError
 
 if TYPE_CHECKING:
-    from mobilevit_tools.api.doctor import DoctorResult
+    from mobilevit_tools.api.doctor import Default, DoctorResult
 
 STYLES = {"ok": "green", "untested": "yellow", "bad": "bold red", "missing": "red"}
 
@@ -23,7 +24,7 @@ def doctor(as_json: AsJson = False) -> None:
     with command_output("doctor", as_json=as_json, on_failure=_render) as output:
         from mobilevit_tools.api.doctor import doctor as examine
 
-        result = examine()
+        result = examine(defaults=_defaults())
         if not result.healthy:
             raise MissingDependencyError(
                 f"Some targets are not usable: {', '.join(result.broken)}.",
@@ -32,6 +33,13 @@ def doctor(as_json: AsJson = False) -> None:
                 result=result,
             )
         output.show(result, _render)
+
+
+def _defaults() -> tuple[Default, ...]:
+    from mobilevit_tools.cli.app import commands
+    from mobilevit_tools.cli.defaults import read_defaults
+
+    return read_defaults(commands(), Path.cwd())
 
 
 def _render(console: Console, result: DoctorResult) -> None:
@@ -48,6 +56,10 @@ def _render(console: Console, result: DoctorResult) -> None:
             console.print(f"{check.name}: {escape(check.detail)}", highlight=False)
         if check.remedy:
             console.print(f"{check.name}: [cyan]{escape(check.remedy)}[/]", highlight=False)
+    for default in result.defaults:
+        shown = ", ".join(map(str, default.value)) if isinstance(default.value, tuple) else str(default.value)
+        option = f"{default.command} --{default.option}" if default.command else f"--{default.option}"
+        console.print(f"default: {escape(f'{option} {shown} ({default.source})')}", highlight=False, soft_wrap=True)
     if result.healthy:
         console.print("[green]All targets are usable.[/]")
     console.print(f"Library bugs and how mvt handles them: {KNOWN_PROBLEMS}", highlight=False, soft_wrap=True)

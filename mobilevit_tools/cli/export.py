@@ -23,14 +23,16 @@ from mobilevit_tools.cli.arguments import (
     InputSize,
     Model,
     Options,
+    Quiet,
     RandomWeights,
     Verbosity,
     finite,
     photos_in,
 )
+from mobilevit_tools.cli.completion import complete_target
 from mobilevit_tools.cli.output import Output, command_output
 from mobilevit_tools.cli.target_help import tell_targets
-from mobilevit_tools.cli.target_options import takes_target_options
+from mobilevit_tools.cli.target_options import for_targets, takes_target_options
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
@@ -64,6 +66,7 @@ def export(
             "--target",
             "-t",
             callback=tell_targets,
+            autocompletion=complete_target,
             is_eager=True,  # it needs no model
             help=f"{', '.join(TARGETS)}, all (all without an extra) or help. Repeatable. Default: all.",
         ),
@@ -142,12 +145,13 @@ def export(
         bool,
         typer.Option("--bundle", help="Add a golden bundle: an input, its expected output, Swift and Kotlin code."),
     ] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
     **target_options: Any,
 ) -> None:
     """Export a model, verify every artifact against it, and write a manifest beside each."""
-    render = partial(_render, times=verbose > 0)
+    render = _render_paths if quiet else partial(_render, times=verbose > 0)
     with command_output("export", as_json=as_json, verbosity=verbose, on_failure=render) as out:
         size, photos = parse_size(input_size), photos_in(images)
         if no_rewrites and rewrites is not None:
@@ -188,7 +192,7 @@ def export(
                 keep_failed=keep_failed,
                 bundle=bundle,
                 progress=out.progress,
-                **target_options,
+                **for_targets(target_options, target or [ALL]),
             )
         out.show(result, render)
 
@@ -216,6 +220,11 @@ def _finished(folder: Path) -> set[tuple[Path, int, int]]:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _render_paths(console: Console, result: ExportResult) -> None:
+    for artifact in result.artifacts:
+        console.print(str(artifact.path), highlight=False, markup=False, soft_wrap=True)
 
 
 def _render(console: Console, result: ExportResult, *, times: bool) -> None:

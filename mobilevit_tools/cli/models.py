@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mobilevit_tools.cli.arguments import AsJson
+from mobilevit_tools.cli.arguments import AsJson, Quiet
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.models.sources.registry import SOURCES
 
@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 
 def models(
     pattern: Annotated[str, typer.Argument(help="A shell-style pattern, such as 'care*' or 'timm:mobilevit*'.")] = "*",
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """List the models: parameters, MACs, published accuracy and trained weights."""
     with command_output("models", as_json=as_json) as output:
         from mobilevit_tools.api.models import models as list_them
 
-        output.show(list_them(pattern), _render)
+        output.show(list_them(pattern), _render_names if quiet else _render)
+
+
+def _render_names(console: Console, result: ModelsResult) -> None:
+    for model in result.models:
+        console.print(model.name, highlight=False, markup=False, soft_wrap=True)
 
 
 def _render(console: Console, result: ModelsResult) -> None:

@@ -188,8 +188,8 @@ class _InterruptedError(MvtError):
     exit_code = ExitCode.INTERRUPTED
 
 
-def usage_error(message: str, *, as_json: bool, command: str) -> None:
+def usage_error(message: str, *, as_json: bool, command: str, hint: str | None = None) -> None:
     """Print what the command-line parser complains about."""
-    hint = f"See `mvt {command} --help`." if command else "See `mvt --help`."
+    hint = hint or (f"See `mvt {command} --help`." if command else "See `mvt --help`.")
     with suppress(typer.Exit), private_streams(pass_through=True) as streams:
         Output(command, as_json=as_json, verbosity=0, streams=streams).fail(UsageError(message, hint=hint), None)

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mobilevit_tools.cli.arguments import Artifact, AsJson, Rigor, Threads, Verbosity, check_bounds, parse_share
+from mobilevit_tools.cli.completion import complete_device
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import UsageError
 
@@ -27,7 +28,9 @@ SLOWEST = 10
 
 def profile(
     artifact: Artifact,
-    device: Annotated[str, typer.Option("--device", help="Device to run on; see `mvt devices`.")] = "host",
+    device: Annotated[
+        str, typer.Option("--device", autocompletion=complete_device, help="Device to run on; see `mvt devices`.")
+    ] = "host",
     threads: Threads = 1,
     rigor: Rigor = "default",
     per_op: Annotated[

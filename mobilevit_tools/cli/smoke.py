@@ -21,6 +21,7 @@ from mobilevit_tools.cli.arguments import (
     finite,
     parse_share,
 )
+from mobilevit_tools.cli.completion import complete_device, complete_target
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
@@ -41,7 +42,10 @@ def smoke(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            "--target", "-t", help=f"{', '.join(TARGETS)}. Repeatable. Default: all that support the precision."
+            "--target",
+            "-t",
+            autocompletion=complete_target,
+            help=f"{', '.join(TARGETS)}. Repeatable. Default: all that support the precision.",
         ),
     ] = None,
     precision: Annotated[
@@ -52,7 +56,11 @@ def smoke(
     ] = None,
     device: Annotated[
         list[str] | None,
-        typer.Option("--device", help="Also profile on this device; see `mvt devices`. Repeatable. Default: none."),
+        typer.Option(
+            "--device",
+            autocompletion=complete_device,
+            help="Also profile on this device; see `mvt devices`. Repeatable. Default: none.",
+        ),
     ] = None,
     checkpoint: CheckpointOption = None,
     random_weights: RandomWeights = False,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from mobilevit_tools.targets.registry import TARGETS
+from mobilevit_tools.cli.defaults import applied
+from mobilevit_tools.targets.registry import ALL, TARGETS
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 _TYPES: dict[str, type] = {"bool": bool, "int": int, "str": str, "float": float}
@@ -30,6 +31,16 @@ def takes_target_options(after: str) -> Callable[[_Command], _Command]:
         return command
 
     return give
+
+
+def for_targets(options: dict[str, Any], targets: Sequence[str]) -> dict[str, Any]:
+    """Leave out shared defaults of options that none of the targets has; what was typed stays, and is refused later."""
+    chosen = [target for name, target in TARGETS.items() if name in targets or ALL in targets]
+    taken = {field.name for target in chosen for field in fields(target.options)}
+    shared = applied("export")
+    return {
+        name: value for name, value in options.items() if name in taken or name not in shared or value != shared[name]
+    }
 
 
 def _target_parameters() -> list[inspect.Parameter]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mobilevit_tools.cli.arguments import Artifact, AsJson, CheckpointOption, Ema, Images, Verbosity, photos_in
+from mobilevit_tools.cli.completion import complete_device
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import UsageError
 
@@ -26,7 +27,12 @@ def verify(
     precision: Annotated[str | None, typer.Option("--precision", help="The gate to apply.")] = None,
     images: Images = None,
     device: Annotated[
-        str | None, typer.Option("--device", help="Device to run on; see `mvt devices`. Default: this process.")
+        str | None,
+        typer.Option(
+            "--device",
+            autocompletion=complete_device,
+            help="Device to run on; see `mvt devices`. Default: this process.",
+        ),
     ] = None,
     as_json: AsJson = False,
     verbose: Verbosity = 0,

@@ -1,0 +1,102 @@
+"""Shared defaults reach every command that has the option, give way to what is typed, and loosen no gate."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from mobilevit_tools.cli.app import commands
+from mobilevit_tools.cli.defaults import LEAST, MOST, apply_defaults, read_defaults
+from mobilevit_tools.cli.profile import MAX_REGRESS
+from mobilevit_tools.cli.target_options import for_targets
+from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.matrix.baseline import Margins
+from mobilevit_tools.quantization.share import LEAST_QUANTIZED
+from tests.cli.conftest import Ran
+
+
+def settle(folder: Path, table: str, environment: Mapping[str, str] | None = None) -> dict[str, dict[str, object]]:
+    (folder / "pyproject.toml").write_text(table)
+    return apply_defaults(commands(), folder / "below", environment or {})
+
+
+def test_a_commands_own_key_goes_before_the_general_one_and_variables_before_both(tmp_path: Path) -> None:
+    table = '[tool.mvt]\ntarget = ["onnx"]\nrigor = "quick"\n[tool.mvt.export]\ntarget = ["coreml"]\n'
+    found = settle(tmp_path, table)
+    assert found["export"]["target"] == ["coreml"]
+    assert found["smoke"]["target"] == ["onnx"]
+    assert found["profile"] == {"rigor": "quick"}
+    assert "models" not in found
+    typed = {"MVT_EXPORT_TARGET": "executorch, onnx", "MVT_RIGOR": "mlperf", "MVT_OTHER": "1"}
+    found = settle(tmp_path, table, typed)
+    assert found["export"]["target"] == ["executorch", "onnx"]
+    assert found["profile"] == {"rigor": "mlperf"}
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("[tool.mvt]\ntargett = 1", "Unknown key 'targett'"),
+        ("[tool.mvt.models]\ntarget = 1", r"\[tool.mvt.models\]"),
+        ("[tool.mvt]\nleast-quantized = 50", "cannot loosen a gate"),
+        ('[tool.mvt]\nmax-regress = "3%"', "cannot loosen a gate"),
+        ("[tool.mvt]\nmax-snr-loss = nan", "cannot loosen a gate"),
+        ("[tool.mvt.smoke]\nmax-new-calls = 1", "cannot loosen a gate"),
+        ('[tool.mvt]\nleast-quantized = "most"', "not a number"),
+        ("[tool.mvt.export]\nrandom-weights = true", "cannot have a shared default"),
+        ('[tool.mvt]\nrigor = ["quick", "mlperf"]', "takes one value"),
+    ],
+)
+def test_what_is_unknown_or_loose_is_refused(tmp_path: Path, table: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        settle(tmp_path, table)
+
+
+@pytest.mark.parametrize("table", ["[tool", "tool = 1", "[tool]\nmvt = 3"])
+def test_a_table_that_cannot_be_read_is_refused(tmp_path: Path, table: str) -> None:
+    with pytest.raises(BadInputError):
+        settle(tmp_path, table)
+
+
+def test_the_limits_are_those_of_the_options() -> None:
+    margins = Margins()
+    assert LEAST == {"least-quantized": LEAST_QUANTIZED}
+    assert [MOST[f"max-{name}"] for name in ("size-growth", "snr-loss", "new-calls", "new-outside")] == [
+        margins.size,
+        margins.snr_db,
+        margins.calls,
+        margins.outside,
+    ]
+    assert MOST["max-instruction-growth"] == margins.instructions
+    assert MOST["max-regress"] == float(MAX_REGRESS.rstrip("%")) / 100
+
+
+def test_a_target_that_lacks_the_option_is_left_alone(tmp_path: Path) -> None:
+    settle(tmp_path, '[tool.mvt]\ndeployment-target = "iOS18"\n')
+    given = {"deployment_target": "iOS18", "opset": None}
+    assert for_targets(given, ["onnx"]) == {"opset": None}
+    assert for_targets(given, ["coreml"]) == given
+    assert for_targets(given | {"deployment_target": "iOS17"}, ["onnx"])["deployment_target"] == "iOS17"
+
+
+def test_commands_use_them_and_doctor_shows_them(mvt: Callable[..., Ran]) -> None:
+    Path("pyproject.toml").write_text('[tool.mvt]\ntarget = ["onxx"]\n')
+    refused = mvt("export", "care_s0", "--random-weights", "--json")
+    assert "no target named 'onxx'" in refused.envelope["error"]["message"]
+    typed = mvt("export", "care_s0", "--random-weights", "--target", "coremll", "--json")
+    assert "'coremll'" in typed.envelope["error"]["message"]
+    (shown,) = mvt("doctor", "--json").envelope["result"]["defaults"]
+    assert (shown["option"], shown["value"]) == ("target", ["onxx"])
+    assert "default: --target onxx (" in mvt("doctor").out
+    Path("pyproject.toml").write_text("[tool.mvt]\nleast-quantized = 1\n")
+    assert mvt("models", "--json").envelope["error"]["code"] == "usage"
+    assert mvt("doctor", "--json").envelope["error"]["code"] == "usage"
+
+
+def test_our_own_variables_are_no_defaults() -> None:
+    environment = {"MVT_SHARED": "/shared", "MVT_APPLE_TEAM": "ABC"}
+    assert read_defaults(commands(), Path("/"), environment) == ()
+    assert inspect.signature(read_defaults).parameters["environment"].default is not environment
