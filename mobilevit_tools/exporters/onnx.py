@@ -16,6 +16,7 @@ from mobilevit_tools.exporters.class_map import answering, named_within
 from mobilevit_tools.exporters.half import in_half
 from mobilevit_tools.exporters.io_names import example_input, output_names
 from mobilevit_tools.exporters.onnx_forms import check_arguments, forms_of
+from mobilevit_tools.exporters.onnx_speed import without_parsing
 from mobilevit_tools.exporters.refusals import fixed_batch
 from mobilevit_tools.forms._base import functional, write_forms
 
@@ -53,16 +54,17 @@ def lower(
     traced = functional(traced, forms)
     write_forms(traced, forms, (example,))
     check_arguments(contract.model, traced)
-    program = torch.onnx.export(
-        traced,
-        input_names=[INPUT_NAME],
-        output_names=output_names(module, contract, example),
-        opset_version=cast("OnnxOptions", spec.options).opset,
-        dynamo=True,
-        optimize=False,  # _simplify does
-        external_data=False,
-        verbose=False,
-    )
+    with without_parsing():
+        program = torch.onnx.export(
+            traced,
+            input_names=[INPUT_NAME],
+            output_names=output_names(module, contract, example),
+            opset_version=cast("OnnxOptions", spec.options).opset,
+            dynamo=True,
+            optimize=False,  # _simplify does
+            external_data=False,
+            verbose=False,
+        )
     if program is None:
         raise MvtError("torch.onnx.export returned no program.")
     _simplify(program)
