@@ -9,7 +9,7 @@ PYTEST := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist wo
 TARGETS := coreai litert
 pins = $(firstword $(wildcard constraints-$(1).txt) constraints.txt)
 
-.PHONY: demo test test-all test-targets $(TARGETS:%=test-%) lint docs reference conformance clean
+.PHONY: demo test test-all test-changed test-targets $(TARGETS:%=test-%) lint docs reference conformance clean
 
 # One environment for everything; made again only when what it is made from changes.
 $(READY): pyproject.toml constraints.txt
@@ -39,6 +39,12 @@ test: lint docs $(DEVICES)
 
 test-all: lint docs $(DEVICES)
 	$(PYTEST)
+
+# The test files that import what differs from main, directly or through STEPS - 1 others.
+STEPS := 2
+test-changed: $(READY)
+	files="$$($(BIN)/python -m tools.changed_tests --steps $(STEPS))"; \
+		test -z "$$files" || $(PYTEST) --durations 20 -m "not slow" $$files
 
 # An environment for each optional target: what one asks for is not to change what the others are tested with.
 $(TARGETS:%=.venv-%/.installed): .venv-%/.installed: pyproject.toml $(wildcard constraints*.txt)
