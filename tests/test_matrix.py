@@ -9,11 +9,9 @@ import pytest
 import mobilevit_tools
 from mobilevit_tools.exporters.delegation_lint import UNKNOWN, reason
 from mobilevit_tools.models.cards import ModelCard
-from mobilevit_tools.models.names import all_cards
 from mobilevit_tools.targets.registry import STANDARD
+from tests.cards import CARDS, ONE_OF_A_KIND
 from tests.shallow import cut_builder
-
-CARDS = list(all_cards())
 
 
 def small_size(card: ModelCard) -> tuple[int, int]:
@@ -37,7 +35,7 @@ def check(card: ModelCard, size: tuple[int, int] | None, folder: Path) -> None:
         assert (delegation.calls, delegation.outside) == (1, {})
 
 
-@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
+@pytest.mark.parametrize("card", ONE_OF_A_KIND)
 def test_small_and_shallow(card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut_builder(monkeypatch, card.name)
     check(card, small_size(card), tmp_path)

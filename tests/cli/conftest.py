@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from mobilevit_tools.cli import main
 from mobilevit_tools.exporters.manifest import describe_artifact, read_manifest
+from mobilevit_tools.profiling import host
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,13 @@ class Ran:
     @property
     def envelope(self) -> dict[str, Any]:
         return json.loads(self.out)
+
+
+@pytest.fixture(autouse=True)
+def short_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure for a moment: how long a preset takes is tested with the protocol."""
+    short = {"warmup_seconds": 0.0, "min_seconds": 0.05, "settle_calls": 20}
+    monkeypatch.setattr(host, "RIGORS", {name: replace(spec, **short) for name, spec in host.RIGORS.items()})
 
 
 @pytest.fixture

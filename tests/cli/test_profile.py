@@ -6,9 +6,9 @@ import io
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -17,6 +17,7 @@ from mobilevit_tools.devices import OperatorTime, RunRequest, RunResult
 from mobilevit_tools.devices.count import CountDevice
 from mobilevit_tools.jsonable import envelope, jsonable
 from mobilevit_tools.profiling.result import ProfileResult
+from mobilevit_tools.runtimes.registry import open_session
 from tests.cli.conftest import Ran
 
 Mvt = Callable[..., Ran]
@@ -58,7 +59,7 @@ def test_counts_repeat_and_guard_against_regressions(mvt: Mvt, exported: Path, t
 
 
 def test_counts_are_compared_exactly(mvt: Mvt, exported: Path) -> None:
-    artifact = exported / "onnx-fp32/model.onnx"
+    artifact = exported / "executorch-xnnpack-fp32/model.pte"
     ran = mvt("profile", artifact, "--compare", artifact, "--device", "count", "--json")
     assert ran.code == 0, ran.err
     assert ran.envelope["result"]["comparison"]["verdict"] == "no difference"
@@ -75,22 +76,28 @@ def test_operators_and_their_trace(mvt: Mvt, exported: Path, tmp_path: Path) -> 
     assert len([event for event in trace["traceEvents"] if event["ph"] == "X"]) == len(operators)
 
 
+def counting(factor: float) -> Callable[[CountDevice, RunRequest], RunResult]:
+    """Return a device that says what this machine computes, times a factor, and that it took 100 instructions."""
+
+    def measure(self: CountDevice, request: RunRequest) -> RunResult:
+        with open_session(request.artifact) as session:
+            outputs = np.concatenate([session.run(array[None])[0] for array in request.inputs])
+        return RunResult(self.label, factor * outputs, None, None, None, request.threads, instructions=100)
+
+    return measure
+
+
 def test_a_device_that_computes_something_else_is_a_failure(
     mvt: Mvt, exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = CountDevice.measure
-
-    def fast_and_wrong(self: CountDevice, request: RunRequest) -> RunResult:
-        result = honest(self, request)
-        return replace(result, outputs=1.01 * result.outputs)
-
-    monkeypatch.setattr(CountDevice, "measure", fast_and_wrong)
+    monkeypatch.setattr(CountDevice, "measure", counting(1.01))
     ran = mvt("profile", exported / "onnx-fp32/model.onnx", "--device", "count", "--json")
     assert (ran.code, ran.envelope["error"]["code"]) == (4, "gate_failed")
     assert "returns different outputs" in ran.envelope["error"]["message"]
 
 
-def test_what_is_not_finite_has_no_speed(mvt: Mvt, overflowing: Path) -> None:
+def test_what_is_not_finite_has_no_speed(mvt: Mvt, overflowing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CountDevice, "measure", counting(1.0))
     ran = mvt("profile", overflowing, "--device", "count", "--json")
     assert (ran.code, ran.envelope["error"]["code"]) == (4, "gate_failed")
     assert "not finite" in ran.envelope["error"]["message"]
@@ -219,7 +226,8 @@ def test_a_comparison_that_fails_is_told(mvt: Mvt, against: tuple[object, ...]) 
     assert "no regression" not in people.out
 
 
-def test_an_emulated_device_prints_no_latency(mvt: Mvt, exported: Path) -> None:
+def test_an_emulated_device_prints_no_latency(mvt: Mvt, exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CountDevice, "measure", counting(1.0))
     ran = mvt("profile", exported / "onnx-fp32/model.onnx", "--device", "count")
     assert "instructions" in ran.out
     assert "latency" not in ran.out

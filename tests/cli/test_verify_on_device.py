@@ -20,12 +20,11 @@ Mvt = Callable[..., Ran]
 ONNX, PTE = "onnx-fp32/model.onnx", "executorch-xnnpack-fp32/model.pte"
 
 
-@pytest.mark.parametrize(("name", "device"), [(ONNX, "arm64"), (PTE, "arm64:cortex-a53"), (PTE, "host")])
+@pytest.mark.parametrize(("name", "device"), [(PTE, "arm64:cortex-a53"), (PTE, "host")])
 def test_what_was_exported_passes(mvt: Mvt, exported: Path, name: str, device: str) -> None:
     ran = mvt("verify", exported / name, "--device", device, "--json")
     assert ran.code == 0, ran.err
     result = ran.envelope["result"]
-    assert result["device"] == {"arm64": "arm64:cortex-a76"}.get(device, result["device"])
     assert result["device"].startswith(device)
     assert result["parity"]["status"] == "passed"
     assert result["parity"]["inputs"] == len(

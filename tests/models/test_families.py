@@ -9,17 +9,9 @@ from torch import Tensor
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.models.cards import ModelCard
 from mobilevit_tools.models.factory import create_model
-from mobilevit_tools.models.names import all_cards
 from mobilevit_tools.models.registry import FAMILIES
+from tests.cards import CARDS, SMALLEST
 from tests.rewrites.families import FAMILIES as SMALL_MODELS
-
-CARDS = list(all_cards())
-KINDS = {(card.family, card.preprocessing.input_size) for card in CARDS}
-SMALLEST = [
-    min((card for card in CARDS if (card.family, card.preprocessing.input_size) == kind), key=lambda card: card.params)
-    for kind in sorted(KINDS)
-]
-"""The smallest architecture of each family, and of each of its input sizes."""
 
 
 def small_input(card: ModelCard) -> Tensor:

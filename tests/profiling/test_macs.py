@@ -11,13 +11,16 @@ from mobilevit_tools.api.models import ListedModel, models
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models.care import LinearAttentionMixer
 from mobilevit_tools.models.factory import create_model
-from mobilevit_tools.models.names import all_cards
 from mobilevit_tools.profiling.macs import count_macs
+from tests.cards import CARDS, stands_for_others
 
-CARDS = tuple(all_cards())
+LISTED = [
+    pytest.param(each, id=each.name, marks=() if stands_for_others(each.name) else pytest.mark.slow)
+    for each in models().models
+]
 
 
-@pytest.mark.parametrize("listed", models().models, ids=lambda listed: listed.name)
+@pytest.mark.parametrize("listed", LISTED)
 def test_a_card_states_its_models_macs_and_parameters(listed: ListedModel) -> None:
     model = create_model(listed.name, random_weights=listed.weights is None)
     count = count_macs(model, (1, 3, *listed.input_size))
