@@ -6,7 +6,7 @@ DEVICES := $(VENV)/.devices
 PYTEST := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 # Optional targets, each called like its extra; those whose packages do not go with constraints.txt have a file of theirs.
-TARGETS := coreai litert
+TARGETS := coreai litert ncnn
 pins = $(firstword $(wildcard constraints-$(1).txt) constraints.txt)
 
 .PHONY: demo test test-all test-changed test-targets $(TARGETS:%=test-%) lint docs reference conformance clean

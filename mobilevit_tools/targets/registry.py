@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.targets import coreai, coreml, executorch, litert, onnx
+from mobilevit_tools.targets import coreai, coreml, executorch, litert, ncnn, onnx
 from mobilevit_tools.targets._base import Target
 
 ALL = "all"
@@ -21,7 +21,7 @@ ENTRY_POINT_GROUP = "mobilevit_tools.targets"
 
 
 def _described() -> Iterator[Target]:
-    yield from (onnx.TARGET, coreml.TARGET, executorch.TARGET, coreai.TARGET, litert.TARGET)
+    yield from (onnx.TARGET, coreml.TARGET, executorch.TARGET, coreai.TARGET, litert.TARGET, ncnn.TARGET)
     for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
         yield entry.load()
 
