@@ -1,56 +1,74 @@
-"""Every command that the docs show works, in the order shown, in an empty folder."""
+"""Every command that the docs show works, in the order shown, in an empty folder.
+
+Lines that are nothing but ``mvt`` and its arguments run in this process, and so do blocks in Python: what a process of
+its own adds is the import of everything, and that is tested with the command line.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from filelock import FileLock
 
 import mobilevit_tools
+from mobilevit_tools.cli import main
 from mobilevit_tools.data.bundled import verification_photos
 from mobilevit_tools.models.sources.torchvision import make_importable
+from mobilevit_tools.profiling import host
 from tests import hub
 from tests.docs.pages import PAGES, Block, blocks, name
+from tests.shallow import cut
 
 EXPORT = re.compile(r"mvt export [^|>&]* --output ([\w-]+)/?(?: |$)")
-RUN = "runpy.run_path({!r}, run_name='__main__')"
+PLAIN = re.compile(r"mvt (?P<arguments>[^|>&;$`]*?)(?: > (?P<into>[\w.-]+))?")
+"""A line that needs no shell."""
 
 
-def commands(block: Block) -> list[list[str]]:
-    """Return what a block shows as argument lists: each line of a bash block, or a python block.
-
-    A python block that starts with a file's name in a comment is that file: it is written, and run.
-    """
+def commands(block: Block) -> list[tuple[str, str]]:
+    """Return what a block shows: each line of a bash block, or a python block, with the language."""
     if block.language == "bash":
-        return [["bash", "-euc", line] for line in block.lines]
-    if block.language != "python" or block.indented:
-        return []
-    if block.code.startswith("# "):
-        file = block.code.splitlines()[0].removeprefix("# ")
-        write = f"open({file!r}, 'w').write({block.code!r})"
-        return [[sys.executable, "-c", f"{write}; import runpy; {RUN.format(file)}"]]
-    return [[sys.executable, "-c", block.code]]
+        return [("bash", line) for line in block.lines]
+    return [("python", block.code)] if block.language == "python" and not block.indented else []
 
 
 RUNNABLE = {page: found for page in PAGES if (found := [each for block in blocks(page) for each in commands(block)])}
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Path:
-    """A folder with the files that the docs speak of."""
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the files that the docs speak of; measuring takes milliseconds there."""
     shutil.copy(verification_photos()[0], tmp_path / "photo.jpg")
     model = mobilevit_tools.create_model("care_s0", num_classes=3, random_weights=True)
     torch.save({"state_dict": model.state_dict()}, tmp_path / "checkpoint.pth")
     (tmp_path / "labels.txt").write_text("cat\ndog\nhorse\n")
+    monkeypatch.chdir(tmp_path)
+    short = {"warmup_seconds": 0.0, "min_seconds": 0.05, "settle_calls": 20}
+    monkeypatch.setattr(host, "RIGORS", {name: replace(spec, **short) for name, spec in host.RIGORS.items()})
     return tmp_path
+
+
+@pytest.fixture
+def shallow_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let timm build one block of a kind a stage: how deep a model is has nothing to do with the command."""
+    make_importable()
+    import timm
+
+    build = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda *args, **kwargs: cut(build(*args, **kwargs)))
 
 
 @pytest.fixture(scope="session")
@@ -93,30 +111,58 @@ def hub_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "cache"
 
 
-def run(command: list[str], desk: Path, hub_cache: Path) -> str:
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "HF_HUB_CACHE": str(hub_cache),
-        "HF_HUB_OFFLINE": "1",
-    }
-    ran = subprocess.run(command, cwd=desk, env=environment, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, f"{command[-1]}\n{ran.stdout}\n{ran.stderr}"
+def run(language: str, shown: str, hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run what a page shows and return what it says, of Python nothing."""
+    if language == "python":
+        run_python(shown, monkeypatch)
+        return ""
+    plain = PLAIN.fullmatch(shown.strip())
+    if plain is None or "hf:" in shown:  # the library of the Hub reads its environment when it is imported
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "HF_HUB_CACHE": str(hub_cache),
+            "HF_HUB_OFFLINE": "1",
+        }
+        return in_shell(shown, environment)
+    said = StringIO()
+    with redirect_stdout(said):
+        code = main(shlex.split(plain["arguments"], comments=True))
+    assert code == 0, f"{shown}\n{said.getvalue()}"
+    if plain["into"] is not None:
+        Path(plain["into"]).write_text(said.getvalue())
+    return said.getvalue()
+
+
+def in_shell(line: str, environment: Mapping[str, str]) -> str:
+    ran = subprocess.run(["bash", "-euc", line], env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, f"{line}\n{ran.stdout}\n{ran.stderr}"
     return ran.stdout
 
 
+def run_python(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a block as a program of its own; one that starts with a file's name in a comment is written there first."""
+    if code.startswith("# "):
+        Path(code.splitlines()[0].removeprefix("# ")).write_text(code)
+    module = ModuleType("__main__")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "__main__", module)
+        exec(compile(code, "<block>", "exec"), module.__dict__)
+
+
+@pytest.mark.usefixtures("shallow_timm")
 @pytest.mark.parametrize("page", RUNNABLE, ids=name)
-def test_commands_of(page: Path, desk: Path, made: Path, hub_cache: Path) -> None:
-    for command in RUNNABLE[page]:
-        export = EXPORT.match(command[-1])
+def test_commands_of(page: Path, desk: Path, made: Path, hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for language, shown in RUNNABLE[page]:
+        export = EXPORT.match(shown)
         if export is None:
-            said = run(command, desk, hub_cache)
-            assert "are identical" not in said, f"{command[-1]}\ncompares a thing with itself"
+            said = run(language, shown, hub_cache, monkeypatch)
+            assert "are identical" not in said, f"{shown}\ncompares a thing with itself"
             continue
-        kept = made / hashlib.sha256(command[-1].encode()).hexdigest()
+        kept = made / hashlib.sha256(shown.encode()).hexdigest()
         with FileLock(f"{kept}.lock"):
             if kept.is_dir():  # another page shows the very same export
                 shutil.copytree(kept, desk / export[1], dirs_exist_ok=True)
             else:
-                run(command, desk, hub_cache)
+                run(language, shown, hub_cache, monkeypatch)
                 shutil.copytree(desk / export[1], kept)
