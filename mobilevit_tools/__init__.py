@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mobilevit_tools.api.evaluate import EvalResult, evaluate
     from mobilevit_tools.api.evaluation_results import DetectEvalResult, RetrievalEvalResult, SegmentEvalResult
     from mobilevit_tools.api.export import ExportResult, export
+    from mobilevit_tools.api.export_bench import ExportBench, bench_export
     from mobilevit_tools.api.info import InfoResult, info
     from mobilevit_tools.api.inspect import InspectResult, inspect
     from mobilevit_tools.api.precision_bench import PrecisionBench, bench_precisions
@@ -80,6 +81,7 @@ _HOMES = {
     "DoctorResult": "api.doctor",
     "EvalResult": "api.evaluate",
     "ExitCode": "errors",
+    "ExportBench": "api.export_bench",
     "ExportResult": "api.export",
     "ExportedArtifact": "api.artifact",
     "GateError": "errors",
@@ -103,6 +105,7 @@ _HOMES = {
     "UsageError": "errors",
     "VerifyResult": "api.verify",
     "ZooResult": "api.zoo",
+    "bench_export": "api.export_bench",
     "bench_precisions": "api.precision_bench",
     "bench_rewrites": "api.bench",
     "bench_zoo": "api.zoo",
@@ -138,6 +141,7 @@ __all__ = [
     "DoctorResult",
     "EvalResult",
     "ExitCode",
+    "ExportBench",
     "ExportResult",
     "ExportedArtifact",
     "GateError",
@@ -161,6 +165,7 @@ __all__ = [
     "UsageError",
     "VerifyResult",
     "ZooResult",
+    "bench_export",
     "bench_precisions",
     "bench_rewrites",
     "bench_zoo",

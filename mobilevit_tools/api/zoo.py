@@ -163,7 +163,7 @@ def bench_zoo(
         ...     mvt.bench_zoo(["timm:resnet18"], targets=["tpu"])
         ... except mvt.UsageError as error:
         ...     print(error.message)
-        There is no target 'tpu'.
+        There is no target named 'tpu'.
     """
     started = time.perf_counter()
     latency_spec(rigor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,6 +29,7 @@ from mobilevit_tools.targets.registry import STANDARD, TARGETS, host_targets
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.bench import BenchResult
+    from mobilevit_tools.api.export_bench import ExportBench, ExportCost
     from mobilevit_tools.api.precision_bench import PrecisionBench
     from mobilevit_tools.api.zoo import ZooResult
     from mobilevit_tools.profiling.result import ProfileResult
@@ -160,6 +162,30 @@ def zoo(
         output.show(result, _render_zoo)
 
 
+@bench.command()
+def export(
+    models: Annotated[list[str], typer.Argument(help="Models, as `mvt export` takes them.", show_default=False)],
+    target: Annotated[
+        list[str] | None, typer.Option("--target", "-t", help=f"{', '.join(TARGETS)}. Repeatable. Default: all.")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", help="Python interpreter of an environment with another version, to compare with."),
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each is measured.")] = 6,
+    as_json: AsJson = False,
+    verbose: Verbosity = 0,
+) -> None:
+    """Measure the CPU seconds of exports, in turns with another installed version, with intervals."""
+    with command_output("bench export", as_json=as_json, verbosity=verbose) as output:
+        from mobilevit_tools.api.export_bench import bench_export
+
+        result = bench_export(
+            models, targets=target or STANDARD, against=against, rounds=rounds, progress=output.progress
+        )
+        output.show(result, _render_export)
+
+
 def _render_rewrites(console: Console, result: BenchResult) -> None:
     table = _table(("model", "target", "rewrite"), ("threads", "without", "with", "speed-up (95 %)"), remark="flags")
     for gain in result.gains:
@@ -229,6 +255,24 @@ def _render_zoo(console: Console, result: ZooResult) -> None:
     _print(console, table)
     for target, rate in result.rates.items():
         _print(console, f"{target}: {rate.passed} of {rate.models} passed")
+
+
+def _render_export(console: Console, result: ExportBench) -> None:
+    versions = [f"{each} (CPU s)" for each in (result.version, result.against) if each is not None]
+    table = _table(("model", "target"), versions, remark="ratio (95 %)")
+    for cost in result.costs:
+        medians = [f"{median(each):.2f}" for each in (cost.seconds, cost.against) if each]
+        table.add_row(escape(cost.model), cost.target, *medians, _ratio(cost))
+    _print(console, table)
+
+
+def _ratio(cost: ExportCost) -> str:
+    if cost.ratio is None:
+        return "-"
+    if cost.interval is None:
+        return f"{cost.ratio:.3f} (too few rounds)"
+    low, high = cost.interval
+    return f"{cost.ratio:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _cut(text: str) -> str:

@@ -1,0 +1,176 @@
+"""Measure what an export costs, in CPU seconds: this installation, and another one in turns with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory, TemporaryFile
+
+from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.exporters.manifest import tool_versions
+from mobilevit_tools.models.names import is_registered
+from mobilevit_tools.profiling.statistics import median_interval
+from mobilevit_tools.progress import Progress, silent
+from mobilevit_tools.result import Result
+from mobilevit_tools.targets.registry import STANDARD, named_targets
+
+ROUNDS = 6
+"""The least number of rounds for which the median of their ratios has a 95 % interval."""
+TIMEOUT_S = 1800.0
+_DISTRIBUTION = "mobilevit-tools"
+_ASK = f"from importlib.metadata import version; print(version({_DISTRIBUTION!r}))"
+_FIXED = ("PYTHONPATH", "PYTHONHOME")
+"""Variables by which another interpreter would run this installation's code."""
+
+
+@dataclass(frozen=True)
+class ExportCost:
+    """What the export of one model to one target costs, whole process with all its children.
+
+    Attributes:
+        model: The model.
+        target: The target.
+        seconds: CPU seconds, user and system, of each round.
+        against: Those of the other installation; empty where there is none.
+        ratio: The median over the rounds of this installation's seconds by the other's; None where there is none.
+        interval: The 95 % interval of the ratio; None where there are too few rounds for one.
+    """
+
+    model: str
+    target: str
+    seconds: tuple[float, ...]
+    against: tuple[float, ...] = ()
+    ratio: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class ExportBench(Result, command="bench export"):
+    """What exports cost.
+
+    Attributes:
+        costs: One for each model and target, model by model.
+        version: This installation's version.
+        against: The other's version; None where there is none.
+        tools: This installation's versions of the tools.
+    """
+
+    costs: tuple[ExportCost, ...]
+    version: str
+    against: str | None
+    tools: Mapping[str, str]
+
+
+def bench_export(
+    models: Sequence[str],
+    *,
+    targets: Sequence[str] = STANDARD,
+    against: str | Path | None = None,
+    rounds: int = ROUNDS,
+    timeout_s: float = TIMEOUT_S,
+    progress: Progress = silent,
+) -> ExportBench:
+    """Measure the CPU seconds of ``mvt export``, in turns with another installation: A B A B.
+
+    Each export is a process of its own, so that imports count; a first one of each is not counted, because it fills
+    caches. Models without bundled weights get random ones. CPU seconds depend far less than wall time on what else a
+    machine does, and taking turns leaves in their ratio what the installations differ in.
+
+    Args:
+        models: Models, as ``mvt export`` takes them.
+        targets: Export targets.
+        against: The Python interpreter of an environment with another version of mobilevit-tools.
+        rounds: How often each is measured.
+        timeout_s: Time limit of one export.
+        progress: Told of every step.
+
+    Raises:
+        UsageError: There is no model or no such target, no round, or nothing installed behind ``against``.
+        BadInputError: An export failed, or took too long.
+
+    Example:
+        >>> try:
+        ...     mvt.bench_export(["care_s0"], against="no/such/python")
+        ... except mvt.UsageError as error:
+        ...     print(error.message)
+        no/such/python runs no mobilevit-tools.
+    """
+    targets = named_targets(targets)
+    models = tuple(dict.fromkeys(models))
+    if not models or rounds < 1:
+        raise UsageError("There is nothing to measure.", hint="Give a model and at least one round.")
+    other = None if against is None else _version_behind(str(against))
+    pythons = (sys.executable, *(() if against is None else (str(against),)))
+    costs = []
+    for model in models:
+        for target in targets:
+            with TemporaryDirectory(prefix="mvt-bench-", ignore_cleanup_errors=True) as folder:
+                taken: list[list[float]] = [[] for _ in pythons]
+                for turn in range(rounds + 1):
+                    for python, seconds in zip(pythons, taken, strict=True):
+                        with progress(f"{model} to {target}, round {turn} of {rounds}"):
+                            output = Path(folder, f"{turn}-{len(seconds)}-{pythons.index(python)}")
+                            seconds.append(_cpu_seconds(python, model, target, output, timeout_s))
+                costs.append(_cost(model, target, [tuple(each[1:]) for each in taken]))
+    return ExportBench(tuple(costs), version(_DISTRIBUTION), other, tool_versions())
+
+
+def _cost(model: str, target: str, taken: Sequence[tuple[float, ...]]) -> ExportCost:
+    if len(taken) == 1:
+        return ExportCost(model, target, taken[0])
+    ours, theirs = taken
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return ExportCost(model, target, ours, theirs, median(ratios), median_interval(ratios))
+
+
+def _environment(python: str) -> dict[str, str]:
+    if python == sys.executable:
+        return dict(os.environ)
+    return {name: value for name, value in os.environ.items() if name not in _FIXED}
+
+
+def _version_behind(python: str) -> str:
+    command = [python, "-P", "-c", _ASK]
+    try:
+        asked = subprocess.run(
+            command, env=_environment(python), capture_output=True, text=True, check=True, timeout=60
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UsageError(
+            f"{python} runs no {_DISTRIBUTION}.",
+            hint="Give the Python interpreter of an environment that another version is installed in.",
+        ) from error
+    return asked.stdout.strip()
+
+
+def _cpu_seconds(python: str, model: str, target: str, output: Path, timeout_s: float) -> float:
+    """Export once; return the seconds of the process and of all its children that it waited for."""
+    trained = is_registered(model) and "." in model
+    options = ["--target", target, "--output", str(output), *(() if trained else ("--random-weights",))]
+    command = [python, "-P", "-m", "mobilevit_tools", "export", model, *options]
+    with TemporaryFile() as said:
+        process = subprocess.Popen(command, env=_environment(python), stdout=said, stderr=subprocess.STDOUT)
+        clock = threading.Timer(timeout_s, process.kill)
+        clock.start()
+        try:
+            _, status, used = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            clock.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            said.seek(0)
+            lines = said.read().decode(errors="replace").split("\n")
+            told = next((line for line in lines if line.startswith("error: ")), f"exit status {process.returncode}")
+            raise BadInputError(f"{python} cannot export {model} to {target}: {told.removeprefix('error: ')}")
+    return used.ru_utime + used.ru_stime
