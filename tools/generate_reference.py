@@ -23,6 +23,8 @@ from mobilevit_tools.bundle.contents import Golden
 from mobilevit_tools.exporters.manifest import Manifest
 from mobilevit_tools.profiling.memory import peak_activation_bytes
 from mobilevit_tools.rewrites.registry import REWRITES, deployments_of
+from mobilevit_tools.runtimes.coreml.design_rules import RULES
+from mobilevit_tools.runtimes.coreml.design_rules import SOURCES as DESIGN_SOURCES
 from mobilevit_tools.runtimes.coreml.placement import SOURCES
 from mobilevit_tools.targets.registry import DEPLOYMENTS
 
@@ -209,9 +211,33 @@ def _schema(described: type, title: str, introduction: str) -> str:
 
 def placement_sources() -> str:
     """Return the page of sources for the notes on where Core ML runs an operator."""
-    rows = [f"| {source.title} | <{source.url}> |" for source in SOURCES.values()]
+    rows = [f"| {source.title} | <{source.url}> |" for source in {**SOURCES, **DESIGN_SOURCES}.values()]
+    rules = [
+        f"| {rule.sentence.replace('{} ', '').capitalize().replace('{}', 'some')} | {rule.remedy} | "
+        f"{DESIGN_SOURCES[rule.source].title} |"
+        for rule in RULES.values()
+    ]
     return "\n".join(
-        ["# Sources of placement notes", "", PLACEMENT, "", "| source | address |", "|---|---|", *rows, ""]
+        [
+            "# Placement notes and design rules",
+            "",
+            PLACEMENT,
+            "",
+            "## Design rules of the Neural Engine",
+            "",
+            DESIGN_RULES,
+            "",
+            "| finding | instead | source |",
+            "|---|---|---|",
+            *rules,
+            "",
+            "## Sources",
+            "",
+            "| source | address |",
+            "|---|---|",
+            *rows,
+            "",
+        ]
     )
 
 
@@ -275,8 +301,12 @@ leaves the model as it was written, `--rewrites NAME,NAME` picks, and `mvt bench
 
 PLACEMENT = """\
 `mvt inspect model.mlpackage` notes what is known to keep operators off the Neural Engine. Core ML decides when it loads
-a model, and not all of its rules are documented: the notes repeat what these sources say, and only Xcode's performance
-report on a device tells what happens there."""
+a model, and not all of its rules are documented. The notes repeat what these sources say; only Xcode's performance
+report on a device shows where an operator runs."""
+
+DESIGN_RULES = """\
+Where a package breaks one of these rules of Apple's, `mvt inspect` notes how many operators do. Core ML runs the
+package all the same; measure on a device whether a change helps."""
 
 SKELETONS = (
     ("couplformer_kct7", 32),

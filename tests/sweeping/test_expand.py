@@ -187,7 +187,7 @@ def test_the_rules_that_a_refusal_proposes_are_enough(tmp_path: Path) -> None:
         ({"exclude": [{"target": "onnx"}]}, "The plan excludes every cell."),
         (
             {"targets": ["executorch", "executorch-xnnpack"]},
-            "models[0] gives care_s0.imagenette/executorch-xnnpack/fp32",
+            "models[0] repeats care_s0.imagenette/executorch-xnnpack/fp32",
         ),
         ({"models": [MODEL, MODEL]}, "models[1] repeats care_s0.imagenette/onnx/fp32."),
         ({"models": [{"name": "care_s9"}]}, "models[0].name: There is no model named 'care_s9'."),

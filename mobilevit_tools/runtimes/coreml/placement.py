@@ -102,7 +102,7 @@ def placement(program: Program) -> Placement:
     Raises:
         BadInputError: A product in the program lacks its inputs.
     """
-    values = _Values(program)
+    values = Values(program)
     by_type: dict[str, list[Operation]] = {}
     for operation in program.graph.operations:
         by_type.setdefault(operation.type, []).append(operation)
@@ -121,11 +121,11 @@ def count_macs(program: Program) -> dict[str, int | None]:
     Raises:
         BadInputError: A product in the program lacks its inputs.
     """
-    values = _Values(program)
+    values = Values(program)
     return {operation.name: _macs(operation, values) for operation in program.graph.operations}
 
 
-class _Values:
+class Values:
     """Sizes and flags of a program's values, by where an operation takes them."""
 
     def __init__(self, program: Program) -> None:
@@ -139,25 +139,27 @@ class _Values:
         }
 
     def shape(self, operation: Operation, parameter: str) -> Shape:
+        """Return the sizes of what an operation takes for a parameter."""
         argument = operation.inputs[parameter][0]
         if isinstance(argument, Constant):
             return argument.value.shape
         return self.shapes[argument] if argument in self.shapes else self._stored[argument]
 
     def flag(self, operation: Operation, parameter: str) -> bool:
+        """Return whether an operation's parameter is a constant that is true."""
         (argument,) = operation.inputs.get(parameter, (None,))
         constant = argument if isinstance(argument, Constant) else self._constants.get(argument or "")
         return constant is not None and bool(constant.value)
 
 
-def _use(kind: str, operations: list[Operation], values: _Values) -> OperatorUse:
+def _use(kind: str, operations: list[Operation], values: Values) -> OperatorUse:
     precisions = Counter(operation.outputs[0][1].element.name for operation in operations if operation.outputs)
     counted = [_macs(operation, values) for operation in operations]
     macs = None if None in counted else sum(count or 0 for count in counted)
     return OperatorUse(kind, len(operations), dict(sorted(precisions.items())), macs)
 
 
-def _macs(operation: Operation, values: _Values) -> int | None:
+def _macs(operation: Operation, values: Values) -> int | None:
     rule = _MAC_RULES.get(operation.type)
     if rule is None:
         return 0
@@ -171,27 +173,27 @@ def _macs(operation: Operation, values: _Values) -> int | None:
     return math.prod(known) if len(known) == len(sizes) else None
 
 
-def _conv(operation: Operation, values: _Values) -> Shape:
+def _conv(operation: Operation, values: Values) -> Shape:
     return operation.outputs[0][1].shape + values.shape(operation, "weight")[1:]
 
 
-def _conv_transpose(operation: Operation, values: _Values) -> Shape:
+def _conv_transpose(operation: Operation, values: Values) -> Shape:
     return values.shape(operation, "x") + values.shape(operation, "weight")[1:]
 
 
-def _product(operation: Operation, values: _Values) -> Shape:
+def _product(operation: Operation, values: Values) -> Shape:
     x = values.shape(operation, "values" if operation.type == "einsum" else "x")
     inner = x[-2:-1] if len(x) > 1 and values.flag(operation, "transpose_x") else x[-1:]
     return operation.outputs[0][1].shape + inner
 
 
-def _attention(operation: Operation, values: _Values) -> Shape:
+def _attention(operation: Operation, values: Values) -> Shape:
     query, key, value = (values.shape(operation, name) for name in ("query", "key", "value"))
     width = None if query[-1] is None or value[-1] is None else query[-1] + value[-1]
     return (*query[:-1], key[-2], width)
 
 
-_MAC_RULES: Mapping[str, Callable[[Operation, _Values], Shape]] = {
+_MAC_RULES: Mapping[str, Callable[[Operation, Values], Shape]] = {
     "conv": _conv,
     "conv_transpose": _conv_transpose,
     "einsum": _product,
@@ -201,7 +203,7 @@ _MAC_RULES: Mapping[str, Callable[[Operation, _Values], Shape]] = {
 }
 
 
-def _notes(program: Program, values: _Values) -> Iterable[PlacementNote]:
+def _notes(program: Program, values: Values) -> Iterable[PlacementNote]:
     operations = program.graph.operations
 
     def chosen(test: Callable[[Operation], bool]) -> tuple[str, ...]:

@@ -30,12 +30,13 @@ def _reasons(graph: Graph, operation: Operation) -> Iterable[str]:
 
 
 def _pads_outer_dimensions(graph: Graph, operation: Operation) -> bool:
-    mode, amounts = (_constant(graph, operation, name) for name in ("mode", "pad"))
+    mode, amounts = (constant(graph, operation, name) for name in ("mode", "pad"))
     if mode is None or amounts is None or str(mode.value.reshape(-1)[0]) == "constant":
         return False
     return bool(amounts.value.reshape(-1)[:-4].any())
 
 
-def _constant(graph: Graph, operation: Operation, parameter: str) -> Constant | None:
+def constant(graph: Graph, operation: Operation, parameter: str) -> Constant | None:
+    """Return the constant that an operation takes for a parameter; None where it takes none."""
     argument = next(iter(operation.inputs.get(parameter, ())), None)
     return graph.constants.get(argument) if isinstance(argument, str) else argument

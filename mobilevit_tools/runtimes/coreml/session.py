@@ -15,6 +15,7 @@ from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import DeviceError, UsageError
 from mobilevit_tools.runtimes._base import OperatorUse, Session, TensorInfo, UnsupportedOperatorError, check_input
 
+from .design_rules import broken_rules
 from .features import Feature
 from .interpreter import ARITHMETICS, Arithmetic
 from .placement import SOURCES, placement
@@ -57,6 +58,7 @@ class CoreMLSession(Session):
         self.notes = (
             REFERENCE_NOTE,
             *(f"{note.sentence} ({SOURCES[note.source].title})" for note in self._placement.notes),
+            *(f"Neural Engine design: {rule.in_words}" for rule in broken_rules(self.program)),
         )
         if self.program.unsupported:
             self.notes = (str(UnsupportedOperatorError(self.program.unsupported)), *self.notes)

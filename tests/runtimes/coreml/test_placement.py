@@ -128,7 +128,7 @@ def test_a_product_without_inputs_is_refused(small_package: Path) -> None:
         program.graph = dataclasses.replace(
             program.graph, operations=(dataclasses.replace(first, inputs=inputs), *rest)
         )
-        with pytest.raises(BadInputError, match="'stem' lacks inputs"):
+        with pytest.raises(BadInputError, match="'stem' do not fit its type"):
             placement(program)
 
 
