@@ -170,7 +170,7 @@ def bench_zoo(
     targets = named_targets(targets)
     models = tuple(dict.fromkeys(models))
     if not models:
-        raise UsageError("A zoo has at least one model.")
+        raise UsageError("Pass at least one model.")
     rows: list[ZooRow] = []
     for model in models:
         with TemporaryDirectory(prefix="mvt-zoo-", ignore_cleanup_errors=True) as folder:

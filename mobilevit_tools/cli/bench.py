@@ -140,10 +140,10 @@ def zoo(
         list[str] | None, typer.Option("--target", "-t", help=f"{', '.join(TARGETS)}. Repeatable. Default: all.")
     ] = None,
     latency: Annotated[
-        bool, typer.Option("--latency", help="Also measure each against the target's own lowering, in turns.")
+        bool, typer.Option("--latency", help="Also compare each with the target's own lowering, measured alternately.")
     ] = False,
     rigor: Rigor = "quick",
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds that one export may take.")] = 900.0,
+    timeout: Annotated[float, typer.Option("--timeout", help="Time limit per export, in seconds.")] = 900.0,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:

@@ -113,10 +113,10 @@ def render(console: Console, result: ProfileResult) -> None:
     if result.load_ms is not None:
         table.add_row("load, first run", f"{result.load_ms:.1f}, {number(result.first_ms, '.1f')} ms", "")
     if result.instructions is not None:
-        table.add_row("instructions", f"{result.instructions:,}", "exact, of one inference")
+        table.add_row("instructions", f"{result.instructions:,}", "exact, per inference")
     if result.peak_memory_bytes is not None:
         baseline = result.baseline_memory_bytes
-        own = "" if baseline is None else f"{size(result.peak_memory_bytes - baseline)} of it the artifact's"
+        own = "" if baseline is None else f"{size(result.peak_memory_bytes - baseline)} for the artifact"
         table.add_row("peak memory", size(result.peak_memory_bytes), own)
     table.add_row("artifact size", size(result.size_bytes), "")
     if result.params is not None and result.macs is not None:
@@ -129,7 +129,9 @@ def render(console: Console, result: ProfileResult) -> None:
     table.add_row("where", escape(result.device), f"{result.threads} thread{'s' * (result.threads > 1)}{cpu}")
     console.print(table)
     for other, milliseconds in result.published_ms.items():
-        console.print(f"published, another device: {milliseconds} ms on {escape(other)}", style="dim", highlight=False)
+        console.print(
+            f"published on another device: {milliseconds} ms on {escape(other)}", style="dim", highlight=False
+        )
     if result.per_op is not None:
         _print_operators(console, result.per_op)
     for flag in result.flags:
@@ -145,7 +147,7 @@ def _add_latency(table: Table, latency: LatencySummary) -> None:
     if latency.interval is not None:
         spread = f"95 % interval {latency.interval[0]:.2f} to {latency.interval[1]:.2f}"
     table.add_row("median latency", f"{latency.p50:.2f} ms", f"{spread}, {latency.n} runs")
-    table.add_row("p90, p99", f"{latency.p90:.2f}, {number(latency.p99, '.2f')} ms", "p99 from 500 runs on")
+    table.add_row("p90, p99", f"{latency.p90:.2f}, {number(latency.p99, '.2f')} ms", "p99 requires 500 runs")
     table.add_row("min, mean, std", f"{latency.min:.2f}, {latency.mean:.2f}, {latency.std:.2f} ms", "")
 
 

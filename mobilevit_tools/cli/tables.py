@@ -118,7 +118,7 @@ def parity_notes(parity: Parity) -> Iterator[str]:
     if parity.pixel_agreement is not None:
         tied = max((result.pixels.near_ties for result in parity.results if result.pixels), default=0.0)
         yield (
-            f"class map: the model's own class at {parity.pixel_agreement:.4%} of the pixels; near-ties, at most "
+            f"class map: same class as the model at {parity.pixel_agreement:.4%} of the pixels; near-ties, at most "
             f"{tied:.4%} of an input's"
         )
     own = [(each, each.conditioning.float32.snr_db) for each in parity.ill_conditioned if each.conditioning]

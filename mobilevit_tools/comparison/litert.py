@@ -26,7 +26,7 @@ def read_weights(path: Path) -> Stored:
         raise BadInputError(
             f"{path} cannot be read as a LiteRT model: {first_line(error)}", code="unloadable_artifact"
         ) from error
-    return weights, ("The converter names weights anew: they are compared by content.",)
+    return weights, ("The converter renames weights, so they are compared by content.",)
 
 
 def _stored(model: Any) -> Iterator[Weight]:

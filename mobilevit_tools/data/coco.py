@@ -65,9 +65,9 @@ def read_coco(path: Path, photos: Path) -> CocoPhotos:
     except OSError as error:
         raise _refusal(path, f"it cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise _refusal(path, "it is no JSON") from error
+        raise _refusal(path, "it is not JSON") from error
     if not isinstance(dataset, dict):
-        raise _refusal(path, "it is no object")
+        raise _refusal(path, "it is not an object")
     _check(path, dataset, "images", {"id": int, "file_name": str})
     _check(path, dataset, "categories", {"id": int, "name": str})
     _check(path, dataset, "annotations", {"image_id": int, "category_id": int, "bbox": list})
@@ -90,12 +90,12 @@ def _complete(path: Path, dataset: Mapping[str, Any]) -> list[dict[str, Any]]:
     for number, each in enumerate(dataset["annotations"], 1):
         box = each["bbox"]
         if len(box) != 4 or not all(isinstance(side, int | float) and abs(side) < 1e9 for side in box):
-            raise _refusal(path, f"the box of an annotation is {str(box)[:40]}, and not left, top, width and height")
+            raise _refusal(path, f"the box of an annotation is {str(box)[:40]}, not left, top, width and height")
         if each["image_id"] not in images or each["category_id"] not in categories:
             raise _refusal(path, "an annotation is of an image or category that it does not have")
         area, crowd = each.get("area", box[2] * box[3]), each.get("iscrowd", 0)
         if not isinstance(area, int | float) or crowd not in (0, 1):
-            raise _refusal(path, "the area or iscrowd of an annotation is no number")
+            raise _refusal(path, "the area or iscrowd of an annotation is not a number")
         complete.append(
             {"id": number, "area": area, "iscrowd": int(crowd)}
             | {key: each[key] for key in ("image_id", "category_id", "bbox")}

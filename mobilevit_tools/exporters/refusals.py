@@ -52,7 +52,7 @@ def naming_refusals(contract: Contract, spec: ExportSpec, module: nn.Module) -> 
         known = error.line if isinstance(error, OperatorError) else line_of(error)
         line = known or _line_of_operator(reason, contract, spec, module)
         if line is None and (suspect := _unfamiliar(contract, spec, module)) is not None:
-            reason, line = f"{reason}; its operator {suspect.name} is none of torch's core operators", suspect.line
+            reason, line = f"{reason}; its operator {suspect.name} is not one of torch's core operators", suspect.line
         raise BadInputError(
             f"{contract.model} cannot be converted to {spec.variant}: {reason}" + (f" ({line})" if line else ""),
             hint=remedy or _HINT,

@@ -166,7 +166,7 @@ def load_model(
         card = head.describe(card)
     if head is not None and bundled is not None:
         raise UsageError(
-            f"The weights of {name} are a classifier's, and have none for the head {head.name}.",
+            f"The weights of {name} are for a classifier and do not include the head {head.name}.",
             hint=f"Give {card.name} with --checkpoint PATH, or with --random-weights.",
             code="no_weights",
         )

@@ -47,7 +47,7 @@ def split_class_count(
         num_classes: The class count that was given apart from them; None where it was not.
 
     Raises:
-        UsageError: It is no number, or given twice and differently.
+        UsageError: It is not a number, or given twice and differently.
     """
     rest = dict(options)
     count = rest.pop("num_classes", num_classes)
@@ -55,7 +55,9 @@ def split_class_count(
         raise UsageError(f"num_classes is a number of classes, not {count!r}.", code="model_option")
     if num_classes is not None and count != num_classes:
         raise UsageError(
-            f"The class count is given twice: {num_classes} and {count}.", hint="Give it once.", code="class_count"
+            f"The number of classes was given twice: {num_classes} and {count}.",
+            hint="Give it once.",
+            code="class_count",
         )
     return rest, count
 

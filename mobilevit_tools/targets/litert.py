@@ -22,6 +22,6 @@ TARGET = Target(
     native_runtime=True,
     weights="mobilevit_tools.comparison.litert:read_weights",
     rewrites=("elu_plus_one",),
-    summary="export, and run in LiteRT's interpreter with XNNPACK",
+    summary="export; runs in LiteRT's interpreter with XNNPACK",
     pairs=(("torch", "litert-torch"), ("ai-edge-litert", "litert-torch")),
 )

@@ -74,7 +74,7 @@ def fit(loaded: LoadedModel, *, upsample: bool) -> LoadedModel:
         raise BadInputError(
             f"{loaded.name} returns scores from {float(scores.min()):.4g} to {float(scores.max()):.4g}, and a "
             "detector's are from 0 to 1.",
-            hint="Let the model end with a sigmoid, or with a softmax whose class for nothing is left out.",
+            hint="End the model with a sigmoid, or with a softmax without the background class.",
             code="no_boxes",
         )
     classes = scores.shape[2]
@@ -164,9 +164,7 @@ def given(
         or classes not in (None, shapes[1][2])
     ):
         shown = ", ".join("x".join(map(str, shape)) for shape in shapes)
-        raise BadInputError(
-            f"{artifact.path} gives {shown}, and its contract says boxes and their scores.", code="no_boxes"
-        )
+        raise BadInputError(f"{artifact.path} gives {shown}, but its contract says boxes and scores.", code="no_boxes")
     for each in outputs:
         artifact.check_finite(each[0], path)
     boxes, scores = (np.asarray(each[0], np.float64) for each in outputs)

@@ -32,7 +32,7 @@ _CARDS = (
     ),
     TaskCard(
         "detect",
-        "boxes, and a score for each class of each",
+        "boxes with a score per class",
         "mobilevit_tools.tasks.detect",
         ("boxes",),
         judges=(("boxes", "mobilevit_tools.verification.boxes"),),

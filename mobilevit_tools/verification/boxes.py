@@ -117,7 +117,7 @@ def verdict(results: Sequence[InputResult], tolerance: Tolerance, *, unresponsiv
         return found
     boxes, name = min(counted, key=lambda each: each[0].same)
     said = (
-        f"{share:.1%} of the model's detections are the artifact's, below {tolerance.top1_agreement:.0%}, worst on "
+        f"{share:.1%} of the detections match, below {tolerance.top1_agreement:.0%}, worst on "
         f"{name} (overlap down to {boxes.least_overlap:.4f}, scores up to {boxes.score_difference:.2g} apart)"
     )
     return replace(found, status="failed", reason=f"{found.reason}; {said}" if found.reason else said)

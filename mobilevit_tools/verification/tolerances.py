@@ -31,7 +31,7 @@ class Limits:
     cosine: float
 
     def met_by(self, distance: Distance) -> bool:
-        """Tell whether a distance keeps every limit; one with a figure that is no number keeps none."""
+        """Tell whether a distance keeps every limit; one with a figure that is not a number keeps none."""
         if distance.max_abs_rel is None or distance.snr_db is None or distance.cosine is None:
             return False
         return (

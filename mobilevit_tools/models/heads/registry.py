@@ -59,7 +59,7 @@ class HeadCard:
             ValueError: They are no pyramid of strides 4 to 32.
         """
         if tuple(getattr(backbone, "feature_strides", ())) != STRIDES:
-            raise ValueError(f"the head {self.name} takes maps of strides 4, 8, 16 and 32, and it has others")
+            raise ValueError(f"the head {self.name} requires maps of strides 4, 8, 16 and 32")
         module, _, name = self.builder.rpartition(".")
         builder = cast("Callable[..., nn.Module]", getattr(import_module(module), name))
         sized = {"img_size": size} if self.fixed_size else {}
@@ -142,8 +142,8 @@ def head_in(options: Mapping[str, OptionValue]) -> HeadCard | None:
         )
     if options.get("features_only"):
         raise UsageError(
-            f"features_only leaves the head off, and head={name} puts one on.",
-            hint="Leave one of the two out.",
+            f"features_only and head={name} exclude each other.",
+            hint="Omit one of them.",
             code="model_option",
         )
     return HEADS[str(name)]
