@@ -72,8 +72,8 @@ def fit(loaded: LoadedModel, *, upsample: bool) -> LoadedModel:
     scores = tensors[places[1]]
     if not bool(((scores >= 0) & (scores <= 1)).all()):
         raise BadInputError(
-            f"{loaded.name} returns scores from {float(scores.min()):.4g} to {float(scores.max()):.4g}, and a "
-            "detector's are from 0 to 1.",
+            f"{loaded.name} returns scores from {float(scores.min()):.4g} to {float(scores.max()):.4g}; the "
+            "scores of a detector must be from 0 to 1.",
             hint="End the model with a sigmoid, or with a softmax without the background class.",
             code="no_boxes",
         )

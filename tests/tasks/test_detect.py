@@ -111,7 +111,7 @@ class Returning(nn.Module):
     [
         (segmenter(), "1x4x8x12 for one image"),
         (Returning("scores", "boxes"), "1x24x3, 1x24x4 for one image"),
-        (Returning("boxes", "scores", scale=3.0), "a detector's are from 0 to 1"),
+        (Returning("boxes", "scores", scale=3.0), "scores of a detector must be from 0 to 1"),
     ],
 )
 def test_what_is_no_detector_is_refused(module: nn.Module, said: str) -> None:
