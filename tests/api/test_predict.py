@@ -54,7 +54,7 @@ def test_a_grey_photo_and_its_rgb_twin_are_one(exported: Path, tmp_path: Path) -
 
 def test_what_is_no_photo_is_refused(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_text("no photo")
-    with pytest.raises(BadInputError, match="not an image"):
+    with pytest.raises(BadInputError, match="not in a supported image format"):
         mobilevit_tools.predict(exported / ARTIFACTS[0], [tmp_path / "x.jpg"])
 
 

@@ -100,7 +100,7 @@ def test_what_is_not_finite_has_no_speed(mvt: Mvt, overflowing: Path, monkeypatc
     monkeypatch.setattr(CountDevice, "measure", counting(1.0))
     ran = mvt("profile", overflowing, "--device", "count", "--json")
     assert (ran.code, ran.envelope["error"]["code"]) == (4, "gate_failed")
-    assert "not finite" in ran.envelope["error"]["message"]
+    assert "non-finite" in ran.envelope["error"]["message"]
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_a_moved_checkpoint_is_loaded_as_the_manifest_says(mvt: Mvt, tmp_path: P
     (tmp_path / "old.pth").rename(tmp_path / "new.pth")
     absent = mvt("verify", artifact, "--json").envelope["error"]
     assert absent["message"] == f"There is no checkpoint at {tmp_path / 'old.pth'}."
-    assert "give it with --checkpoint" in absent["hint"]
+    assert "pass the current one with --checkpoint" in absent["hint"]
     mistyped = mvt("verify", artifact, "--checkpoint", "newer.pth", "--json").envelope["error"]
     assert (mistyped["message"], mistyped["hint"]) == ("There is no checkpoint at newer.pth.", None)
     moved = ("verify", artifact, "--checkpoint", tmp_path / "new.pth", "--json")

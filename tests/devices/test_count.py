@@ -74,7 +74,7 @@ def test_times_and_threads_are_refused(artifacts: Artifacts) -> None:
     with open_device("count") as device:
         with pytest.raises(UsageError, match="one thread"):
             device.measure(replace(request, threads=2))
-        with pytest.raises(UsageError, match="no times"):
+        with pytest.raises(UsageError, match="no operator times"):
             device.measure(replace(request, per_op=True))
 
 

@@ -108,9 +108,9 @@ def test_a_model_of_one_class_proves_nothing() -> None:
     ("given", "said"),
     [
         (np.zeros((1, SIDE, SIDE // 2), np.uint8), "shape"),
-        (np.full((1, SIDE, SIDE), CLASSES, np.uint8), "none of the 4 classes"),
-        (np.full((1, SIDE, SIDE), -1), "none of the 4 classes"),
-        (np.full((1, SIDE, SIDE), 0.5), "none of the 4 classes"),
+        (np.full((1, SIDE, SIDE), CLASSES, np.uint8), "outside of the 4 classes"),
+        (np.full((1, SIDE, SIDE), -1), "outside of the 4 classes"),
+        (np.full((1, SIDE, SIDE), 0.5), "outside of the 4 classes"),
         (np.full((1, SIDE, SIDE), np.nan), "not finite"),
     ],
 )

@@ -232,7 +232,7 @@ class _Reader:
             for size in message.dimensions
         )
         if math.prod(size for size in shape if size) > MAX_ELEMENTS:  # beside a size of 0, too
-            raise self._damaged(f"a value of shape {shape}, which is beyond any model")
+            raise self._damaged(f"a value of shape {shape}, which is too large")
         return ValueType(element, shape)
 
     def _value(self, message: Message) -> Constant:

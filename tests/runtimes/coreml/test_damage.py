@@ -140,9 +140,9 @@ UNFIT = r"'\w+' \(softmax\) cannot compute with what it is given"
         (two_flags_for_one, r"'pooled' \(reduce_mean\) cannot compute"),
         (no_name, r"copy.mlpackage is damaged: index 0"),
         (an_empty_item_of_a_list, r"copy.mlpackage is damaged: index 0"),
-        (a_huge_size_beside_none, "beyond any model"),
+        (a_huge_size_beside_none, "too large"),
         (an_output_that_the_program_lacks, "its description and its program disagree on an output 'stem'"),
-        (a_weight_file_of_a_name_too_long, "lacks its weight file 'w"),
+        (a_weight_file_of_a_name_too_long, "is incomplete: its weight file 'w"),
     ],
 )
 def test_damage_is_one_clear_error(copied: Copied, change: Change, match: str) -> None:

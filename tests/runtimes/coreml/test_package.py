@@ -30,7 +30,7 @@ def test_a_package_opens(small_package: Path) -> None:
 def test_a_model_file_cut_short_is_refused(copied: Callable[[], Path], share: float) -> None:
     path = copied() / MODEL
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    with pytest.raises(BadInputError, match="cut short") as caught:
+    with pytest.raises(BadInputError, match="truncated") as caught:
         load_program(path.parents[2])
     assert caught.value.exit_code is ExitCode.BAD_INPUT
 
@@ -46,7 +46,7 @@ def test_a_weight_file_too_small_for_its_offsets_is_refused(copied: Callable[[],
 def test_a_missing_weight_file_is_refused(copied: Callable[[], Path]) -> None:
     path = copied() / WEIGHTS
     path.unlink()
-    with pytest.raises(BadInputError, match="lacks its weight file"):
+    with pytest.raises(BadInputError, match="incomplete: its weight file"):
         load_program(path.parents[3])
 
 
@@ -125,5 +125,5 @@ def test_links_in_a_circle_are_no_file(copied: Callable[[], Path]) -> None:
     package = copied()
     (package / WEIGHTS).unlink()
     (package / WEIGHTS).symlink_to(WEIGHTS.name)
-    with pytest.raises(BadInputError, match="lacks its weight file"):
+    with pytest.raises(BadInputError, match="incomplete: its weight file"):
         load_program(package)
