@@ -265,7 +265,7 @@ def rewrites() -> str:
         deployments = deployments_of(rewrite)
         targets = "all targets" if set(deployments) == set(DEPLOYMENTS) else ", ".join(deployments)
         where = f"By default for {targets}, {' and '.join(rewrite.precisions)}"
-        where += "" if rewrite.rounds_well else ", not where weights alone are quantized"
+        where += "" if rewrite.rounds_well else ", not where weights are quantized"
         family = f"; knows the family {rewrite.family}." if rewrite.family else "; works on any model."
         page += [
             f"## `{rewrite.name}`",

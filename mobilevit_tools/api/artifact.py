@@ -25,7 +25,7 @@ from mobilevit_tools.result import Shown
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.runtimes.registry import open_made
 from mobilevit_tools.staging import staged_folder
-from mobilevit_tools.targets.precisions import FLOATING, PRECISIONS
+from mobilevit_tools.targets.precisions import FLOATING
 from mobilevit_tools.targets.registry import find_target
 from mobilevit_tools.verification.parity import Parity
 from mobilevit_tools.verification.reference import torch_reference
@@ -127,7 +127,7 @@ def make_artifact(
     with clock.step("import", f"Loading the {spec.target} converter"):
         exporter = load_exporter(spec.target)
     with clock.step("rewrite", f"Rewriting for {spec.deployment} and checking the rewrites"):
-        rewritten = _rewrite(loaded, spec, contract)
+        rewritten = _rewrite(loaded, spec, contract, quantization)
     inputs = build_inputs(contract.preprocessing, verification_photos() if images is None else images)
     reference = torch_reference(loaded.module)
     conversion = Conversion(loaded, record, rewritten, spec, contract, exporter, reference, inputs)
@@ -218,7 +218,7 @@ def make_artifact(
     )
 
 
-def _rewrite(loaded: LoadedModel, spec: ExportSpec, contract: Contract) -> Rewritten:
+def _rewrite(loaded: LoadedModel, spec: ExportSpec, contract: Contract, quantization: Quantization | None) -> Rewritten:
     import torch
 
     from mobilevit_tools.rewrites._base import apply
@@ -230,10 +230,17 @@ def _rewrite(loaded: LoadedModel, spec: ExportSpec, contract: Contract) -> Rewri
         example,
         deployment=spec.deployment,
         precision=spec.arithmetic,
-        weights_alone=PRECISIONS[spec.precision].weights_alone,
+        rounded=spec.precision not in FLOATING,
         names=spec.rewrites,
     )
-    return rewritten if spec.precision in FLOATING else _with_stored_weights(rewritten, spec, contract)
+    if quantization is None:
+        return rewritten
+    if quantization.calibration is not None:
+        from mobilevit_tools.quantization.migration import migrate_scales
+
+        moved = migrate_scales(rewritten.module, quantization.calibration, spec.batch)
+        rewritten = rewritten if moved is None else replace(rewritten, applied=(*rewritten.applied, moved))
+    return _with_stored_weights(rewritten, spec, contract)
 
 
 def _with_stored_weights(rewritten: Rewritten, spec: ExportSpec, contract: Contract) -> Rewritten:

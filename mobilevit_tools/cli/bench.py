@@ -209,7 +209,7 @@ def _render_precisions(console: Console, result: PrecisionBench) -> None:
 
     table = _table(
         ("target", "precision"),
-        ("size", "of fp32", "top-1 (95 %)", "agreement", "latency", "speed-up (95 %)", "instructions"),
+        ("size", "of fp32", "top-1 (95 %)", "agreement", "worst dB", "latency", "speed-up (95 %)", "instructions"),
         remark="gate",
     )
     for row in result.rows:
@@ -221,6 +221,7 @@ def _render_precisions(console: Console, result: PrecisionBench) -> None:
             f"{row.size_ratio:.1%}",
             f"{row.accuracy.top1:.2%} ({low:.1%} to {high:.1%})",
             number(row.accuracy.agreement, ".2%"),
+            number(row.artifact.parity.snr_db, ".1f"),
             "-" if row.speed is None else _amount(row.speed.b),
             "-" if row.speed is None else _speed_up(row.speed.comparison),
             "-" if row.instructions is None else _instructions(row.instructions),

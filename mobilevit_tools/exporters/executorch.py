@@ -75,7 +75,7 @@ def lower(
 
         prepared = quantized = quantize(prepared, example, quantization)
         layers = read_layers(quantized)
-        asked = asked_to_stay(layers, quantization)
+        asked = asked_to_stay(quantized, quantization)
     answer = answering(_contiguous(prepared), contract, CLASS_TYPES)
     exported = _written(torch.export.export(answer, (example,), strict=False), spec.backend, example)
     if spec.backend == "xnnpack":

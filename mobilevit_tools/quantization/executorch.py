@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
@@ -16,6 +16,8 @@ from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
 from torch import nn
 from torchao.quantization.pt2e import MinMaxObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
+from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from mobilevit_tools.precision.execution import source
 from mobilevit_tools.profiling.macs import macs_of
@@ -47,10 +49,26 @@ WITH_WEIGHTS: Mapping[object, int] = MappingProxyType(
 """Operators that multiply by a weight, quantized or not, with its position."""
 RELUS = frozenset({torch.ops.aten.relu.default, torch.ops.aten.relu_.default})
 """What the quantizer's patterns put behind an operator with weights."""
+UNARY = frozenset(
+    {
+        *RELUS,
+        torch.ops.aten.relu6.default,
+        torch.ops.aten.hardtanh.default,
+        torch.ops.aten.hardtanh_.default,
+        torch.ops.aten.hardswish.default,
+        torch.ops.aten.hardswish_.default,
+        torch.ops.aten.gelu.default,
+        torch.ops.aten.leaky_relu.default,
+        torch.ops.aten.tanh.default,
+        torch.ops.aten.sigmoid.default,
+    }
+)
+"""What XNNPACK looks up in a table of 256 bytes where integers come in and go out."""
 DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
 QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 PADS = frozenset({torch.ops.aten.pad.default, torch.ops.aten.constant_pad_nd.default})
 SLICES = frozenset({torch.ops.aten.slice.Tensor, torch.ops.aten.narrow.default, torch.ops.aten.select.int})
+CONCATENATIONS = frozenset({torch.ops.aten.cat.default})
 MEANS = frozenset({torch.ops.aten.mean.dim})
 PRODUCTS = frozenset({torch.ops.aten.mul.Tensor, torch.ops.aten.mul_.Tensor})
 DECOMPOSED = frozenset(
@@ -61,7 +79,7 @@ DECOMPOSED = frozenset(
 )
 """Lowered as a product of the input with a function of it."""
 _NOTED = "weight"
-"""Where a node's ``meta`` has the name and size of its weight and its MACs, which the quantizer would lose."""
+"""Where a node's ``meta`` has what the quantizer would lose: its weight's name and size, MACs, whether 8 bits pay."""
 SMALLEST_SCALE = 2**-12
 """What the quantizer's own configuration gives its observers."""
 
@@ -69,11 +87,24 @@ SMALLEST_SCALE = 2**-12
 class WeightedQuantizer(XNNPACKQuantizer):  # type: ignore[misc]
     """The XNNPACK quantizer without its last step, which passes a range on to slices and reshapes.
 
-    XNNPACK does not take quantized slices: they would split the program into dozens of delegate calls.
+    XNNPACK does not take quantized slices: they would split the program into dozens of delegate calls. Nor does it
+    quantize concatenations, which the base class does whatever the filter says, unless they stand between operators in
+    8 bits: it would round residuals, and convert them for that.
+
+    Args:
+        selects: The filter.
     """
+
+    def __init__(self, selects: Callable[[Node], bool]) -> None:
+        super().__init__()
+        self.set_filter_function(selects)
+        self._selects = selects
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Annotate the operators with weights; see the base class."""
+        for node in model.graph.nodes:
+            if node.target in CONCATENATIONS and not _has_integers_beside(node, self._selects):
+                node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(_annotated=True)
         annotated: GraphModule = self._annotate_for_quantization_config(model)
         return annotated
 
@@ -88,11 +119,10 @@ def quantize(module: nn.Module, example: torch.Tensor, quantization: Quantizatio
     """
     captured = torch.export.export(module, (example,), strict=False).module()
     _separate_weights(captured)
-    _note_weights(captured)
-    quantizer = WeightedQuantizer()
-    quantizer.set_global(_config(quantization))
     operators = LINEAR if quantization.calibration is None else LINEAR | CONVOLUTIONS
-    quantizer.set_filter_function(_selects(captured, operators, quantization.keep))
+    _note_weights(captured, _selects(captured, operators, quantization.keep))
+    quantizer = WeightedQuantizer(_selects(captured, operators, quantization.keep, pays=_pays))
+    quantizer.set_global(_config(quantization))
     prepared = prepare_pt2e(captured, quantizer)
     with torch.no_grad():
         if quantization.calibration is None:
@@ -107,33 +137,38 @@ def quantize(module: nn.Module, example: torch.Tensor, quantization: Quantizatio
 
 def read_layers(quantized: GraphModule) -> tuple[Layer, ...]:
     """Return the operators with trained weights of what :func:`quantize` returned."""
-    return tuple(_layers(quantized))
+    return tuple(layer for _, layer in _layers(quantized))
 
 
-def asked_to_stay(layers: Collection[Layer], quantization: Quantization) -> tuple[str, ...]:
-    """Return the names of the operators that ``quantization`` leaves in floating point."""
+def asked_to_stay(quantized: GraphModule, quantization: Quantization) -> tuple[str, ...]:
+    """Return the names of the operators that :func:`quantize` leaves in floating point on purpose."""
     return tuple(
         layer.operator
-        for layer in layers
-        if layer.weight in quantization.keep or (quantization.calibration is None and "conv" in layer.kind)
+        for node, layer in _layers(quantized)
+        if layer.weight in quantization.keep
+        or (quantization.calibration is None and "conv" in layer.kind)
+        or not _pays(node)
     )
 
 
-def _layers(quantized: GraphModule) -> Iterator[Layer]:
+def _layers(quantized: GraphModule) -> Iterator[tuple[Node, Layer]]:
     for node in quantized.graph.nodes:
         if node.target not in WITH_WEIGHTS or _NOTED not in node.meta:
             continue
-        name, values, macs = node.meta[_NOTED]
+        name, values, macs, _ = node.meta[_NOTED]
         place = WITH_WEIGHTS[node.target]
         x, weight = (node.args[index] for index in (place - 1, place))
-        yield Layer(
-            operator=node.name,
-            kind=node.target.name(),
-            weight=name,
-            values=values,
-            macs=macs,
-            quantized=_is_dequantized(source(weight)),
-            integer=_is_dequantized(x),
+        yield (
+            node,
+            Layer(
+                operator=node.name,
+                kind=node.target.name(),
+                weight=name,
+                values=values,
+                macs=macs,
+                quantized=_is_dequantized(source(weight)),
+                integer=_is_dequantized(x),
+            ),
         )
 
 
@@ -141,13 +176,47 @@ def _is_dequantized(node: object) -> bool:
     return isinstance(node, torch.fx.Node) and "dequantize" in str(node.target)
 
 
-def _note_weights(module: GraphModule) -> None:
+def _note_weights(module: GraphModule, selects: Callable[[Node], bool]) -> None:
     trained = dict(module.named_parameters())
     for node in module.graph.nodes:
         place = WITH_WEIGHTS.get(node.target)
         weight = None if place is None else node.args[place]
         if isinstance(weight, torch.fx.Node) and (name := str(source(weight).target)) in trained:
-            node.meta[_NOTED] = name, trained[name].numel(), macs_of([node])
+            pays = not _is_depthwise(node) or _has_integers_beside(node, selects)
+            node.meta[_NOTED] = name, trained[name].numel(), macs_of([node]), pays
+
+
+def _pays(node: Node) -> bool:
+    return bool(node.meta[_NOTED][3])
+
+
+def _is_depthwise(node: Node) -> bool:
+    if node.target not in CONVOLUTIONS:
+        return False
+    weight = cast("Node", node.args[1])
+    groups = node.args[6] if len(node.args) > 6 else 1
+    return bool(groups != 1 and weight.meta["val"].shape[1] == 1)
+
+
+def _has_integers_beside(node: Node, selects: Callable[[Node], bool]) -> bool:
+    """Tell whether operators in 8 bits precede and follow an operator, but for functions of one value.
+
+    Where they do not, its input or its result is converted for it alone. That takes longer than a concatenation or a
+    depthwise convolution gains, which has few products for each value, and is about as fast in floating point.
+    """
+
+    def integer(other: Node) -> bool:
+        return other.target in WITH_WEIGHTS and selects(other)
+
+    def before(other: Node) -> bool:
+        return integer(other) or (other.target in UNARY and before(other.all_input_nodes[0]))
+
+    def after(other: Node) -> bool:
+        users = other.users
+        return bool(users) and all(integer(user) or (user.target in UNARY and after(user)) for user in users)
+
+    values = node.all_input_nodes if node.target in CONCATENATIONS else node.all_input_nodes[:1]
+    return all(map(before, values)) and after(node)
 
 
 def _separate_weights(module: GraphModule) -> None:
@@ -209,7 +278,10 @@ def _config(quantization: Quantization) -> QuantizationConfig:
 
 
 def _selects(
-    module: GraphModule, operators: frozenset[torch._ops.OpOverload], keep: tuple[str, ...]
+    module: GraphModule,
+    operators: frozenset[torch._ops.OpOverload],
+    keep: tuple[str, ...],
+    pays: Callable[[Node], bool] = lambda _: True,
 ) -> Callable[[Node], bool]:
     """Return the filter that takes operators whose weight is a trained parameter and not to be kept.
 
@@ -225,6 +297,6 @@ def _selects(
         weight, *bias = node.args[1:3]
         if any(isinstance(each, torch.fx.Node) and each.op != "get_attr" for each in bias):
             return False  # XNNPACK takes none that is computed
-        return isinstance(weight, torch.fx.Node) and weight.target in trained
+        return isinstance(weight, torch.fx.Node) and weight.target in trained and pays(node)
 
     return selects

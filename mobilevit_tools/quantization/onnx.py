@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ CALIBRATION_METHODS = {
     "entropy": CalibrationMethod.Entropy,
 }
 DYNAMIC_OPERATORS = ("Gemm", "MatMul")
+UNARY = ("Relu", "Clip", "Gelu", "HardSwish", "LeakyRelu", "Sigmoid", "Tanh")
+"""Functions of one value."""
 
 
 def quantize(model: onnx.ModelProto, module: nn.Module, quantization: Quantization, batch: int) -> onnx.ModelProto:
@@ -52,6 +55,9 @@ def quantize(model: onnx.ModelProto, module: nn.Module, quantization: Quantizati
         quant_pre_process(source, source, skip_optimization=True, skip_symbolic_shape=True)
         prepared = onnx.load(source)
         nodes = [node.name for node, weight in weighted_nodes(prepared, module) if weight not in quantization.keep]
+        if quantization.calibration is not None:
+            alone = _depthwise_alone(prepared, set(nodes))
+            nodes = [name for name in nodes if name not in alone]
         if not nodes:  # an empty list means every node to the quantizers
             return model
         # The dynamic quantizer transposes a Gemm's weight in place, once for each of its readers.
@@ -97,7 +103,10 @@ def quantize(model: onnx.ModelProto, module: nn.Module, quantization: Quantizati
 
 def asked_to_stay(model: onnx.ModelProto, module: nn.Module, quantization: Quantization) -> tuple[str, ...]:
     """Return the names of the nodes of ``model``, exported from ``module``, that stay in floating point."""
-    kept = [node.name for node, weight in weighted_nodes(model, module) if weight in quantization.keep]
+    weights = {node.name: weight for node, weight in weighted_nodes(model, module)}
+    kept = [name for name, weight in weights.items() if weight in quantization.keep]
+    if quantization.calibration is not None:
+        kept += _depthwise_alone(model, weights.keys() - set(kept))
     if quantization.precision == "dynamic-int8":
         kept += [node.name for node in model.graph.node if node.op_type in ("Conv", "ConvTranspose")]
     return tuple(kept)
@@ -122,6 +131,37 @@ def weighted_nodes(model: onnx.ModelProto, module: nn.Module) -> Iterator[tuple[
             name = transposed.get(_digest(numpy_helper.to_array(constants[node.input[1]])))
         if name is not None:
             yield node, name
+
+
+def _depthwise_alone(model: onnx.ModelProto, names: Set[str]) -> list[str]:
+    """Return the depthwise convolutions of the named nodes that are not between two others, functions of a value aside.
+
+    Their inputs or results would be converted for them alone, which takes longer than 8 bits gain where there are so
+    few products for each value.
+    """
+    shapes = {constant.name: constant.dims for constant in model.graph.initializer}
+    makers = {output: node for node in model.graph.node for output in node.output}
+    readers: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
+    for node in model.graph.node:
+        for name in node.input:
+            readers[name].append(node)
+
+    def before(value: str) -> bool:
+        node = makers.get(value)
+        return node is not None and (node.name in names or (node.op_type in UNARY and before(node.input[0])))
+
+    def after(value: str) -> bool:
+        return bool(readers[value]) and all(
+            node.name in names or (node.op_type in UNARY and after(node.output[0])) for node in readers[value]
+        )
+
+    return [
+        node.name
+        for node in model.graph.node
+        if node.name in names and node.op_type == "Conv"
+        if any(entry.name == "group" and entry.i > 1 for entry in node.attribute) and shapes[node.input[1]][1] == 1
+        if not (before(node.input[0]) and after(node.output[0]))
+    ]
 
 
 def _separate(model: onnx.ModelProto, names: set[str], alone: Sequence[str]) -> None:

@@ -45,7 +45,7 @@ def apply(
     *,
     deployment: str,
     precision: str = "fp32",
-    weights_alone: bool = False,
+    rounded: bool = False,
     names: Sequence[str] | None = None,
 ) -> Rewritten:
     """Rewrite a copy of ``module``, and prove the copy on ``example``; the given one stays as it is.
@@ -57,7 +57,7 @@ def apply(
         example: An input (B, 3, H, W) of the size and element type that will be exported.
         deployment: A member of ``targets.registry.DEPLOYMENTS``: the target, and its backend where it has several.
         precision: ``fp32`` or ``fp16``.
-        weights_alone: Whether weights are going to be rounded, and activations not.
+        rounded: Whether weights are going to be rounded, with activations or alone.
         names: The rewrites to apply; by default those of the deployment and precision.
 
     Raises:
@@ -65,7 +65,7 @@ def apply(
         BadInputError: The model cannot be run in float64, or its own output is not finite.
         GateError: The copy does not compute what ``module`` computes.
     """
-    defaults = default_rewrites(deployment, precision, weights_alone=weights_alone)
+    defaults = default_rewrites(deployment, precision, rounded=rounded)
     chosen = defaults if names is None else select_rewrites(names)
     rewritten: nn.Module = copy.deepcopy(module).eval().requires_grad_(requires_grad=False)
     if not chosen:

@@ -24,8 +24,9 @@ class Rewrite:
         summary: What it does, in a few words.
         everywhere: Whether every target gets it unless it declines; else those that ask for it.
         precisions: The precisions of arithmetic whose default set holds it.
-        rounds_well: Whether the weights that it leaves can be rounded as well as those that it found. Scales that are
-            folded in make the weights of one output channel as unlike as the channels of the input.
+        rounds_well: Whether what it leaves can be rounded as well as what it found. Scales that are folded in make the
+            weights of one output channel as unlike as the channels of the input, and leave an input of channels that
+            are as unlike and share one range.
         family: The model family that it knows; None where it works on any module.
     """
 
@@ -75,20 +76,18 @@ REWRITES: Mapping[str, Rewrite] = MappingProxyType(
 )
 
 
-def default_rewrites(deployment: str, precision: str, *, weights_alone: bool = False) -> tuple[str, ...]:
+def default_rewrites(deployment: str, precision: str, *, rounded: bool = False) -> tuple[str, ...]:
     """Return the names of the rewrites that an export applies unless told otherwise, in order of application.
 
     Args:
         deployment: A target, with its backend where it has several.
         precision: What is left in floating point computes in it: ``fp32`` or ``fp16``.
-        weights_alone: Whether weights are going to be rounded, and activations not.
+        rounded: Whether weights are going to be rounded, with activations or alone.
     """
     return tuple(
         rewrite.name
         for rewrite in REWRITES.values()
-        if _wanted(rewrite, deployment)
-        and precision in rewrite.precisions
-        and (rewrite.rounds_well or not weights_alone)
+        if _wanted(rewrite, deployment) and precision in rewrite.precisions and (rewrite.rounds_well or not rounded)
     )
 
 

@@ -11,7 +11,7 @@ from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.executorch import lower
 from mobilevit_tools.models.clustr import ClusTR
 from mobilevit_tools.quantization._base import plan_quantization
-from mobilevit_tools.quantization.executorch import CONVOLUTIONS, LINEAR, quantize
+from mobilevit_tools.quantization.executorch import CONVOLUTIONS, LINEAR, asked_to_stay, quantize, read_layers
 from mobilevit_tools.rewrites._base import apply
 from mobilevit_tools.runtimes.registry import open_session
 from tests.quantization.tiny import CONTRACT, RECIPE, SIDE, WIDTH, calibration, fresh_inputs, snr_db, tiny
@@ -109,7 +109,67 @@ def test_products_with_constants_stay_in_floating_point() -> None:
     module = Sliced().eval().requires_grad_(requires_grad=False)
     plan = plan_quantization("executorch", "int8", calibration())
     assert plan is not None
-    assert len(_eight_bit_weights(quantize(module, EXAMPLE, plan))) == 3
+    assert len(_eight_bit_weights(quantize(module, EXAMPLE, plan))) == 2
+
+
+class Joined(nn.Module):
+    """A concatenation of products that a product reads, and one with a residual."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 8, 1), nn.Conv2d(3, 8, 1)
+        self.last = nn.Conv2d(16, 8, 1)
+        self.residual = nn.Conv2d(16, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.last(torch.cat([self.left(x), torch.relu(self.right(x))], dim=1))
+        return self.residual(torch.cat([y / 2, y], dim=1))
+
+
+def test_a_concatenation_is_in_8_bits_between_operators_in_8_bits_alone() -> None:
+    torch.manual_seed(0)
+    plan = plan_quantization("executorch", "int8", calibration())
+    assert plan is not None
+    quantized = quantize(Joined().eval().requires_grad_(requires_grad=False), EXAMPLE, plan)
+    inner, outer = (node for node in quantized.graph.nodes if node.target is torch.ops.aten.cat.default)
+    assert all("dequantize" in str(each.target) for each in inner.all_input_nodes)
+    assert "div" in str(outer.all_input_nodes[0].target)
+
+
+class Between(nn.Module):
+    """Depthwise convolutions: between products, before one, behind one, and between what is in floating point."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 1)
+        self.between, self.behind, self.alone, self.before = (nn.Conv2d(8, 8, 3, padding=1, groups=8) for _ in range(4))
+        self.middle = nn.Conv2d(8, 8, 1)
+        self.last = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.middle(nn.functional.hardswish(self.between(nn.functional.gelu(self.stem(x)))))
+        x = self.alone(self.behind(x) / 2) / 2
+        return self.last(self.before(x))
+
+
+def test_a_depthwise_convolution_is_in_8_bits_between_operators_in_8_bits_alone() -> None:
+    torch.manual_seed(0)
+    plan = plan_quantization("executorch", "int8", calibration())
+    assert plan is not None
+    quantized = quantize(Between().eval().requires_grad_(requires_grad=False), EXAMPLE, plan)
+    layers = read_layers(quantized)
+    names = {layer.operator: layer.weight for layer in layers}
+    assert {layer.weight for layer in layers if layer.quantized} == {
+        "stem.weight",
+        "between.weight",
+        "middle.weight",
+        "last.weight",
+    }
+    assert {names[each] for each in asked_to_stay(quantized, plan)} == {
+        "behind.weight",
+        "alone.weight",
+        "before.weight",
+    }
 
 
 @pytest.mark.parametrize("arithmetic", [False, True])
@@ -165,7 +225,7 @@ def test_a_kept_operator_before_a_relu_stays_in_floating_point() -> None:
     plan = plan_quantization("executorch", "int8", calibration(), keep=("hidden.weight", "same.weight"))
     assert plan is not None
     shapes = [tuple(each.shape) for each in _eight_bit_weights(quantize(module, EXAMPLE, plan))]
-    assert set(shapes) == {(8, 3, 2, 2), (8, 1, 3, 3), (8, 8, 1, 1), (8, 8)}
+    assert set(shapes) == {(8, 3, 2, 2), (8, 8, 1, 1), (8, 8)}  # the depthwise one reads what a kept one leaves
     assert shapes.count((8, 8)) == 1
 
 

@@ -167,3 +167,27 @@ def test_weights_that_are_no_matrix_or_have_other_readers(
     if kind == "multiplied":  # once in eight bits, for the product, and once as it was
         stored = [numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer]
         assert sorted(each.dtype.name for each in stored if each.shape == shape) == ["float32", "int8"]
+
+
+class Between(nn.Module):
+    """Depthwise convolutions: between products, and between a product and what is in floating point."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 1)
+        self.between, self.behind = (nn.Conv2d(8, 8, 3, padding=1, groups=8) for _ in range(2))
+        self.last = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.last(nn.functional.gelu(self.between(torch.relu(self.stem(x)))))
+        return (self.behind(x) / 2).flatten(1)
+
+
+def test_a_depthwise_convolution_is_in_8_bits_between_operators_in_8_bits_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module, path = Between().eval().requires_grad_(requires_grad=False), tmp_path / "model.onnx"
+    lowering = lower(module, ExportSpec("onnx", precision="int8"), CONTRACT, path, _plan("int8"))
+    model = onnx.load(path)
+    floating = [n.input[1] for n in model.graph.node if n.op_type == "Conv" and n.input[1] not in _dequantized(model)]
+    assert floating == ["behind.weight"]
+    assert len(lowering.asked) == 1

@@ -36,8 +36,8 @@ def test_defaults_are_in_order_of_application(deployment):
     assert "batch_norm_forward" in names
 
 
-def test_what_makes_weights_harder_to_round_is_left_out_where_they_alone_are_rounded():
-    names = default_rewrites("onnx", "fp32", weights_alone=True)
+def test_what_makes_weights_harder_to_round_is_left_out_where_they_are_rounded():
+    names = default_rewrites("onnx", "fp32", rounded=True)
     assert set(default_rewrites("onnx", "fp32")) - set(names) == {"batch_norm_forward"}
 
 
