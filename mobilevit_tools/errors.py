@@ -54,7 +54,7 @@ class MvtError(Exception):
 
 
 class UsageError(MvtError):
-    """The command line or the arguments of an API call contradict themselves or name something unknown."""
+    """The command line or the arguments of an API call conflict or name something unknown."""
 
     code = "usage"
     exit_code = ExitCode.USAGE
@@ -68,21 +68,21 @@ class BadInputError(MvtError):
 
 
 class GateError(MvtError):
-    """A numeric gate failed: the artifact does not compute the model."""
+    """A numeric gate failed: the artifact does not match the model."""
 
     code = "gate_failed"
     exit_code = ExitCode.GATE_FAILED
 
 
 class MissingDependencyError(MvtError):
-    """A backend, package or program that this command needs is not installed, or cannot run the artifact."""
+    """A backend, package or program that this command needs is not installed or cannot run the artifact."""
 
     code = "missing_dependency"
     exit_code = ExitCode.MISSING_DEPENDENCY
 
 
 class DeviceError(MvtError):
-    """A device could not be reached, ran out of something, or gave a wrong answer."""
+    """A device could not be reached, ran out of resources, or returned a wrong result."""
 
     code = "device_failed"
     exit_code = ExitCode.DEVICE_FAILED

@@ -49,8 +49,8 @@ def exit_codes() -> str:
         if code.__module__ == errors.__name__
     }
     meanings[errors.ExitCode.OK] = ("", "Everything that was asked for was done, and every gate passed.")
-    meanings[errors.ExitCode.INTERNAL] = ("MvtError", "A fault of mvt itself.")
-    meanings[errors.ExitCode.INTERRUPTED] = ("", "Ctrl-C; nothing unfinished was left behind.")
+    meanings[errors.ExitCode.INTERNAL] = ("MvtError", "An internal error of mvt.")
+    meanings[errors.ExitCode.INTERRUPTED] = ("", "Interrupted (Ctrl-C); no partial files remain.")
     rows = [f"| {int(code)} | {meanings[code][0]} | {meanings[code][1]} |" for code in errors.ExitCode]
     return "\n".join(["# Exit codes", "", "| code | Python exception | meaning |", "|---|---|---|", *rows, ""])
 
@@ -281,23 +281,22 @@ def rewrites() -> str:
 MOST_SENTENCES = 3
 ANY_STATUS = "…"
 ERRORS = """\
-A command that fails says so in one sentence, with a hint on what to do. With `--json`, `error.code` in its envelope is
-one of these; from Python, `error_code` of the exception, whose class follows from the [exit code](exit-codes.md). Where
-that is "…", it is the worst of what happened."""
+A command that fails prints one sentence and a hint. With `--json`, `error.code` in its envelope is one of these; in
+Python, `error_code` of the exception, whose class follows from the [exit code](exit-codes.md). "…" stands for the worst
+exit code of what failed."""
 
 PYTHON = """\
-Everything that the commands do, as functions of `mobilevit_tools`. Each returns a frozen result, the one that the
-command prints; importing the package imports none of the frameworks."""
+All commands are also functions of `mobilevit_tools`. Each returns the frozen result that the command prints. Importing
+the package imports no framework."""
 
 PACKAGES = """\
-Each folder of `mobilevit_tools` is a package.
-[The architecture on one page](../explanation/architecture.md) says how they
-work together."""
+Each folder of `mobilevit_tools` is a package. See [the architecture on one page](../explanation/architecture.md) for
+how they work together."""
 
 REWRITES_INTRODUCTION = """\
-`mvt export` rewrites a copy of the model for its target before it converts it. Each rewrite keeps the function: the
-copy is compared with the original in float64 on every export, and the export stops where they differ. `--no-rewrites`
-leaves the model as it was written, `--rewrites NAME,NAME` picks, and `mvt bench rewrites` measures what they bring."""
+`mvt export` rewrites a copy of the model for its target before conversion. Each rewrite preserves the function: the
+copy is compared with the original in float64 on every export, and the export fails if they differ. `--no-rewrites`
+disables rewrites, `--rewrites NAME,NAME` selects some of them, and `mvt bench rewrites` measures their effect."""
 
 PLACEMENT = """\
 `mvt inspect model.mlpackage` notes what is known to keep operators off the Neural Engine. Core ML decides when it loads
@@ -315,12 +314,12 @@ SKELETONS = (
     ("couplformer_pyramid_t", 224),
 )
 COUPLING = """\
-Coupling attention never builds the map of all tokens against all tokens. The paper's abstract (arXiv 2112.05425) claims
-28 % less memory than the regular Transformer on ImageNet-1K; for which model, batch and phase is in no source that we
-could read. This table is measured by `python tools/generate_reference.py`: the most memory that activations take at any
-moment of one inference, float32, one image, with an ideal allocator and without the weights, which are the same in both
-columns. Regular attention is the ordinary one, which holds its softmax map; a fused kernel, where a runtime has one,
-does not. Where there are few tokens, the map is not what takes the memory, and nothing is saved."""
+Coupling attention never builds the attention map of all token pairs. The paper's abstract (arXiv 2112.05425) claims
+28 % less memory than the regular Transformer on ImageNet-1K; no source that we found states the model, batch and
+phase. This table is measured by `python tools/generate_reference.py`: the peak activation memory of one inference in
+float32 with one image and an ideal allocator, without weights, which are the same in both columns. Regular attention
+stores its softmax map; a fused kernel does not. With few tokens, the map does not dominate memory, and coupling
+attention saves nothing."""
 
 PAGES = {
     "cli.md": command_line,

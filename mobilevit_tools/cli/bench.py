@@ -66,7 +66,7 @@ def rewrites(
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
-    """Measure models with their deployment rewrites and without, in turns, with intervals."""
+    """Measure models with and without deployment rewrites, alternately, with intervals."""
     with command_output("bench rewrites", as_json=as_json, verbosity=verbose) as output:
         from mobilevit_tools.api.bench import bench_rewrites
 
@@ -108,7 +108,7 @@ def precisions(
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
-    """Measure a model in every precision: size, top-1, agreement, latency against fp32 in turns, instructions."""
+    """Measure a model in every precision: size, top-1, agreement, latency against fp32, instructions."""
     with command_output("bench precisions", as_json=as_json, verbosity=verbose) as output:
         from mobilevit_tools.api.precision_bench import bench_precisions
         from mobilevit_tools.data.class_order import parse_class_order
@@ -147,7 +147,7 @@ def zoo(
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
-    """Export and verify many models by others: the pass rate, exactness, delegation and speed of each target."""
+    """Export and verify many third-party models: pass rate, parity, delegation and speed by target."""
     with command_output("bench zoo", as_json=as_json, verbosity=verbose) as output:
         from mobilevit_tools.api.zoo import ZOO, bench_zoo
 
@@ -176,7 +176,7 @@ def export(
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
-    """Measure the CPU seconds of exports, in turns with another installed version, with intervals."""
+    """Measure the CPU time of exports, alternately with another installed version, with intervals."""
     with command_output("bench export", as_json=as_json, verbosity=verbose) as output:
         from mobilevit_tools.api.export_bench import bench_export
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def devices(quiet: Quiet = False, as_json: AsJson = False) -> None:
-    """List the devices: what each measures, whether it is ready, and if not, why and what to do.
+    """List the devices, what each measures, and how to prepare those that are not ready.
 
     With --quiet, only the ready ones.
     """

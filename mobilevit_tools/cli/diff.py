@@ -39,7 +39,7 @@ def diff(
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
-    """Tell what changed from one artifact to another: graph, weights, precision, size, parity, latency."""
+    """Compare two artifacts: graph, weights, precision, size, parity, latency."""
     with command_output("diff", as_json=as_json, verbosity=verbose) as output:
         from mobilevit_tools.api.diff import diff as compare
 

@@ -20,7 +20,7 @@ STYLES = {"ok": "green", "untested": "yellow", "bad": "bold red", "missing": "re
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Check the installation: backends, versions that go together, programs; exit 5 where a backend is broken."""
+    """Check the installation: packages, compatible versions, tools; exit code 5 if a target is not usable."""
     with command_output("doctor", as_json=as_json, on_failure=_render) as output:
         from mobilevit_tools.api.doctor import doctor as examine
 

@@ -150,7 +150,7 @@ def export(
     verbose: Verbosity = 0,
     **target_options: Any,
 ) -> None:
-    """Export a model, verify every artifact against it, and write a manifest beside each."""
+    """Export a model, verify every artifact, and write a manifest for each."""
     render = _render_paths if quiet else partial(_render, times=verbose > 0)
     with command_output("export", as_json=as_json, verbosity=verbose, on_failure=render) as out:
         size, photos = parse_size(input_size), photos_in(images)

@@ -23,7 +23,7 @@ def info(
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
-    """Show a model's parameters and MACs by stage, beside the published figures."""
+    """Show a model's parameters and MACs by stage, next to published figures."""
     with command_output("info", as_json=as_json, verbosity=verbose) as output:
         size = parse_size(input_size)
         with output.progress(f"Measuring {model}"):

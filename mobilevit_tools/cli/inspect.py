@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def inspect(artifact: Artifact, as_json: AsJson = False, verbose: Verbosity = 0) -> None:
-    """Show an artifact's manifest, operators, inputs and outputs, and check its digest."""
+    """Show an artifact's manifest, operators, inputs and outputs; check its digest."""
     with command_output("inspect", as_json=as_json, verbosity=verbose) as output:
         from mobilevit_tools.api.inspect import inspect as look
 

@@ -35,7 +35,7 @@ def predict(
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
-    """Show photos, prepared as the artifact's contract says: classes, a picture of masks or boxes, or near photos."""
+    """Run an artifact on photos, preprocessed as its contract states: classes, masks, boxes or neighbours."""
     with command_output("predict", as_json=as_json, verbosity=verbose) as out:
         from mobilevit_tools.api.predict import predict as show
 

@@ -53,7 +53,7 @@ def profile(
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
-    """Measure an artifact: latency with an interval, load time, memory, instructions or operators."""
+    """Measure an artifact: latency with an interval, load time, memory, instructions, operators."""
     with command_output("profile", as_json=as_json, verbosity=verbose, on_failure=render) as output:
         check_bounds("--against", against, {"--max-regress": max_regress})
         allowed = parse_share(MAX_REGRESS if max_regress is None else max_regress)

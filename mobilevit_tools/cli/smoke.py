@@ -113,10 +113,10 @@ def smoke(
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
-    """Export and verify a matrix of models, targets, precisions and devices, each cell in a process of its own.
+    """Export and verify a matrix of models, targets, precisions and devices, each cell in a separate process.
 
-    The exit code is the worst of all cells': 1 (crashed or hung), then 2, 3, 5, 6, and 4 (a gate or a regression). A
-    Markdown summary is appended to the file that $GITHUB_STEP_SUMMARY names.
+    The exit code is that of the worst cell: 1 (crash or hang), then 2, 3, 5, 6, and 4 (gate or regression). A
+    Markdown summary is appended to the file in $GITHUB_STEP_SUMMARY.
     """
     with command_output("smoke", as_json=as_json, verbosity=verbose, on_failure=_render) as out:
         parse_size(input_size)

@@ -48,9 +48,9 @@ def sweep(
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
-    """Run a matrix of models, targets, precisions and devices; one that was stopped goes on where it was.
+    """Run a matrix of models, targets, precisions and devices, and resume it after an interruption.
 
-    The exit code is the worst of all cells': 1 (crashed or hung), then 2, 3, 5, 6, and 4 (a gate).
+    The exit code is that of the worst cell: 1 (crash or hang), then 2, 3, 5, 6, and 4 (gate).
     """
     with command_output("sweep", as_json=as_json, verbosity=verbose, on_failure=_render) as out:
         from mobilevit_tools.api.sweep import sweep as run

@@ -37,7 +37,7 @@ def verify(
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
-    """Run an artifact and its PyTorch model on the same inputs; exit 4 where they differ, 5 if it cannot run."""
+    """Compare an artifact with its PyTorch model; exit code 4 if they differ, 5 if it cannot run."""
     with command_output("verify", as_json=as_json, verbosity=verbose, on_failure=_render) as output:
         from mobilevit_tools.api.verify import verify as check
 

@@ -199,7 +199,7 @@ class AdbDevice(RemoteDevice):
             found = choose(self._asked_for)
         except (DeviceError, MissingDependencyError) as error:
             return Readiness(self.name, ready=False, detail=error.message, remedy=error.hint)
-        return Readiness(f"adb:{found.serial}", ready=True, detail="An Android device that answers.")
+        return Readiness(f"adb:{found.serial}", ready=True, detail="A connected Android device.")
 
 
 def open_device(argument: str | None) -> AdbDevice:

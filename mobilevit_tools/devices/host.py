@@ -23,7 +23,7 @@ class HostDevice(LocalDevice):
 
     def probe(self) -> Readiness:
         """Ready wherever mvt runs."""
-        return Readiness(self.name, ready=True, detail="This machine, with the runtimes in process.")
+        return Readiness(self.name, ready=True, detail="This host, with in-process runtimes.")
 
 
 def open_device(argument: str | None) -> HostDevice:

@@ -34,9 +34,9 @@ class DeviceKind:
 DEVICES: Mapping[str, DeviceKind] = MappingProxyType(
     {
         "host": DeviceKind("mobilevit_tools.devices.host", "host", "latency on this machine"),
-        "count": DeviceKind("mobilevit_tools.devices.count", "count", "exact instruction count; never a latency"),
+        "count": DeviceKind("mobilevit_tools.devices.count", "count", "exact instruction count; no latency"),
         "arm64": DeviceKind(
-            "mobilevit_tools.devices.arm64", "arm64[:CPU]", "numerics of the phone's code path; never a latency"
+            "mobilevit_tools.devices.arm64", "arm64[:CPU]", "numerics of the aarch64 kernels; no latency"
         ),
         "adb": DeviceKind("mobilevit_tools.devices.adb", "adb[:SERIAL]", "CPU latency on an Android phone"),
         "ssh": DeviceKind(

@@ -35,7 +35,7 @@ def test_what_a_device_occupies(device: str | None, place: Needs, timed: bool) -
 
 
 def test_every_kind_of_device_says_whether_it_measures_time() -> None:
-    untimed = {name for name, kind in DEVICES.items() if "never a latency" in kind.meaning}
+    untimed = {name for name, kind in DEVICES.items() if "no latency" in kind.meaning}
     assert untimed == {name for name in DEVICES if not needs_of(name).timed}
 
 

@@ -96,11 +96,13 @@ class BrokenRule:
 
 
 def broken_rules(program: Program) -> tuple[BrokenRule, ...]:
-    """Return the rules that a program breaks, in the order of :data:`RULES`.
+    """Return the rules that an ML Program breaks, in the order of :data:`RULES`; the older formats state too little.
 
     Raises:
         BadInputError: An operation lacks what its type has.
     """
+    if program.description.kind != "mlProgram":
+        return ()
     facts = _Facts(program, Values(program))
     try:
         found = [(name, tuple(dict.fromkeys(rule.find(facts)))) for name, rule in RULES.items()]
@@ -173,7 +175,11 @@ def _palettized_stride(facts: _Facts) -> Iterable[str]:
     }
     for operation in _chosen(facts, _CONVOLUTIONS):
         weight = operation.inputs.get("weight", (None,))[0]
-        if weight in palettized and max(_numbers(facts, operation, "strides"), default=1) > 2:
+        if (
+            isinstance(weight, str)
+            and weight in palettized
+            and max(_numbers(facts, operation, "strides"), default=1) > 2
+        ):
             yield operation.name
 
 
