@@ -12,6 +12,7 @@ from mobilevit_tools.api.conversion import Conversion, check_conversion, scores_
 from mobilevit_tools.api.decisions import count_flips
 from mobilevit_tools.api.description import contract_of
 from mobilevit_tools.api.trade import AccuracyBound, keep_within
+from mobilevit_tools.data.contract import DECISIONS
 from mobilevit_tools.exporters._base import Delegation, ExportSpec, Lowering, load_exporter
 from mobilevit_tools.exporters.manifest import Manifest, ModelRecord, describe_artifact, tool_versions
 from mobilevit_tools.exporters.refusals import naming_refusals
@@ -132,7 +133,7 @@ def make_artifact(
     reference = torch_reference(loaded.module)
     conversion = Conversion(loaded, record, rewritten, spec, contract, exporter, reference, inputs)
     check = None
-    if spec.precision != "fp32" or spec.class_map:  # a class map hides as much as a reduced precision
+    if spec.precision != "fp32" or contract.output in DECISIONS:  # these hide as much as a reduced precision
         with clock.step("float32", f"Checking the conversion to {spec.deployment} in float32"):
             check = check_conversion(conversion)
     preflights: list[Preflight] = []

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.api.drift import find_drift, said_of
+from mobilevit_tools.data.contract import BOXES
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.refusals import naming_refusals
@@ -90,7 +91,9 @@ def check_conversion(conversion: Conversion) -> Float32Check:
 
 
 def scores_of(contract: Contract) -> Contract:
-    """Return the contract of an artifact that gives scores in place of the classes that they make."""
+    """Return the contract of an artifact that gives scores in place of the decisions that they make."""
+    if contract.output == "detections":
+        return replace(contract, output="boxes", outputs=BOXES)
     return replace(contract, output="score_map") if contract.output == "class_map" else contract
 
 

@@ -33,6 +33,8 @@ def contract_of(loaded: LoadedModel, spec: ExportSpec) -> Contract:
     """Return what an app must know of the artifact that ``spec`` asks for."""
     image = spec.options.takes_image
     output: OutputKind = "class_map" if spec.class_map else _output_of(loaded, image=image)
+    if output == "boxes" and spec.options.suppresses:
+        output = "detections"
     return Contract(
         model=loaded.name,
         preprocessing=loaded.preprocessing,
@@ -43,7 +45,7 @@ def contract_of(loaded: LoadedModel, spec: ExportSpec) -> Contract:
         upsampled=loaded.upsampled,
         labels=loaded.labels,
         license=loaded.license,
-        outputs=() if output == "probabilities" else loaded.output_names,
+        outputs=() if output in ("probabilities", "detections") else loaded.output_names,
     )
 
 

@@ -12,8 +12,8 @@ from mobilevit_tools.data.coco import read_coco
 from mobilevit_tools.data.images import load_image
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.exporters.manifest import describe_artifact
-from mobilevit_tools.tasks.detect import given
-from mobilevit_tools.tasks.suppression import suppress
+from mobilevit_tools.tasks.detect import best_of, chosen
+from mobilevit_tools.tasks.suppression import LEAST_SCORE
 from mobilevit_tools.verification.mean_precision import Detected, check_installed, mean_precision
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ def evaluate_detector(asked: Evaluation, annotations: Path | None) -> DetectEval
                 continue
             seen.append(number)
             pixels = contract.preprocessing.pixels(image)
-            found += detected(given(artifact, pixels, photo), image, number)
+            found += detected(chosen(artifact, pixels, photo, least_score=LEAST_SCORE), image, number)
             if asked.reference is not None:
                 wanted = asked.reference(contract.preprocessing.normalize(pixels[None]))
-                own += detected([each[0] for each in wanted], image, number)
+                own += detected(best_of(wanted[0][0], wanted[1][0]), image, number)
     if not seen:
         raise BadInputError(f"None of the {count} photos of {asked.data} can be read.", code="no_images")
     measured = mean_precision(truth.dataset, seen, found)
@@ -93,18 +93,10 @@ def evaluate_detector(asked: Evaluation, annotations: Path | None) -> DetectEval
 
 
 def _detected(
-    outputs: Sequence[NDArray[np.floating]],
-    image: Image.Image,
-    number: int,
-    recipe: Preprocessing,
-    categories: Sequence[int],
+    rows: NDArray[np.float64], image: Image.Image, number: int, recipe: Preprocessing, categories: Sequence[int]
 ) -> list[Detected]:
-    """Return what boxes (N, 4) and scores (N, classes) say is in an image."""
-    boxes, scores = outputs
-    kept = suppress(boxes, scores)
+    """Return detections (K, 6) of an image's input in its own pixels, of its own categories."""
     return [
-        Detected(number, categories[index], tuple(map(float, corners)), float(score))
-        for corners, index, score in zip(
-            recipe.in_image(boxes[kept.boxes], image), kept.classes, kept.scores, strict=True
-        )
+        Detected(number, categories[int(kind)], tuple(map(float, corners)), float(score))
+        for corners, score, kind in zip(recipe.in_image(rows[:, :4], image), rows[:, 4], rows[:, 5], strict=True)
     ]

@@ -206,11 +206,12 @@ def export(
         check_packages(spec.target, find_target(spec.target).running)
         if calibration is None:
             plan_quantization(spec.target, spec.precision, None)
+    asking = next((each for each in requests if each.own_options.suppresses), requests[0])
     with progress(f"Loading {called}"):
         if given is None:
-            loaded = load_requested(requests[0], bundle=bundle)
+            loaded = load_requested(asking, bundle=bundle)
         else:
-            loaded = settle_requested(given.load(input_size), requests[0], bundle=bundle)
+            loaded = settle_requested(given.load(input_size), asking, bundle=bundle)
             loaded = with_labels(loaded, _names(labels))
     if given is None and labels is not None and not isinstance(labels, str | Path):
         loaded = with_labels(loaded, labels)
@@ -308,6 +309,15 @@ def settle_requested(loaded: LoadedModel, request: ExportRequest, *, bundle: boo
         raise UsageError(
             "A bundle compares numbers and cannot distinguish a near-tie between classes from an error.",
             hint="Omit --class-map or --bundle: a bundle of the scores checks the app.",
+        )
+    if request.own_options.suppresses and settled.returns != "boxes":
+        raise UsageError(
+            f"--nms requires a detector, and the task of {loaded.name} is {settled.task}.", hint="Omit --nms."
+        )
+    if request.own_options.suppresses and bundle:
+        raise UsageError(
+            "A bundle compares numbers and cannot distinguish a near-tie between boxes from an error.",
+            hint="Omit --nms or --bundle: a bundle of boxes and scores checks the app.",
         )
     if request.max_drop is not None and settled.returns != "logits":
         raise UsageError(

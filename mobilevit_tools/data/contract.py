@@ -24,10 +24,13 @@ KEPT_KEY = "mobilevit_tools.fp16_keep"
 MAX_CONTRACT_BYTES = 16 * 1024 * 1024
 
 InputKind = Literal["tensor", "image"]
-OutputKind = Literal["logits", "probabilities", "features", "embedding", "score_map", "class_map", "boxes"]
+OutputKind = Literal[
+    "logits", "probabilities", "features", "embedding", "score_map", "class_map", "boxes", "detections"
+]
 """What outputs hold: a score for each class (one alone is no classifier's), their softmax, maps, one vector, a score
-for each class at each place (B, classes, H, W), the class at each place (B, H, W), or boxes (B, N, 4) in pixels of the
-input with scores (B, N, classes)."""
+for each class at each place (B, classes, H, W), the class at each place (B, H, W), boxes (B, N, 4) in pixels of the
+input with scores (B, N, classes), or what is detected (B, K, 6): a box, its score, which is 0 behind the last one,
+and its class."""
 TaskName = Literal["classify", "segment", "detect", "embed", "raw"]
 """What outputs mean; see :mod:`mobilevit_tools.tasks.registry`."""
 _TASKS: dict[OutputKind, TaskName] = {
@@ -38,7 +41,12 @@ _TASKS: dict[OutputKind, TaskName] = {
     "score_map": "segment",
     "class_map": "segment",
     "boxes": "detect",
+    "detections": "detect",
 }
+BOXES = ("boxes", "scores")
+"""The outputs of a detector, in order."""
+DECISIONS: tuple[OutputKind, ...] = ("class_map", "detections")
+"""Outputs that hide the numbers that they are made from."""
 CLASS_SCORES: tuple[OutputKind, ...] = ("logits", "probabilities")
 
 

@@ -9,7 +9,7 @@ import onnx
 import torch
 from torch import nn
 
-from mobilevit_tools.data.contract import INPUT_NAME, METADATA_KEY, Contract
+from mobilevit_tools.data.contract import BOXES, INPUT_NAME, METADATA_KEY, Contract
 from mobilevit_tools.errors import MvtError
 from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
 from mobilevit_tools.exporters.class_map import answering, named_within
@@ -17,6 +17,7 @@ from mobilevit_tools.exporters.half import in_half
 from mobilevit_tools.exporters.io_names import example_input, output_names
 from mobilevit_tools.exporters.onnx_forms import check_arguments, forms_of
 from mobilevit_tools.exporters.onnx_speed import without_parsing
+from mobilevit_tools.exporters.onnx_suppression import suppress
 from mobilevit_tools.exporters.refusals import fixed_batch
 from mobilevit_tools.forms._base import functional, write_forms
 
@@ -54,11 +55,12 @@ def lower(
     traced = functional(traced, forms)
     write_forms(traced, forms, (example,))
     check_arguments(contract.model, traced)
+    names = list(BOXES) if contract.output == "detections" else output_names(module, contract, example)
     with without_parsing():
         program = torch.onnx.export(
             traced,
             input_names=[INPUT_NAME],
-            output_names=output_names(module, contract, example),
+            output_names=names,
             opset_version=cast("OnnxOptions", spec.options).opset,
             dynamo=True,
             optimize=False,  # _simplify does
@@ -81,6 +83,8 @@ def lower(
         quantization = replace(quantization, keep=tuple(named_within(quantization.keep, contract)))
         asked = asked_to_stay(model, named, quantization)
         model = quantize(model, named, quantization, spec.batch)
+    if contract.output == "detections":
+        suppress(model, *BOXES)
     _strip_traces(model)
     onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
     model.producer_name = "mobilevit-tools"

@@ -125,6 +125,11 @@ class TargetOptions:
         """Whether the artifact takes any number of images at once."""
         return False
 
+    @property
+    def suppresses(self) -> bool:
+        """Whether a detector's artifact chooses among its boxes by itself."""
+        return False
+
     @classmethod
     def of(cls, given: TargetOptions) -> Self:
         """Return options as those of this class: these, those that JSON states, or the defaults where nothing is asked.

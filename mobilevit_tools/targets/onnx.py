@@ -19,10 +19,12 @@ class OnnxOptions(TargetOptions):
     Attributes:
         dynamic_batch: Leave the batch dimension free.
         opset: The operator set.
+        nms: Suppress a detector's overlapping boxes in the graph.
     """
 
     dynamic_batch: bool = option(False, "allow any batch size.")
     opset: int = option(DEFAULT_OPSET, f"the operator set, {OPSETS.start} or later. Default: {DEFAULT_OPSET}.")
+    nms: bool = option(False, "detect: non-maximum suppression in the graph.")
 
     def check(self, *, precision: str, batch: int) -> None:  # noqa: ARG002
         """Refuse an operator set that the exporter does not write."""
@@ -35,6 +37,11 @@ class OnnxOptions(TargetOptions):
     def free_batch(self) -> bool:
         """Whether the artifact takes any number of images at once."""
         return self.dynamic_batch
+
+    @property
+    def suppresses(self) -> bool:
+        """Whether a detector's artifact chooses among its boxes by itself."""
+        return self.nms
 
 
 TARGET = Target(

@@ -1,7 +1,8 @@
 """Detection: boxes, and how sure each is of each class.
 
 Artifacts give ``boxes`` (B, N, 4), left, top, right and bottom in pixels of the input, and ``scores`` (B, N, classes)
-from 0 to 1, both decoded in the graph; the best box of each thing is chosen outside (:mod:`.suppression`).
+from 0 to 1, both decoded in the graph; the best box of each thing is chosen outside (:mod:`.suppression`). Or they give
+``detections`` (B, K, 6), which they have chosen by themselves.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mobilevit_tools.data.contract import BOXES
 from mobilevit_tools.data.images import load_image
 from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.tasks._base import Answering, Asked, refuse_maps
 from mobilevit_tools.tasks.pictures import picture_paths
 from mobilevit_tools.tasks.shown import DetectPrediction, Found
-from mobilevit_tools.tasks.suppression import suppress
+from mobilevit_tools.tasks.suppression import LEAST_SCORE, suppress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
 
     from mobilevit_tools.models.factory import LoadedModel
 
-OUTPUTS = ("boxes", "scores")
-"""The outputs' names, in the artifact's order."""
 MOST_CLASSES = 65536
 _HINT = "Return a dict of boxes (B, N, 4), corners in pixels of the input, and scores (B, N, classes), from 0 to 1."
 
@@ -87,14 +87,14 @@ def fit(loaded: LoadedModel, *, upsample: bool) -> LoadedModel:
         returns="boxes",
         num_classes=classes,
         outputs=2,
-        output_names=OUTPUTS,
+        output_names=BOXES,
     )
 
 
 def _places(names: Sequence[str], tensors: Sequence[Tensor]) -> tuple[int, int] | None:
     """Return where boxes and scores are: under their names, or of two outputs the first and the second."""
-    if set(OUTPUTS) <= set(names):
-        boxes, scores = (names.index(name) for name in OUTPUTS)
+    if set(BOXES) <= set(names):
+        boxes, scores = (names.index(name) for name in BOXES)
     elif len(tensors) == 2 and not names:
         boxes, scores = 0, 1
     else:
@@ -132,40 +132,52 @@ def detections(artifact: Answering, image: Image.Image, path: Path, *, least_sco
         GateError: An output is not finite.
     """
     recipe, labels = artifact.contract.preprocessing, artifact.contract.labels or ()
-    boxes, scores = given(artifact, recipe.pixels(image), path)
-    kept = suppress(boxes, scores, least_score=least_score)
+    rows = chosen(artifact, recipe.pixels(image), path, least_score=least_score)
     return tuple(
         Found(
-            labels[index] if index < len(labels) else str(index), int(index), float(score), tuple(map(float, corners))
+            labels[int(kind)] if kind < len(labels) else str(int(kind)), int(kind), float(score), tuple(map(float, box))
         )
-        for corners, index, score in zip(
-            recipe.in_image(boxes[kept.boxes], image), kept.classes, kept.scores, strict=True
-        )
+        for box, score, kind in zip(recipe.in_image(rows[:, :4], image), rows[:, 4], rows[:, 5], strict=True)
     )
 
 
-def given(
-    artifact: Answering, pixels: NDArray[np.uint8], path: Path
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return boxes (N, 4) in pixels of the input, and scores (N, classes), of a photo's pixels (3, H, W).
+def chosen(artifact: Answering, pixels: NDArray[np.uint8], path: Path, *, least_score: float) -> NDArray[np.float64]:
+    """Return what is detected in a photo's pixels (3, H, W), the best first.
+
+    Returns:
+        Rows (K, 6) of left, top, right and bottom in pixels of the input, the score, and the class.
 
     Raises:
         BadInputError: The artifact gives something else than its contract says.
         GateError: An output is not finite.
     """
     outputs = artifact.ask(pixels)
-    shapes = [each.shape for each in outputs]
-    classes = artifact.contract.classes or len(artifact.contract.labels or ()) or None
-    if (
-        [len(shape) for shape in shapes] != [3, 3]
-        or shapes[0][2] != 4
-        or shapes[0][:2] != shapes[1][:2]
-        or shapes[0][0] != artifact.batch
-        or classes not in (None, shapes[1][2])
-    ):
-        shown = ", ".join("x".join(map(str, shape)) for shape in shapes)
-        raise BadInputError(f"{artifact.path} gives {shown}, but its contract says boxes and scores.", code="no_boxes")
+    if not _fits(outputs, artifact):
+        shown = ", ".join("x".join(map(str, each.shape)) for each in outputs)
+        said = "detections" if artifact.contract.output == "detections" else "boxes and scores"
+        raise BadInputError(f"{artifact.path} gives {shown}, but its contract says {said}.", code="no_boxes")
     for each in outputs:
         artifact.check_finite(each[0], path)
-    boxes, scores = (np.asarray(each[0], np.float64) for each in outputs)
-    return boxes, scores
+    if artifact.contract.output == "detections":
+        rows = np.asarray(outputs[0][0], np.float64)
+        return rows[rows[:, 4] > max(least_score, 0.0)]
+    return best_of(outputs[0][0], outputs[1][0], least_score=least_score)
+
+
+def best_of(
+    boxes: NDArray[np.floating], scores: NDArray[np.floating], *, least_score: float = LEAST_SCORE
+) -> NDArray[np.float64]:
+    """Return what boxes (N, 4) and scores (N, classes) detect, as :func:`chosen` does."""
+    kept = suppress(boxes, scores, least_score=least_score)
+    return np.concatenate([boxes[kept.boxes].astype(np.float64), np.stack([kept.scores, kept.classes], 1)], 1)
+
+
+def _fits(outputs: Sequence[NDArray[np.floating]], artifact: Answering) -> bool:
+    shapes = [each.shape for each in outputs]
+    if [len(shape) for shape in shapes] != [3] * len(shapes) or any(shape[0] != artifact.batch for shape in shapes):
+        return False
+    classes = artifact.contract.classes or len(artifact.contract.labels or ())
+    if artifact.contract.output == "detections":
+        kinds = outputs[0][..., 5] if len(shapes) == 1 and shapes[0][2] == 6 else None
+        return kinds is not None and bool(((kinds >= 0) & (kinds < (classes or np.inf))).all())
+    return len(shapes) == 2 and shapes[0][1:] == (shapes[1][1], 4) and classes in (0, shapes[1][2])

@@ -34,8 +34,11 @@ _CARDS = (
         "detect",
         "boxes with a score per class",
         "mobilevit_tools.tasks.detect",
-        ("boxes",),
-        judges=(("boxes", "mobilevit_tools.verification.boxes"),),
+        ("boxes", "detections"),
+        judges=(
+            ("boxes", "mobilevit_tools.verification.boxes"),
+            ("detections", "mobilevit_tools.verification.detections"),
+        ),
     ),
     TaskCard(
         "embed",

@@ -48,8 +48,11 @@ def own_boxes(image: Image.Image) -> list[tuple[np.ndarray, int, float]]:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos, and boxes of which the model gets some nearly right; one is a crowd."""
-    folder = tmp_path_factory.mktemp("coco")
+    return write_scenes(tmp_path_factory.mktemp("coco"))
+
+
+def write_scenes(folder: Path) -> Path:
+    """Write photos, and boxes of which the model gets some nearly right; one is a crowd."""
     (folder / "photos" / "a").mkdir(parents=True)
     rng = np.random.default_rng(0)
     images, annotations = [], []

@@ -1,0 +1,126 @@
+"""How detections are judged that an artifact has chosen by itself: values, suppression and completeness.
+
+Rounding may swap two overlapping boxes of almost the same score, so the choice itself is not compared. Each detection
+must be one of the model's boxes with its score, none may overlap a better one of its class, and each of the model's own
+detections must be there, or one of the same class that it overlaps and whose score is as high.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mobilevit_tools.tasks.suppression import MOST_DETECTIONS, MOST_OVERLAP, overlaps, suppress
+from mobilevit_tools.verification.boxes import Nearness, nearness
+from mobilevit_tools.verification.metrics import Distance
+from mobilevit_tools.verification.parity import BoxAgreement, InputResult, Parity
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mobilevit_tools.data.contract import OutputKind
+    from mobilevit_tools.verification.inputs import VerificationInput
+    from mobilevit_tools.verification.judging import Outputs
+    from mobilevit_tools.verification.reference import Exact
+    from mobilevit_tools.verification.tolerances import Tolerance
+
+COLUMNS = 6
+_NO_DISTANCE = Distance(max_abs_rel=None, snr_db=None, cosine=None, finite=True)
+_SLACK = 0.05
+"""Of the overlap at which boxes are dropped, which rounding moves."""
+
+
+def misfit(expected: Sequence[list[NDArray[Any]]], outputs: Sequence[NDArray[Any]]) -> str | None:
+    """Say how a batch's output holds no detections of the model's classes."""
+    if len(outputs) != 1:
+        return f"The artifact has {len(outputs)} outputs, not 1."
+    given, count, classes = outputs[0], *expected[0][1].shape[1:]
+    shape = (len(expected), min(MOST_DETECTIONS, count * classes), COLUMNS)
+    if given.shape != shape:
+        return f"The artifact's detections have shape {given.shape}, not {shape}."
+    if not np.isfinite(given).all():
+        return "The artifact's detections are not finite."
+    kinds = given[..., 5]
+    if (kinds != np.floor(kinds)).any() or kinds.min() < 0 or kinds.max() >= classes:
+        return f"The artifact's detections are of what is none of the {classes} classes."
+    return None
+
+
+def judge_input(
+    item: VerificationInput,
+    wanted: Outputs,
+    got: Outputs,
+    tolerance: Tolerance,
+    *,
+    holds: OutputKind,  # noqa: ARG001
+    exact: Callable[[], Exact | None],  # noqa: ARG001
+) -> InputResult:
+    """Compare detections with the model's boxes; see :func:`mobilevit_tools.verification.judging.judge_input`."""
+    near, side = nearness(tolerance), float(max(item.tensor.shape[-2:]))
+    found = got[0][got[0][:, 4] > 0]
+    right = [_is_models(row, wanted, near, side) and not _is_double(row, found) for row in found]
+    kept = suppress(wanted[0], wanted[1])
+    # The least of a full list, or of those above the threshold, may be another one.
+    least = float(kept.scores.min(initial=1.0)) + near.score
+    present = [
+        _is_there(wanted[0][place], kind, score, found, near)
+        for place, kind, score in zip(kept.boxes, kept.classes, kept.scores, strict=True)
+        if score > least
+    ]
+    both = np.array([*right, *present], bool)
+    boxes = BoxAgreement(float(both.mean()), float(bool(both.all())), 0.0) if both.size else None
+    return InputResult(item.name, item.kind, _NO_DISTANCE, same_top1=None, near_tie=False, boxes=boxes)
+
+
+def together(results: Sequence[InputResult]) -> InputResult:
+    """Return the worst of what was found of one input in several batches."""
+    return min(results, key=lambda each: 1.0 if each.boxes is None else each.boxes.same)
+
+
+def verdict(results: Sequence[InputResult], tolerance: Tolerance, *, unresponsive: bool) -> Parity:  # noqa: ARG001
+    """Hold the share of right detections against that of equal predictions in the gate of classifiers."""
+    judged = [each for each in results if each.kind in tolerance.judged]
+    held_out = [each for each in results if each.kind == "held-out"]
+    counted = [(each.boxes.same, each.name) for each in held_out or judged if each.boxes is not None]
+    found = Parity(status="passed", inputs=len(results), held_out=len(held_out), results=tuple(results))
+    if not counted:
+        return replace(
+            found,
+            status="not_verified",
+            reason="Neither the model nor the artifact detects anything; pass photos with something to detect with "
+            "--images.",
+        )
+    share = float(np.mean([same for same, _ in counted]))
+    found = replace(found, box_agreement=share)
+    if share >= tolerance.top1_agreement:
+        return found
+    return replace(
+        found,
+        status="failed",
+        reason=f"{share:.1%} of the detections are right, below {tolerance.top1_agreement:.0%}, worst on "
+        f"{min(counted)[1]}",
+    )
+
+
+def _is_models(row: NDArray[np.float64], wanted: Outputs, near: Nearness, side: float) -> bool:
+    """Tell whether a detection is one of the model's boxes, with its score of that class."""
+    boxes, scores = wanted
+    shift = np.abs(boxes - row[:4]).max(axis=1) <= near.shift * side
+    placed = shift | (overlaps(boxes, row[None, :4]) >= near.overlap)
+    return bool((placed & (np.abs(scores[:, int(row[5])] - row[4]) <= near.score)).any())
+
+
+def _is_double(row: NDArray[np.float64], found: NDArray[np.float64]) -> bool:
+    """Tell whether a detection overlaps a better one of its class."""
+    better = found[(found[:, 5] == row[5]) & (found[:, 4] > row[4])]
+    return bool((overlaps(better[:, :4], row[None, :4]) > MOST_OVERLAP + _SLACK).any())
+
+
+def _is_there(box: NDArray[Any], kind: int, score: float, found: NDArray[np.float64], near: Nearness) -> bool:
+    """Tell whether a detection of the model's is there, or one that stands for it."""
+    same = found[(found[:, 5] == kind) & (found[:, 4] >= score - near.score)]
+    alike = np.abs(same[:, :4] - box).max(axis=1) == 0  # of boxes without an area
+    return bool((alike | (overlaps(same[:, :4], np.asarray(box)[None]) >= MOST_OVERLAP - _SLACK)).any())
