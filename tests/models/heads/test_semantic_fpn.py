@@ -114,7 +114,7 @@ def test_macs_are_those_that_were_counted_by_hand() -> None:
     ("name", "options", "said"),
     [
         ("care_s0", {"head": "semantic_fnp"}, "Did you mean semantic_fpn"),
-        ("care_s0", {"head": "semantic_fpn", "features_only": True}, "Leave one of the two out"),
+        ("care_s0", {"head": "semantic_fpn", "features_only": True}, "exclude each other"),
         ("care_s0", {"head": "semantic_fpn", "depth": 3}, "features_only"),
         ("care_s0", {"head": "semantic_fpn", "num_classes": "many"}, "'many'"),
         ("care_s0", {"head": "semantic_fpn", "num_classes": 0}, "at least one class"),
@@ -128,7 +128,7 @@ def test_what_cannot_be_built_is_refused(name: str, options: dict[str, object], 
 
 
 def test_weights_of_a_classifier_are_no_segmenters() -> None:
-    with pytest.raises(UsageError, match="a classifier's"):
+    with pytest.raises(UsageError, match="for a classifier"):
         load_model("care_s0.imagenette", options={"head": "semantic_fpn"})
     with pytest.raises(UsageError, match="given twice: 3 and 4"):
         load_model("care_s0", random_weights=True, num_classes=3, options={"num_classes": 4})
