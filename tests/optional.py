@@ -14,6 +14,7 @@ import mobilevit_tools
 from mobilevit_tools.api.export import ExportResult
 
 ROOT = Path(__file__).parents[1]
+PHOTOS = ROOT / "mobilevit_tools/data/photos"
 
 
 class Net(nn.Module):
@@ -46,6 +47,7 @@ def exported(target: str, precision: str = "fp32") -> ExportResult:
         input_size=(16, 16),
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
+        calibration=PHOTOS if precision == "int8" else None,
         output=Path(tempfile.mkdtemp(prefix=f"mvt-{target}-")),
     )
 

@@ -48,11 +48,15 @@ def lower(
     spec: ExportSpec,
     contract: Contract,
     path: Path,
-    quantization: Quantization | None = None,  # noqa: ARG001  # it has no quantized precision
+    quantization: Quantization | None = None,
     *,
-    preflight: Preflight | None = None,  # noqa: ARG001  # nor half arithmetic
+    preflight: Preflight | None = None,  # noqa: ARG001  # it has no half arithmetic
 ) -> Lowering:
-    """Write ``module`` as a model whose only signature takes ``image`` and returns the model's outputs by name."""
+    """Write ``module`` as a model whose only signature takes ``image`` and returns the model's outputs by name.
+
+    Raises:
+        UsageError: Some operators are to stay in floating point though others are quantized.
+    """
     example = example_input(contract, spec.batch)
     names = output_names(module, contract, example)
     traced = torch.export.export(answering(module, contract, CLASS_TYPES).eval(), (example,), strict=False)
@@ -60,6 +64,10 @@ def lower(
     write_forms(traced, FORMS, (example,))
     named = _Named(traced.module(check_guards=False), names)
     litert_torch.convert(named, sample_kwargs={INPUT_NAME: example}).export(str(path))
+    if quantization is not None:
+        from mobilevit_tools.quantization.litert import quantize
+
+        path.write_bytes(quantize(path, quantization, spec.batch))
     add_files(path, contract)
     operators = read_operators(path)
     return Lowering(Delegation(operators.calls, operators.outside, operators.macs_share))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ from mobilevit_tools.runtimes._base import OperatorUse
 
 _CALL: Final = "DELEGATE"
 _SHORT = {"float32": "fp32", "float16": "fp16", "float64": "fp64"}
-_Shapes = tuple[list[tuple[int, ...]], tuple[int, ...]]
+_Shapes = tuple[Sequence[tuple[int, ...]], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ def read_operators(path: Path) -> Operators:
     calls = [each for each in listed if each["op_name"] == _CALL]
     taken = _taken(operators, calls)
 
+    def shape(tensor: int) -> tuple[int, ...]:
+        return tuple(map(int, details[tensor]["shape"]))
+
     def macs(operator: Mapping[str, Any]) -> int:
-        count = _MACS.get(operator["op_name"])
-        if count is None:
-            return 0
-        inputs = [tuple(map(int, details[each]["shape"])) for each in operator["inputs"] if each >= 0]
-        return count((inputs, tuple(map(int, details[operator["outputs"][0]]["shape"]))))
+        inputs = [shape(each) for each in operator["inputs"] if each >= 0]
+        return macs_of(operator["op_name"], inputs, shape(operator["outputs"][0]))
 
     every = sum(map(macs, operators))
     inside = sum(macs(each) for each in operators if each["index"] in taken)
@@ -62,6 +62,12 @@ def read_operators(path: Path) -> Operators:
         outside=dict(sorted(outside.items())),
         macs_share=inside / every if every else None,
     )
+
+
+def macs_of(name: str, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    """Return the multiply-accumulates of an operator, by its name and the shapes that it reads and makes."""
+    count = _MACS.get(name)
+    return 0 if count is None else count((inputs, output))
 
 
 def _taken(operators: Iterable[Mapping[str, Any]], calls: Iterable[Mapping[str, Any]]) -> set[int]:
