@@ -4,7 +4,8 @@ Of executorch 1.5.1: a softmax of a map runs over the channels where the delegat
 tanh approximation becomes the exact GELU; average pooling with a divisor of its own, equal to the kernel's size, loses
 it where it pads; PReLU of any rank but 4, and a maximum over other axes than those of a map, fail to lower. Attention
 as one operator comes apart into pieces that stay outside. So do norms, means and variances over any axes but a map's,
-rolls, slices with a step, picks, splits, broadcast copies, axes of one that come and go, and ELU.
+rolls, slices with a step, picks, splits, broadcast copies, axes of one that come and go, ELU, and the conversion of
+whole numbers in a hardsigmoid.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch.fx import Node
 from mobilevit_tools.exporters import executorch_forms
 from mobilevit_tools.forms import attention, means, norms, products, views
 from mobilevit_tools.forms._base import Forms, check_results, functional, results_in_double, write_forms
-from mobilevit_tools.forms.activations import exponential_elu, prelu, sigmoid_gelu, tanh_gelu
+from mobilevit_tools.forms.activations import exponential_elu, hard_sigmoid, prelu, sigmoid_gelu, tanh_gelu
 from mobilevit_tools.forms.constants import constants_changed_in_place, fold_constants, stored_values
 from mobilevit_tools.forms.folded import fold_norms, norms_to_fold
 from mobilevit_tools.forms.maps import keep_maps, maps_to_keep
@@ -54,6 +55,7 @@ FORMS: Forms = {
     _ATTENTION: attention.scaled_products,
     _aten.gelu.default: sigmoid_gelu,
     _aten.elu.default: exponential_elu,
+    _aten.hardsigmoid.default: hard_sigmoid,
     _aten.reciprocal.default: inverse,
     **{
         each: with_real_number(each)

@@ -30,6 +30,11 @@ def whole_bounds(x: Tensor, min_val: Any = -1.0, max_val: Any = 1.0) -> Any:
     return torch.clamp(x, float(min_val), float(max_val))
 
 
+def hard_sigmoid(x: Tensor) -> Tensor:
+    """Write hardsigmoid as clamp(x + 3, 0, 6) / 6 with real numbers; torch's own decomposition has whole ones."""
+    return torch.clamp(x + 3.0, 0.0, 6.0) / 6.0
+
+
 def prelu(x: Tensor, weight: Tensor) -> Tensor:
     """Write PReLU as relu(x) - w relu(-x), with one w, or one for each channel of axis 1."""
     slope = weight if weight.numel() == 1 or x.dim() < 3 else weight.reshape(-1, *[1] * (x.dim() - 2))

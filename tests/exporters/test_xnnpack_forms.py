@@ -123,7 +123,7 @@ class Block(nn.Module):
         bias = self.table[self.places.view(-1)].view(16, 16, 2).permute(2, 0, 1).unsqueeze(0)
         seen = F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).reshape(-1, 8)
         y = self.batch(self.layer(seen)).reshape(-1, side, side, 4, 4, 8).permute(0, 5, 1, 3, 2, 4).reshape(x.shape)
-        y = self.group(y + x.mean((2, 3), keepdim=True).expand(x.shape))
+        y = self.group(y + F.hardsigmoid(x.mean((2, 3), keepdim=True)).expand(x.shape))
         sizes = torch.linalg.vector_norm(y, 2, (1, 2), keepdim=True)
         return F.elu(F.gelu(y / (sizes + 1), approximate="tanh"))[..., ::2, 1::2].mean((1, 2))
 

@@ -8,7 +8,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mobilevit_tools.forms._base import Form
-from mobilevit_tools.forms.activations import exponential_elu, prelu, sigmoid_gelu, tanh_gelu, whole_bounds
+from mobilevit_tools.forms.activations import (
+    exponential_elu,
+    hard_sigmoid,
+    prelu,
+    sigmoid_gelu,
+    tanh_gelu,
+    whole_bounds,
+)
 from tests.forms.same import example, operators
 
 _aten = torch.ops.aten
@@ -38,3 +45,8 @@ def test_a_hard_tanh_between_integers_becomes_a_clamp_between_floats() -> None:
 @pytest.mark.parametrize("function", [F.elu, lambda x: F.elu(x, 0.3), F.selu])
 def test_elu_in_exponentials_of_what_is_below_zero(function: Callable[[Tensor], Tensor]) -> None:
     assert "aten.elu.default" not in operators({_aten.elu.default: exponential_elu}, function, 50 * example(2, 50))
+
+
+def test_a_hard_sigmoid_is_a_clamp_between_real_numbers() -> None:
+    found = operators({_aten.hardsigmoid.default: hard_sigmoid}, F.hardsigmoid, 5 * example(2, 50))
+    assert found == ["aten.add.Tensor", "aten.clamp.default", "aten.div.Tensor"]
