@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.executorch import lower
 from mobilevit_tools.rewrites._base import apply
@@ -192,6 +194,21 @@ def test_norms_are_as_right_on_flat_images(tmp_path: Path, backend: str) -> None
     assert min(found) > FLOOR_DB, found
     flat = decibels(tmp_path, module, torch.full((1, 3, SIDE, SIDE), 0.7), backend=backend)
     assert min(flat) > FLOOR_DB - 10, flat
+
+
+@torch.no_grad()
+def test_the_mean_of_a_large_flat_map_keeps_what_float32_holds(tmp_path: Path) -> None:
+    class Mean(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean((2, 3))
+
+    side = 112
+    contract = dataclasses.replace(CONTRACT, preprocessing=Preprocessing(input_size=(side, side)))
+    path, flat = tmp_path / "model.pte", torch.full((1, 3, side, side), 0.7)
+    lower(Mean(), ExportSpec("executorch", backend="xnnpack"), contract, path)
+    with open_session(path) as session:
+        got = torch.from_numpy(session.run(flat.numpy())[0])
+    assert snr(flat.mean((2, 3), dtype=torch.float64), got) > FLOOR_DB  # 85 dB where all is added up in a row
 
 
 @torch.no_grad()

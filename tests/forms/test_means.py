@@ -47,3 +47,10 @@ def test_variances_of_either_kind_and_the_mean_beside_one() -> None:
 def test_the_mean_of_a_map_that_keeps_its_axes_and_sums_of_integers_stay() -> None:
     assert operators(FORMS, lambda x: x.mean((2, 3), keepdim=True), example(2, 3, 4, 5)) == ["aten.mean.dim"]
     assert "aten.sum.dim_IntList" in operators(FORMS, lambda x: x.long().sum(1), 9 * example(2, 3))
+
+
+def test_a_large_map_is_averaged_in_windows_first() -> None:
+    mean = lambda x: x.mean((2, 3), keepdim=True)  # noqa: E731
+    found = operators(FORMS, mean, example(1, 2, 56, 48))
+    assert found[:2] == ["aten.avg_pool2d.default", "aten.mean.dim"]
+    assert operators(FORMS, mean, example(1, 2, 61, 67)) == ["aten.mean.dim"]  # nothing divides it
