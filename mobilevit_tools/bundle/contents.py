@@ -80,6 +80,7 @@ class Golden:
         outputs: The expected outputs, in the artifact's order.
         labels: Class names in index order, as the artifact gives them; None where they are unknown.
         top1: The index of the expected class; None where there are no classes to choose from.
+        picture: The expected boxes or classes drawn on the input, as a PNG; None where the task has no such picture.
         snippets: Code that runs the artifact and compares.
         tools: Versions by package.
         schema: The version of this layout.
@@ -98,4 +99,5 @@ class Golden:
     top1: int | None
     snippets: tuple[str, ...]
     tools: Mapping[str, str]
+    picture: str | None = None
     schema: int = GOLDEN_SCHEMA

@@ -22,17 +22,20 @@ from mobilevit_tools.data.labels import unique_labels
 from mobilevit_tools.exporters.manifest import Manifest
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.tasks.probabilities import softmax
+from mobilevit_tools.tasks.registry import load_task
 from mobilevit_tools.verification.tolerances import GATES, Limits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.runtimes._base import Session
     from mobilevit_tools.verification.inputs import VerificationInput
     from mobilevit_tools.verification.reference import Reference
 
 BUNDLE_FOLDER = "bundle"
 GOLDEN_NAME = "golden.json"
+PICTURE_NAME = "expected.png"
 
 _SOFTMAX_GAIN = 0.5
 """A softmax halves every difference of its logits at least, in the largest and in the Euclidean norm: the rows of its
@@ -83,12 +86,23 @@ def write_bundle(
         top1=_top1(raw[0], contract.output),
         snippets=tuple(snippets_of(spec)),
         tools=manifest.tools,
+        picture=_write_picture(bundle, [each[0] for each in raw], photo, contract),
     )
     for name, template in snippets_of(spec).items():
         bundle.joinpath(name).write_text(render(template, golden), encoding="utf-8")
     text = json.dumps(jsonable(golden), indent=2, sort_keys=True)
     bundle.joinpath(GOLDEN_NAME).write_text(text + "\n", encoding="utf-8")
     return bundle
+
+
+def _write_picture(
+    bundle: Path, outputs: Sequence[NDArray[np.floating]], photo: VerificationInput, contract: Contract
+) -> str | None:
+    draw = getattr(load_task(contract.means), "picture", None)
+    if draw is None or photo.pixels is None:
+        return None
+    bundle.joinpath(PICTURE_NAME).write_bytes(draw(outputs, photo.pixels[0], contract))
+    return PICTURE_NAME
 
 
 def _top1(raw: NDArray[np.floating], holds: OutputKind) -> int | None:

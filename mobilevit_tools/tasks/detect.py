@@ -20,7 +20,7 @@ from mobilevit_tools.data.contract import BOXES
 from mobilevit_tools.data.images import load_image
 from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.tasks._base import Answering, Asked, refuse_maps
+from mobilevit_tools.tasks._base import SHOWN_SCORE, Answering, Asked, refuse_maps
 from mobilevit_tools.tasks.pictures import picture_paths
 from mobilevit_tools.tasks.shown import DetectPrediction, Found
 from mobilevit_tools.tasks.suppression import LEAST_SCORE, suppress
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.models.factory import LoadedModel
 
 MOST_CLASSES = 65536
@@ -131,14 +132,29 @@ def detections(artifact: Answering, image: Image.Image, path: Path, *, least_sco
         BadInputError: The artifact gives something else than its contract says.
         GateError: An output is not finite.
     """
-    recipe, labels = artifact.contract.preprocessing, artifact.contract.labels or ()
+    recipe = artifact.contract.preprocessing
     rows = chosen(artifact, recipe.pixels(image), path, least_score=least_score)
+    return named(rows, recipe.in_image(rows[:, :4], image), artifact.contract.labels or ())
+
+
+def named(rows: NDArray[np.float64], boxes: NDArray[np.float64], labels: Sequence[str]) -> tuple[Found, ...]:
+    """Return detections (K, 6) with their boxes (K, 4) elsewhere, and with their classes' names."""
     return tuple(
         Found(
             labels[int(kind)] if kind < len(labels) else str(int(kind)), int(kind), float(score), tuple(map(float, box))
         )
-        for box, score, kind in zip(recipe.in_image(rows[:, :4], image), rows[:, 4], rows[:, 5], strict=True)
+        for box, score, kind in zip(boxes, rows[:, 4], rows[:, 5], strict=True)
     )
+
+
+def picture(outputs: Sequence[NDArray[np.floating]], pixels: NDArray[np.uint8], contract: Contract) -> bytes:
+    """Return a PNG of what boxes (N, 4) and scores (N, classes) detect in pixels (3, H, W)."""
+    from PIL import Image
+
+    from mobilevit_tools.tasks.overlay import annotated
+
+    rows = best_of(outputs[0], outputs[1], least_score=SHOWN_SCORE)
+    return annotated(Image.fromarray(pixels.transpose(1, 2, 0)), named(rows, rows[:, :4], contract.labels or ()))
 
 
 def chosen(artifact: Answering, pixels: NDArray[np.uint8], path: Path, *, least_score: float) -> NDArray[np.float64]:

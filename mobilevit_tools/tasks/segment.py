@@ -113,6 +113,14 @@ def predict(artifact: Answering, images: Sequence[Path], asked: Asked) -> list[S
     return predictions
 
 
+def picture(outputs: Sequence[NDArray[np.floating]], pixels: NDArray[np.uint8], contract: Contract) -> bytes:
+    """Return a PNG of the classes that scores (classes, h, w) give to pixels (3, H, W), with a legend."""
+    from mobilevit_tools.tasks.overlay import overlay
+
+    classes = largest(outputs[0], contract.preprocessing.input_size)
+    return overlay(pixels, classes, _shares(classes, contract)[: Asked().top])
+
+
 def class_map(outputs: Sequence[NDArray[Any]], artifact: Answering) -> NDArray[np.int64]:
     """Return the class of each pixel of the first photo, (H, W) of the input's size.
 
