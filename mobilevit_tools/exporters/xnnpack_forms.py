@@ -92,6 +92,7 @@ FORMS: Forms = {
     _aten.squeeze.dims: views.squeeze,
     _aten.unsqueeze.default: views.unsqueeze,
     _aten.expand.default: views.expand,
+    _aten.expand_as.default: views.expand_as,
 }
 
 

@@ -109,6 +109,11 @@ def expand(x: Tensor, size: Sequence[int], *, implicit: bool = False) -> Any:
     return repeated(x.reshape([1] * lead + [*x.shape]) if lead else x, shape)
 
 
+def expand_as(x: Tensor, other: Tensor) -> Any:
+    """Write a broadcast copy to another tensor's shape, as by :func:`expand`."""
+    return expand(x, other.shape)
+
+
 def repeated(x: Tensor, shape: Sequence[int]) -> Any:
     """Return ``x`` with axes of one repeated up to ``shape``, of as many axes, as a sum with zeros along these."""
     if list(x.shape) == list(shape):

@@ -10,7 +10,18 @@ from torch import Tensor
 from mobilevit_tools.exporters.xnnpack_forms import FORMS
 from tests.forms.same import example, operators
 
-MOVING = {"select", "unbind", "split", "split_with_sizes", "chunk", "squeeze", "unsqueeze", "detach", "expand"}
+MOVING = {
+    "select",
+    "unbind",
+    "split",
+    "split_with_sizes",
+    "chunk",
+    "squeeze",
+    "unsqueeze",
+    "detach",
+    "expand",
+    "expand_as",
+}
 
 
 @pytest.mark.parametrize(
@@ -23,7 +34,7 @@ MOVING = {"select", "unbind", "split", "split_with_sizes", "chunk", "squeeze", "
         lambda x: x.split([1, 2, 1], dim=1)[1] * 2,
         lambda x: x.unsqueeze(1).squeeze(1).unsqueeze(-1).squeeze() * x[..., :1].squeeze(-1).unsqueeze(2),
         lambda x: x.detach() * 2,
-        lambda x: x.expand(2, 4, 7) * x.expand(-1, -1, -1),
+        lambda x: x.expand(2, 4, 7) * x.expand(-1, -1, -1) * x[:, :1].expand_as(x),
     ],
 )
 def test_picks_splits_and_axes_of_one_are_slices_and_reshapes(function: Callable[[Tensor], Any]) -> None:
