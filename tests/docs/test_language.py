@@ -17,7 +17,7 @@ HELP = ROOT / "docs" / "reference" / "cli.md"
 BANNED = re.compile(
     r"\b(?:rooms?|doors?|trades?(?!-off)|foreign|flips?|came to nothing|is told|hurts?)\b", re.IGNORECASE
 )
-PIN = re.compile(r"\b(torch|coremltools|executorch|onnxruntime|coreai-torch|coreai-core|numpy) (\d+(?:\.\w+)+)")
+PIN = re.compile(r"(?<![\w-])(torch|coremltools|executorch|onnxruntime|coreai-torch|coreai-core|numpy) (\d+(?:\.\w+)+)")
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=name)
