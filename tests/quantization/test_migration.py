@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mobilevit_tools.errors import GateError
 from mobilevit_tools.quantization import migration
 from mobilevit_tools.quantization.migration import ScaledLinear, migrate_scales
 from tests.quantization.tiny import calibration, tiny
@@ -81,7 +80,71 @@ def test_nothing_is_said_where_there_is_nothing_to_move() -> None:
     assert migrate_scales(nn.Sequential(nn.Conv2d(3, 4, 1), nn.GELU()).eval(), calibration(2), batch=1) is None
 
 
-def test_what_computes_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_computes_something_else_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migration, "by_input", lambda scale, _: torch.ones_like(scale).view(1, -1, 1, 1))
-    with pytest.raises(GateError, match="something else"):
-        migrate_scales(_uneven(), calibration(2), batch=1)
+    net, (inputs,) = _uneven(), map(torch.from_numpy, calibration(4).batches(4))
+    before = copy.deepcopy(net)
+    applied = migrate_scales(net, calibration(2), batch=1)
+    assert applied is not None
+    assert applied.places == 1
+    assert type(net.head) is ScaledLinear
+    assert torch.equal(before(inputs), net(inputs))
+
+
+@torch.jit.script
+def _scripted(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(x)
+
+
+class Pair(nn.Module):
+    """Two convolutions; what else reads the first one's result, or its weight, is up to ``kind``."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.first = nn.Conv2d(3, 8, 1)
+        self.second = nn.Conv2d(8, 8, 1)
+        self.third = nn.Conv2d(8, 8, 1)
+        with torch.no_grad():
+            self.first.weight *= torch.logspace(-2, 0, 8).view(-1, 1, 1, 1)
+        if kind == "tied":
+            self.third.weight = self.second.weight
+        if kind == "hooked":
+            self.first.register_forward_hook(lambda _layer, _given, result: result + 1)
+        if kind == "normed":
+            self.first = nn.utils.parametrizations.weight_norm(self.first)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = self.first(x if self.kind != "unbatched" else x[0])
+        y = self.second(x)
+        if self.kind == "scripted":  # of which nothing shows what it reads
+            y = y + _scripted(x)
+        if self.kind == "read":
+            y = y + self.first.weight.sum()
+        if self.kind == "twice":
+            y = y + x
+        if self.kind == "called again":
+            y = self.second(nn.functional.relu(y))
+        if self.kind == "tied":
+            y = self.third(nn.functional.relu(y))
+        return (y, y > 0, y.argmax(1), y.new_full((1,), -torch.inf)) if self.kind == "decisions" else (y,)
+
+
+@pytest.mark.parametrize("kind", ["scripted", "read", "twice", "called again", "tied", "hooked", "normed"])
+def test_what_others_read_is_left_alone(kind: str) -> None:
+    torch.manual_seed(0)
+    net = Pair(kind).eval()
+    before = copy.deepcopy(net.state_dict())
+    assert migrate_scales(net, calibration(2), batch=1) is None
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["plain", "decisions", "unbatched"])
+def test_whatever_is_returned_is_compared(kind: str) -> None:
+    torch.manual_seed(0)
+    net, (inputs,) = Pair(kind).eval(), map(torch.from_numpy, calibration(1).batches(1))
+    before = net(inputs)
+    applied = migrate_scales(net, calibration(2), batch=1)
+    assert applied is not None
+    assert applied.places == 1
+    assert all(torch.equal(want, got) for want, got in zip(before, net(inputs), strict=True))
