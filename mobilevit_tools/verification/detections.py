@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobilevit_tools.tasks.suppression import MOST_DETECTIONS, MOST_OVERLAP, overlaps, suppress
+from mobilevit_tools.tasks.suppression import LEAST_SCORE, MOST_DETECTIONS, MOST_OVERLAP, overlaps, suppress
 from mobilevit_tools.verification.boxes import Nearness, nearness
 from mobilevit_tools.verification.metrics import Distance
 from mobilevit_tools.verification.parity import BoxAgreement, InputResult, Parity
@@ -61,10 +61,14 @@ def judge_input(
     """Compare detections with the model's boxes; see :func:`mobilevit_tools.verification.judging.judge_input`."""
     near, side = nearness(tolerance), float(max(item.tensor.shape[-2:]))
     found = got[0][got[0][:, 4] > 0]
-    right = [_is_models(row, wanted, near, side) and not _is_double(row, found) for row in found]
+    found = found[np.argsort(-found[:, 4], kind="stable")]
+    right = [
+        _is_models(row, wanted, near, side) and not _is_double(row, found[:place]) for place, row in enumerate(found)
+    ]
     kept = suppress(wanted[0], wanted[1])
     # The least of a full list, or of those above the threshold, may be another one.
-    least = float(kept.scores.min(initial=1.0)) + near.score
+    full = len(kept.scores) == MOST_DETECTIONS
+    least = (float(kept.scores[-1]) if full else LEAST_SCORE) + near.score
     present = [
         _is_there(wanted[0][place], kind, score, found, near)
         for place, kind, score in zip(kept.boxes, kept.classes, kept.scores, strict=True)
@@ -113,10 +117,10 @@ def _is_models(row: NDArray[np.float64], wanted: Outputs, near: Nearness, side: 
     return bool((placed & (np.abs(scores[:, int(row[5])] - row[4]) <= near.score)).any())
 
 
-def _is_double(row: NDArray[np.float64], found: NDArray[np.float64]) -> bool:
-    """Tell whether a detection overlaps a better one of its class."""
-    better = found[(found[:, 5] == row[5]) & (found[:, 4] > row[4])]
-    return bool((overlaps(better[:, :4], row[None, :4]) > MOST_OVERLAP + _SLACK).any())
+def _is_double(row: NDArray[np.float64], better: NDArray[np.float64]) -> bool:
+    """Tell whether a detection overlaps one of its class among those that are better, or as good and before it."""
+    same = better[better[:, 5] == row[5]]
+    return bool((overlaps(same[:, :4], row[None, :4]) > MOST_OVERLAP + _SLACK).any())
 
 
 def _is_there(box: NDArray[Any], kind: int, score: float, found: NDArray[np.float64], near: Nearness) -> bool:

@@ -70,6 +70,17 @@ def test_what_is_wrong_fails(precision: str) -> None:
     assert judged(rows[:0], precision).status == "failed"
 
 
+@pytest.mark.parametrize("precision", GATES)
+def test_all_of_a_few_count_and_each_once(precision: str) -> None:
+    boxes = np.array([[10, 10, 60, 60], [200, 200, 300, 300]], np.float64)
+    wanted = [boxes, np.array([[0.9, 0, 0], [0, 0.9, 0]])]
+    rows = best_of(*wanted)
+    assert judged(rows, precision, wanted).status == "passed"
+    assert judged(rows[:0], precision, wanted).status == "failed"  # the worst of few is no less than the others
+    assert judged(rows[:1], precision, wanted).status == "failed"
+    assert judged(np.concatenate([rows, rows]), precision, wanted).status == "failed"  # with equal scores
+
+
 def test_where_nothing_is_detected_nothing_is_verified() -> None:
     boxes, scores = scene(0)
     parity = judged(np.zeros((0, 6)), wanted=[boxes, 0.01 * scores])
