@@ -35,11 +35,14 @@ PALETTE: Mapping[str, str] = MappingProxyType(
         "s5": "#566579",
         "s6": "#a3442b",
         "s7": "#44802a",
+        "s8": "#7a3fc0",
+        "s9": "#0a7a9c",
+        "s10": "#c3386b",
     }
 )
 """A figure's colours by role. In a page, each becomes the CSS variable of its role's name."""
 
-SERIES = tuple(name for name in PALETTE if re.fullmatch(r"s\d", name))
+SERIES = tuple(name for name in PALETTE if re.fullmatch(r"s\d+", name))
 _ROLES = {value: f"var(--{name})" for name, value in PALETTE.items()}
 _PRESENTATION = frozenset(
     {

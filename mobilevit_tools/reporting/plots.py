@@ -27,7 +27,7 @@ MAX_ROWS = 40
 _LABEL_CHARACTERS = 44
 _TICKS = 1500
 _LOGARITHMIC_FROM = 12.0
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "h")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "h", "p", "<")
 _INPUT_MARKERS = {"photo": "o", "noise": "s", "stress": "^"}
 
 

@@ -376,7 +376,7 @@ def build(right: int = 1): return Branches(right)
 
 
 @pytest.mark.parametrize(
-    ("right", "said"), [(1, "fused by the model's own method: 1 place, 16 parameters fewer"), (0, "stay")]
+    ("right", "said"), [(1, "fused by the model's own method: 1 place, 16 parameters fewer"), (0, "not fused")]
 )
 def test_branches_of_training_are_told(mvt: Mvt, tmp_path: Path, right: int, said: str) -> None:
     (tmp_path / "net.py").write_text(BRANCHES)

@@ -9,6 +9,7 @@ from mobilevit_tools.reporting import plots, trade_plots
 from mobilevit_tools.reporting.figures import PALETTE, styled
 from mobilevit_tools.reporting.groups import group_by_place, published_trades, trades
 from mobilevit_tools.reporting.intake import read_runs
+from mobilevit_tools.targets.registry import DEPLOYMENTS
 from tests.reporting.conftest import SAMPLES, Desk, evaluation, manifest, parity, profile
 
 
@@ -90,8 +91,9 @@ def test_plots_of_many_artifacts_stay_bounded(desk: Desk) -> None:
 
 
 def test_colours_and_markers_belong_to_targets() -> None:
-    deployments = ("onnx", "coreml", "executorch-xnnpack", "executorch-portable", "something else")
-    assert len({plots.colour(each) for each in deployments}) == len({plots.marker(each) for each in deployments}) == 5
+    deployments = (*DEPLOYMENTS, "something else")
+    for of in (plots.colour, plots.marker):
+        assert len({of(each) for each in deployments}) == len(deployments)
 
 
 @pytest.mark.parametrize("label", ["short", "x" * 44])
