@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory, TemporaryFile
 
+from mobilevit_tools.child import explicit
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.exporters.manifest import tool_versions
 from mobilevit_tools.models.names import is_registered
@@ -114,9 +115,9 @@ def bench_export(
             with TemporaryDirectory(prefix="mvt-bench-", ignore_cleanup_errors=True) as folder:
                 taken: list[list[float]] = [[] for _ in pythons]
                 for turn in range(rounds + 1):
-                    for python, seconds in zip(pythons, taken, strict=True):
+                    for which, (python, seconds) in enumerate(zip(pythons, taken, strict=True)):
                         with progress(f"{model} to {target}, round {turn} of {rounds}"):
-                            output = Path(folder, f"{turn}-{len(seconds)}-{pythons.index(python)}")
+                            output = Path(folder, f"{turn}-{which}")
                             seconds.append(_cpu_seconds(python, model, target, output, timeout_s))
                 costs.append(_cost(model, target, [tuple(each[1:]) for each in taken]))
     return ExportBench(tuple(costs), version(_DISTRIBUTION), other, tool_versions())
@@ -132,8 +133,8 @@ def _cost(model: str, target: str, taken: Sequence[tuple[float, ...]]) -> Export
 
 def _environment(python: str) -> dict[str, str]:
     if python == sys.executable:
-        return dict(os.environ)
-    return {name: value for name, value in os.environ.items() if name not in _FIXED}
+        return explicit(os.environ)
+    return explicit({name: value for name, value in os.environ.items() if name not in _FIXED})
 
 
 def _version_behind(python: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -27,12 +26,14 @@ from mobilevit_tools.cli import (
     verify,
 )
 from mobilevit_tools.cli.bench import bench
-from mobilevit_tools.cli.defaults import apply_defaults
+from mobilevit_tools.cli.defaults import apply_defaults, current_folder
 from mobilevit_tools.cli.eval import evaluate
-from mobilevit_tools.cli.output import usage_error
-from mobilevit_tools.errors import ExitCode, MvtError
+from mobilevit_tools.cli.output import parser_error
+from mobilevit_tools.errors import ExitCode, MvtError, UsageError
 
 NAME = "mvt"
+NEED_NO_DEFAULTS = frozenset({"doctor", "--help", "--version"})
+"""What works where shared defaults cannot be read; doctor tells why."""
 HELP = "Export vision models to ONNX, Core ML and ExecuTorch, verify each artifact, and measure it."
 EPILOG = (
     "Exit codes: 0 ok, 1 internal error, 2 usage, 3 bad input, 4 a numeric gate failed, 5 a missing backend or "
@@ -89,10 +90,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Parse and run; return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        defaults = apply_defaults(commands(), Path.cwd(), os.environ)
+        defaults = apply_defaults(commands(), current_folder(), os.environ, given)
     except MvtError as error:
-        if "doctor" not in given:  # which shows it
-            usage_error(error.message, as_json="--json" in given, command="doctor", hint=error.hint)
+        if not NEED_NO_DEFAULTS & set(given):
+            verb = next((each for each in given if not each.startswith("-")), "")
+            parser_error(error, as_json="--json" in given, command=verb)
             return error.exit_code
         defaults = {}
     try:
@@ -100,7 +102,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except _ParserError as error:
         context = getattr(error, "ctx", None)  # of the innermost command that was reached
         verb = "" if context is None else context.command_path.removeprefix(NAME).strip()
-        usage_error(str(getattr(error, "message", error)), command=verb, as_json="--json" in given)
+        hint = f"See `mvt {verb} --help`." if verb else "See `mvt --help`."
+        refused = UsageError(str(getattr(error, "message", error)), hint=hint)
+        parser_error(refused, command=verb, as_json="--json" in given)
         return ExitCode.USAGE
     except typer.Abort:
         return ExitCode.INTERRUPTED

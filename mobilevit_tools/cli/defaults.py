@@ -1,25 +1,35 @@
 """Defaults that a team shares: ``[tool.mvt]`` of the nearest pyproject.toml, and ``MVT_*`` variables, which go first.
 
 A key of the table itself holds for every command that has the option, one of ``[tool.mvt.COMMAND]`` for that command. A
-gate can only be made stricter here: what loosens it, or hides what was made, is typed by who wants it.
+gate can only be made stricter here: what loosens it, or hides what was made, is typed by who wants it. A bound holds
+where what it bounds is asked for, and is no obstacle elsewhere. Commands that mvt itself runs (:mod:`..child`) have no
+shared defaults: they are told everything.
 """
 
 from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from mobilevit_tools.api.doctor import Default
+from mobilevit_tools.child import EXPLICIT
 from mobilevit_tools.cli.arguments import parse_share
-from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.errors import BadInputError, UsageError, first_line
+from mobilevit_tools.targets.precisions import FLOATING, PRECISIONS
 
 PREFIX = "MVT_"
 MAX_BYTES = 1 << 20
-TYPED_ONLY = frozenset({"help", "json", "keep-failed", "overwrite", "quiet", "random-weights", "verbose"})
+NEAR = 0.75
+"""How alike a variable and an option are before it is taken for one misspelt; those of others are left alone."""
+TYPED_ONLY = frozenset(
+    {"allow-contention", "help", "json", "keep-failed", "overwrite", "quiet", "random-weights", "verbose"}
+)
+GATES = frozenset({("verify", "precision")})
+"""Options that choose the gate: a default for what is exported must not judge whatever is verified."""
 LEAST = {"least-quantized": 90.0}
 MOST = {
     "max-instruction-growth": 0.02,
@@ -30,28 +40,52 @@ MOST = {
     "max-snr-loss": 6.0,
 }
 """The gates that an option can loosen, with their own limits."""
+BOUNDED = {
+    "profile": ("against", ("max-regress",)),
+    "smoke": ("baseline", tuple(name for name in MOST if name != "max-regress")),
+}
+"""Of a command, the option that is needed for others to mean anything."""
+QUANTIZED = ("least-quantized", "max-drop")
+CALIBRATED = ("calibration", "calibration-size", "calibration-method")
+"""Options that mean nothing without such a precision."""
 
 _applied: dict[str, dict[str, Any]] = {}
 
 
-def apply_defaults(commands: Mapping[str, Any], folder: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+def apply_defaults(
+    commands: Mapping[str, Any], folder: Path, environment: Mapping[str, str], typed: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the defaults of each command, as the parser takes them, by its parameters' names.
 
     Args:
         commands: The commands by name, as the parser has them.
         folder: Where to look for pyproject.toml, and above.
         environment: Variables.
+        typed: The arguments, which decide what some defaults mean.
 
     Raises:
         UsageError: A key is no option, or loosens a gate.
         BadInputError: The table cannot be read.
     """
     _applied.clear()
+    if environment.get(EXPLICIT):
+        return {}
     for default in read_defaults(commands, folder, environment):
         for command in [default.command] if default.command else _with_option(commands, default.option):
             parameter = _options(commands[command])[default.option]
             _applied.setdefault(command, {})[parameter.name] = _value(default, parameter)
+    for command, values in _applied.items():
+        for name in _idle(command, _options(commands[command]), values, typed):
+            values.pop(name, None)
     return dict(_applied)
+
+
+def current_folder() -> Path:
+    """Return where to look for pyproject.toml; the root where the current folder is gone."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path("/")
 
 
 def applied(command: str) -> Mapping[str, Any]:
@@ -68,10 +102,11 @@ def read_defaults(
         UsageError: A key is no option, or loosens a gate.
         BadInputError: The table cannot be read.
     """
-    found = [*_in_table(commands, folder), *_in_environment(commands, environment)]
+    table = sorted(_in_table(commands, folder), key=lambda each: each.command is not None)
+    found = [*table, *_in_environment(commands, environment)]
     for default in found:
         _check(default)
-    return tuple(sorted(found, key=lambda each: each.command is not None))
+    return tuple(found)
 
 
 def _in_table(commands: Mapping[str, Any], folder: Path) -> Iterator[Default]:
@@ -94,19 +129,30 @@ def _table(path: Path) -> dict[str, Any] | None:
             return None
         table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("mvt")
     except (OSError, ValueError, RecursionError, AttributeError) as error:
-        raise BadInputError(f"{path} cannot be read: {error}.", code="bad_defaults") from error
+        raise BadInputError(
+            f"{path} cannot be read: {first_line(error).rstrip('.')}.",
+            hint="Correct it: mvt looks for shared defaults there.",
+            code="bad_defaults",
+        ) from error
     if table is not None and not isinstance(table, dict):
         raise BadInputError(f"tool.mvt in {path} is not a table.", code="bad_defaults")
     return table
 
 
 def _in_environment(commands: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[Default]:
+    known: dict[str, tuple[str | None, str]] = {}
     for command in (None, *commands):
         for name in _names(commands, command):
             spelt = name if command is None else f"{command}-{name}"
-            variable = PREFIX + spelt.replace("-", "_").upper()
-            if variable in environment:
-                yield Default(command, name, environment[variable], variable)
+            known.setdefault(spelt.replace("-", "_").upper(), (command, name))
+    for spelt, (command, name) in known.items():
+        if PREFIX + spelt in environment:
+            yield Default(command, name, environment[PREFIX + spelt], PREFIX + spelt)
+    for variable in sorted(environment):
+        spelt = variable.removeprefix(PREFIX)
+        near = get_close_matches(spelt, known, n=1, cutoff=NEAR) if variable.startswith(PREFIX) else []
+        if near and spelt not in known:
+            raise UsageError(f"Unknown variable {variable}.", hint=f"Did you mean {PREFIX}{near[0]}? Or unset it.")
 
 
 def _names(commands: Mapping[str, Any], command: str | None) -> list[str]:
@@ -128,7 +174,7 @@ def _known(commands: Mapping[str, Any], command: str | None, name: str, value: o
 
 def _check(default: Default) -> None:
     name = default.option
-    if name in TYPED_ONLY:
+    if name in TYPED_ONLY or (default.command, name) in GATES:
         raise UsageError(
             f"--{name} cannot have a shared default ({default.source}).", hint="Pass it where you need it."
         )
@@ -149,15 +195,43 @@ def _check(default: Default) -> None:
 
 def _value(default: Default, parameter: Any) -> object:
     several = default.value if isinstance(default.value, tuple) else None
+    if isinstance(default.value, dict) or any(isinstance(each, list | dict) for each in several or ()):
+        raise UsageError(f"{default.option} takes no table or nested list ({default.source}).")
     if parameter.multiple:
         return list(several) if several is not None else str(default.value).replace(",", " ").split()
-    if several is not None or isinstance(default.value, dict):
+    if several is not None:
         raise UsageError(f"{default.option} takes one value ({default.source}).")
     return default.value
 
 
 def _with_option(commands: Mapping[str, Any], name: str) -> list[str]:
-    return [command for command, each in commands.items() if name in _options(each)]
+    return [command for command, each in commands.items() if name in _options(each) and (command, name) not in GATES]
+
+
+def _idle(command: str, options: Mapping[str, Any], values: Mapping[str, Any], typed: Sequence[str]) -> Iterator[str]:
+    """Yield the parameters whose defaults mean nothing beside what is typed."""
+    needed, bounds = BOUNDED.get(command, ("", ()))
+    if needed and not _typed(needed, typed) and needed not in values:
+        yield from (options[name].name for name in bounds)
+    if "precision" not in options:
+        return
+    shared = values.get("precision", FLOATING[0])
+    precisions = set(_typed("precision", typed) or (shared if isinstance(shared, list) else [str(shared)]))
+    if precisions <= set(FLOATING):
+        yield from (options[name].name for name in QUANTIZED if name in options)
+    if not any(PRECISIONS[each].calibrated for each in precisions & set(PRECISIONS)):
+        yield from (options[name].name for name in CALIBRATED if name in options)
+
+
+def _typed(name: str, typed: Sequence[str]) -> list[str]:
+    """Return the values of a long option among arguments."""
+    option, found = f"--{name}", []
+    for place, each in enumerate(typed):
+        if each == option:
+            found.append(typed[place + 1] if place + 1 < len(typed) else "")
+        elif each.startswith(f"{option}="):
+            found.append(each.removeprefix(f"{option}="))
+    return found
 
 
 def _options(command: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -37,9 +36,9 @@ def doctor(as_json: AsJson = False) -> None:
 
 def _defaults() -> tuple[Default, ...]:
     from mobilevit_tools.cli.app import commands
-    from mobilevit_tools.cli.defaults import read_defaults
+    from mobilevit_tools.cli.defaults import current_folder, read_defaults
 
-    return read_defaults(commands(), Path.cwd())
+    return read_defaults(commands(), current_folder())
 
 
 def _render(console: Console, result: DoctorResult) -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mobilevit_tools.cli.streams import Streams, private_streams
-from mobilevit_tools.errors import BadInputError, ExitCode, MvtError, UsageError, first_line
+from mobilevit_tools.errors import BadInputError, ExitCode, MvtError, first_line
 from mobilevit_tools.jsonable import JsonValue, envelope
 
 Result = TypeVar("Result")
@@ -188,8 +188,7 @@ class _InterruptedError(MvtError):
     exit_code = ExitCode.INTERRUPTED
 
 
-def usage_error(message: str, *, as_json: bool, command: str, hint: str | None = None) -> None:
-    """Print what the command-line parser complains about."""
-    hint = hint or (f"See `mvt {command} --help`." if command else "See `mvt --help`.")
+def parser_error(error: MvtError, *, as_json: bool, command: str) -> None:
+    """Print what is wrong before a command runs."""
     with suppress(typer.Exit), private_streams(pass_through=True) as streams:
-        Output(command, as_json=as_json, verbosity=0, streams=streams).fail(UsageError(message, hint=hint), None)
+        Output(command, as_json=as_json, verbosity=0, streams=streams).fail(error, None)

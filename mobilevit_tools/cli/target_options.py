@@ -38,9 +38,11 @@ def for_targets(options: dict[str, Any], targets: Sequence[str]) -> dict[str, An
     chosen = [target for name, target in TARGETS.items() if name in targets or ALL in targets]
     taken = {field.name for target in chosen for field in fields(target.options)}
     shared = applied("export")
-    return {
-        name: value for name, value in options.items() if name in taken or name not in shared or value != shared[name]
-    }
+
+    def is_shared(name: str, value: object) -> bool:
+        return name in shared and str(value).lower() == str(shared[name]).lower()  # those of variables are text
+
+    return {name: value for name, value in options.items() if name in taken or not is_shared(name, value)}
 
 
 def _target_parameters() -> list[inspect.Parameter]:

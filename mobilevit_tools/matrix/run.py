@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mobilevit_tools.child import explicit
 from mobilevit_tools.devices.process import Finished, run
 from mobilevit_tools.errors import ExitCode, MvtError
 from mobilevit_tools.matrix.cell import Cell, CellResult, Status
@@ -107,7 +108,7 @@ def _run_commands(cell: Cell, folder: Path, deadline: float, timeout_s: float, h
 def _mvt(arguments: Sequence[str], scratch: Path, timeout_s: float) -> Finished:
     # -P: unlike the mvt command, -m would let files of the working folder stand in for modules.
     command = [sys.executable, "-P", "-m", "mobilevit_tools", *arguments, "--json"]
-    return run(command, timeout_s=timeout_s, env={**os.environ, "TMPDIR": str(scratch)}, grace_s=GRACE_S)
+    return run(command, timeout_s=timeout_s, env=explicit({**os.environ, "TMPDIR": str(scratch)}), grace_s=GRACE_S)
 
 
 def _remove_unfinished(folder: Path) -> None:

@@ -55,6 +55,15 @@ def test_in_turns_with_children_and_without_the_first_of_each(
     assert ["--random-weights" in line for line in lines] == [True] * 6 + [False] * 6
 
 
+def test_an_installation_may_be_compared_with_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    itself = stand_in(tmp_path, "ours", 0.0)
+    monkeypatch.setattr(export_bench.sys, "executable", str(itself))
+    bench_export(["care_s0"], targets=["onnx"], against=itself, rounds=1)
+    _, *lines = (tmp_path / "log").read_text().splitlines()
+    folders = [line.split("--output ")[1].split()[0] for line in lines]
+    assert len(set(folders)) == len(folders) == 4
+
+
 def test_the_ratio_is_the_rounds_median_with_an_interval() -> None:
     cost = _cost("m", "onnx", [(1.0, 2.0, 1.0, 4.0, 1.0, 1.5), (2.0, 2.0, 2.0, 2.0, 2.0, 2.0)])
     assert cost.ratio == 0.625
