@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import ZipFile, ZipInfo, is_zipfile
 
 from mobilevit_tools.data.contract import MAX_CONTRACT_BYTES, METADATA_KEY, Contract
 from mobilevit_tools.errors import BadInputError
@@ -26,16 +26,17 @@ def read_contract(path: Path) -> str | None:
     Raises:
         BadInputError: It is damaged, or larger than any contract is.
     """
+    if not is_zipfile(path):
+        return None  # nothing follows it
     try:
         with ZipFile(path) as archive:
             found = archive.NameToInfo.get(CONTRACT_FILE)
             if found is None:
                 return None
-            if found.file_size > MAX_CONTRACT_BYTES:
-                raise BadInputError(f"The artifact's contract is larger than {MAX_CONTRACT_BYTES} bytes.")
             with archive.open(found) as file:
-                return file.read(MAX_CONTRACT_BYTES).decode()
-    except BadZipFile:
-        return None  # nothing follows it
-    except (OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise BadInputError(f"The contract of {path} cannot be read.", code="unloadable_artifact") from error
+                text = file.read(MAX_CONTRACT_BYTES + 1).decode()
+    except Exception as error:  # it, and what unpacks for it, raise whatever a damaged archive leads them to
+        raise BadInputError(f"The contract of {path} is damaged.", code="unloadable_artifact") from error
+    if len(text) > MAX_CONTRACT_BYTES:
+        raise BadInputError(f"The artifact's contract is larger than {MAX_CONTRACT_BYTES} bytes.")
+    return text

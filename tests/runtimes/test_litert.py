@@ -80,3 +80,28 @@ def test_a_contract_that_unpacks_to_more_than_any_is_refused_unread(tmp_path: Pa
         archive.writestr(CONTRACT_FILE, " " * (MAX_CONTRACT_BYTES + 1))
     with pytest.raises(BadInputError, match="larger than"):
         read_contract(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_contract_is_no_missing_one(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "model.tflite"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr(CONTRACT_FILE, '{"model": "net"}' * 8)
+    content = path.read_bytes()
+    begin, end = content.index(CONTRACT_FILE.encode()) + len(CONTRACT_FILE), content.index(b"PK\x01\x02")
+    refused = 0
+    for place in range(begin, end):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:  # the method may have a spare bit there
+            assert read_contract(path) == '{"model": "net"}' * 8
+        except BadInputError:
+            refused += 1
+    assert refused > (end - begin) / 2
+
+
+def test_an_archive_whose_directory_is_damaged_is_told_of(tmp_path: Path) -> None:
+    path = Path(shutil.copy(artifact("litert"), tmp_path / "model.tflite"))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x03"))
+    with pytest.raises(BadInputError, match="damaged"):
+        open_session(path)
