@@ -30,7 +30,7 @@ def evaluate_detector(asked: Evaluation, annotations: Path | None) -> DetectEval
 
     Raises:
         UsageError: No boxes are given.
-        BadInputError: They cannot be used, are of other classes, or no photo can be read.
+        BadInputError: They cannot be used, are of other classes or photos, or no photo can be read.
         MissingDependencyError: pycocotools is not installed.
         GateError: An output is not finite.
     """
@@ -56,6 +56,7 @@ def evaluate_detector(asked: Evaluation, annotations: Path | None) -> DetectEval
             advance()
             try:
                 image = load_image(photo)
+                truth.check_size(number, image.size)
             except BadInputError as error:
                 unreadable.append(UnreadablePhoto(photo, error.message))
                 continue
@@ -66,7 +67,11 @@ def evaluate_detector(asked: Evaluation, annotations: Path | None) -> DetectEval
                 wanted = asked.reference(contract.preprocessing.normalize(pixels[None]))
                 own += detected(best_of(wanted[0][0], wanted[1][0]), image, number)
     if not seen:
-        raise BadInputError(f"None of the {count} photos of {asked.data} can be read.", code="no_images")
+        raise BadInputError(
+            f"None of the {count} photos of {asked.data} can be read, among them: {unreadable[0].reason}",
+            code="no_images",
+        )
+    truth.check_measurable(seen)
     measured = mean_precision(truth.dataset, seen, found)
     names = {each["id"]: str(each["name"]) for each in truth.dataset["categories"]}
     return DetectEvalResult(

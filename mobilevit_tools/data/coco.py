@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from mobilevit_tools.errors import BadInputError
 
 MAX_BYTES = 2 * 1024**3
+MOST_PIXELS = 1e9
+"""Of a side; nothing larger is an image, and NaN is not less."""
 LISTED = 5
 
 
@@ -22,23 +25,58 @@ class CocoPhotos:
         path: The file.
         dataset: All of it, as pycocotools takes it: annotations have ``id``, ``area`` and ``iscrowd``.
         photos: Each image's number and path, in the file's order.
+        sizes: The width and height that it states of images, by their numbers: its boxes are in pixels of that size.
     """
 
     path: Path
     dataset: Mapping[str, Any]
     photos: tuple[tuple[int, Path], ...]
+    sizes: Mapping[int, tuple[int, int]]
+
+    def check_size(self, number: int, size: tuple[int, int]) -> None:
+        """Refuse an image of another width and height than the boxes are for.
+
+        Raises:
+            BadInputError: It has been resized, or turned.
+        """
+        stated = self.sizes.get(number, size)
+        if stated != size:
+            photo = dict(self.photos)[number]
+            raise BadInputError(
+                f"{photo} has {size[0]} x {size[1]} pixels, but its boxes are for {stated[0]} x {stated[1]}.",
+                hint="Pass the photos that were annotated.",
+                code="other_size",
+            )
+
+    def check_measurable(self, images: Sequence[int]) -> None:
+        """Refuse images without boxes, of which no precision can be told.
+
+        Raises:
+            BadInputError: None of them has a box that is no crowd.
+        """
+        looked_at = set(images)
+        if not any(each["image_id"] in looked_at and not each["iscrowd"] for each in self.dataset["annotations"]):
+            raise BadInputError(
+                f"{self.path} has no boxes for the photos that can be read, so there is nothing to measure.",
+                hint="Pass the annotations of these photos.",
+                code="no_annotations",
+            )
 
     def categories_of(self, labels: Sequence[str] | None, classes: int) -> tuple[int, ...]:
         """Return the category of each class: by name where the model's labels are all there, else in order of numbers.
+
+        The order is believed where no label that is there says otherwise.
 
         Args:
             labels: The model's class names; None where they are unknown.
             classes: How many classes it has.
 
         Raises:
-            BadInputError: There are others, or another number of them.
+            BadInputError: There are others, in another order, or another number of them.
         """
         ids = {str(each["name"]): int(each["id"]) for each in self.dataset["categories"]}
+        if len(ids) != len(self.dataset["categories"]):
+            raise _refusal(self.path, "two of its categories have the same name")
         if labels is not None and set(labels) <= ids.keys():
             return tuple(ids[label] for label in labels)
         if len(ids) != classes:
@@ -49,7 +87,16 @@ class CocoPhotos:
                 hint="Export with --labels that match the category names of the file.",
                 code="class_count",
             )
-        return tuple(sorted(ids.values()))
+        ordered = tuple(sorted(ids.values()))
+        for label, number in zip(labels or (), ordered, strict=False):
+            if ids.get(label, number) != number:
+                raise BadInputError(
+                    f"The categories of {self.path} are in another order than the artifact's classes, of which it does "
+                    f"not know {', '.join(each for each in labels or () if each not in ids)[:200]}.",
+                    hint="Export with --labels that match the category names of the file.",
+                    code="class_order",
+                )
+        return ordered
 
 
 def read_coco(path: Path, photos: Path) -> CocoPhotos:
@@ -59,6 +106,8 @@ def read_coco(path: Path, photos: Path) -> CocoPhotos:
         BadInputError: It cannot be read, lacks something, or names photos outside of the folder.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise _refusal(path, "it is no file")
         if path.stat().st_size > MAX_BYTES:
             raise _refusal(path, f"it is larger than {MAX_BYTES // 1024**3} GiB")
         dataset = json.loads(path.read_bytes())
@@ -76,11 +125,22 @@ def read_coco(path: Path, photos: Path) -> CocoPhotos:
     for key in ("images", "categories"):
         if len({each["id"] for each in dataset[key]}) != len(dataset[key]):
             raise _refusal(path, f"two of its {key} have the same id")
+    if any(not _is_name(each["file_name"]) for each in dataset["images"]):
+        raise _refusal(path, "some of its file_names can be none")
     folder = photos.resolve()
     found = [(each["id"], photos / each["file_name"]) for each in dataset["images"]]
     if any(not photo.resolve().is_relative_to(folder) for _, photo in found):
         raise _refusal(path, f"it names photos outside of {photos}")
-    return CocoPhotos(path, {**dataset, "annotations": _complete(path, dataset)}, tuple(found))
+    sizes = {each["id"]: (each.get("width"), each.get("height")) for each in dataset["images"]}
+    stated = {number: size for number, size in sizes.items() if all(type(side) is int and side > 0 for side in size)}
+    return CocoPhotos(path, {**dataset, "annotations": _complete(path, dataset)}, tuple(found), stated)
+
+
+def _is_name(name: str) -> bool:
+    try:
+        return bool(name) and b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
 
 
 def _complete(path: Path, dataset: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -89,18 +149,22 @@ def _complete(path: Path, dataset: Mapping[str, Any]) -> list[dict[str, Any]]:
     complete = []
     for number, each in enumerate(dataset["annotations"], 1):
         box = each["bbox"]
-        if len(box) != 4 or not all(isinstance(side, int | float) and abs(side) < 1e9 for side in box):
+        if len(box) != 4 or not all(map(_is_length, box)) or min(box[2:]) < 0:
             raise _refusal(path, f"the box of an annotation is {str(box)[:40]}, not left, top, width and height")
         if each["image_id"] not in images or each["category_id"] not in categories:
             raise _refusal(path, "an annotation is of an image or category that it does not have")
         area, crowd = each.get("area", box[2] * box[3]), each.get("iscrowd", 0)
-        if not isinstance(area, int | float) or crowd not in (0, 1):
+        if not isinstance(area, int | float) or not 0 <= area < MOST_PIXELS**2 or crowd not in (0, 1):
             raise _refusal(path, "the area or iscrowd of an annotation is not a number")
         complete.append(
             {"id": number, "area": area, "iscrowd": int(crowd)}
             | {key: each[key] for key in ("image_id", "category_id", "bbox")}
         )
     return complete
+
+
+def _is_length(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < MOST_PIXELS
 
 
 def _check(path: Path, dataset: Mapping[str, Any], key: str, wanted: Mapping[str, type]) -> None:

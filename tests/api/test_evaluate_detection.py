@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import mobilevit_tools as mvt
 from mobilevit_tools.api.evaluation_results import DetectEvalResult
 from mobilevit_tools.cli.app import run
 from mobilevit_tools.data.bundled import verification_photos
+from mobilevit_tools.data.coco import read_coco
 from mobilevit_tools.data.images import load_image
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, MissingDependencyError, UsageError
@@ -152,6 +154,24 @@ def test_a_detector_that_finds_nothing_scores_nothing(artifact: Path, scenes: Pa
         ({"annotations": [{"image_id": 7, "category_id": 3, "bbox": [0, 0, 5]}]}, "left, top, width and height"),
         ({"annotations": [{"image_id": 8, "category_id": 3, "bbox": [0, 0, 5, 5]}]}, "does not have"),
         ({"annotations": "all"}, "no list of annotations"),
+        ({"annotations": [{"image_id": 7, "category_id": 3, "bbox": [0, 0, -5, 5]}]}, "left, top, width and height"),
+        ({"annotations": [{"image_id": 7, "category_id": 3, "bbox": [0, 0, 5, 5], "area": float("nan")}]}, "the area"),
+        ({"annotations": []}, "nothing to measure"),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 3, "bbox": [0, 0, 5, 5], "iscrowd": 1}]},
+            "nothing to measure",
+        ),
+        ({"images": [{"id": 7, "file_name": "a\0b"}], "annotations": []}, "can be none"),
+        ({"images": [{"id": 7, "file_name": "\ud800"}], "annotations": []}, "can be none"),
+        ({"images": [{"id": 7, "file_name": "a/0.png", "width": 1, "height": 2}], "annotations": []}, "are for 1 x 2"),
+        (
+            {"categories": [{"id": number, "name": "dog"} for number in (3, 7, 18)], "annotations": []},
+            "two of its categories have the same name",
+        ),
+        (  # by their numbers the dog would be a cow
+            {"categories": [{"id": 3, "name": "dog"}, {"id": 7, "name": "Cow"}, {"id": 18, "name": "cat"}]},
+            "in another order than the artifact's classes, of which it does not know cow",
+        ),
     ],
 )
 def test_annotations_that_cannot_be_used_are_refused(
@@ -162,6 +182,21 @@ def test_annotations_that_cannot_be_used_are_refused(
     (tmp_path / "truth.json").write_text(json.dumps(dataset))
     with pytest.raises(BadInputError, match=said):
         mvt.evaluate(artifact, scenes / "photos", coco=tmp_path / "truth.json", reference=False)
+
+
+def test_categories_under_other_names_are_taken_in_order(tmp_path: Path) -> None:
+    images, names = [{"id": 1, "file_name": "a.png"}], ("cat", "canine", "cow")
+    categories = [{"id": number, "name": name} for number, name in zip((9, 3, 7), ("cow", "cat", "dog"), strict=True)]
+    (tmp_path / "truth.json").write_text(json.dumps({"images": images, "categories": categories, "annotations": []}))
+    truth = read_coco(tmp_path / "truth.json", tmp_path)
+    assert truth.categories_of(names, 3) == truth.categories_of(None, 3) == (3, 7, 9)
+    assert truth.categories_of(("cow", "dog", "cat"), 3) == (9, 7, 3)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadInputError, match="it is no file"):
+        read_coco(tmp_path / "pipe", tmp_path)
 
 
 def test_what_is_missing_or_for_another_task_is_refused(
