@@ -27,8 +27,13 @@ if TYPE_CHECKING:
     from mobilevit_tools.api.bench import BenchResult, bench_rewrites
     from mobilevit_tools.api.diff import DiffResult, diff
     from mobilevit_tools.api.doctor import DoctorResult, doctor
-    from mobilevit_tools.api.evaluate import EvalResult, evaluate
-    from mobilevit_tools.api.evaluation_results import DetectEvalResult, RetrievalEvalResult, SegmentEvalResult
+    from mobilevit_tools.api.evaluate import evaluate
+    from mobilevit_tools.api.evaluation_results import (
+        DetectEvalResult,
+        EvalResult,
+        RetrievalEvalResult,
+        SegmentEvalResult,
+    )
     from mobilevit_tools.api.export import ExportResult, export
     from mobilevit_tools.api.export_bench import ExportBench, bench_export
     from mobilevit_tools.api.info import InfoResult, info
@@ -79,7 +84,7 @@ _HOMES = {
     "DeviceList": "devices.registry",
     "DiffResult": "api.diff",
     "DoctorResult": "api.doctor",
-    "EvalResult": "api.evaluate",
+    "EvalResult": "api.evaluation_results",
     "ExitCode": "errors",
     "ExportBench": "api.export_bench",
     "ExportResult": "api.export",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobilevit_tools.api.evaluate_others import MEASURED_OTHERWISE, Evaluation, evaluate_other, refuse_truth
+from mobilevit_tools.api.evaluation_results import ClassResult, EvalResult, UnreadablePhoto
 from mobilevit_tools.api.given import artifact_path
 from mobilevit_tools.api.predict import answering_with, classifier_contract
 from mobilevit_tools.api.verify import reference_model
@@ -16,13 +16,11 @@ from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.exporters.manifest import check_digest, describe_artifact
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Counter, uncounted
-from mobilevit_tools.result import Result
 from mobilevit_tools.runtimes._base import only_input
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.registry import target_of
 from mobilevit_tools.verification.accuracy import (
     TOP_K,
-    Confusion,
     clearly_best,
     confusions,
     is_in_top,
@@ -43,72 +41,6 @@ if TYPE_CHECKING:
     from mobilevit_tools.tasks._base import Answering
 
 MAX_CONFUSIONS = 100
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """An image that could not be read, so that nothing was predicted for it."""
-
-    image: Path
-    reason: str
-
-
-@dataclass(frozen=True)
-class ClassResult:
-    """One class's share.
-
-    Attributes:
-        index: The class.
-        label: Its name, or its index where names are unknown.
-        images: How many images show it.
-        correct: How many of them were recognised.
-    """
-
-    index: int
-    label: str
-    images: int
-    correct: int
-
-
-@dataclass(frozen=True, repr=False)
-class EvalResult(Result, command="eval"):
-    """What an evaluation found; all shares are fractions from 0 to 1.
-
-    Attributes:
-        artifact: The artifact.
-        data: The photos.
-        images: How many photos were classified.
-        top1: Share whose most probable class is the right one; ties count as wrong.
-        interval: 95 % interval of ``top1`` (Wilson).
-        top5: Share whose right class is among the five most probable.
-        agreement: Share with the same top-1 as the PyTorch float32 model; None where that was not run.
-        reference_top1: The PyTorch model's own top-1 on the same photos; None where it was not run.
-        non_finite: Photos on which the output holds NaN or infinity.
-        images_per_second: Inference alone, on ``threads`` threads of this machine.
-        threads: Threads of one inference.
-        label_rule: How the photos' labels were matched to the model's classes.
-        unreadable: Photos that could not be read; they are in no figure.
-        classes: Every class with photos.
-        confusions: Mistakes by true and predicted class, the most frequent first, 100 at most.
-        sha256: Digest of the artifact, as its manifest has it.
-    """
-
-    artifact: Path
-    data: Path
-    images: int
-    top1: float
-    interval: tuple[float, float]
-    top5: float
-    agreement: float | None
-    reference_top1: float | None
-    non_finite: int
-    images_per_second: float
-    threads: int
-    label_rule: str
-    unreadable: tuple[Unreadable, ...]
-    classes: tuple[ClassResult, ...]
-    confusions: tuple[Confusion, ...]
-    sha256: str | None = None
 
 
 @restoring
@@ -234,7 +166,7 @@ def evaluate_session(
 
     info = only_input(session)
     sha256 = describe_artifact(path).sha256  # now: by the end there may be another file
-    unreadable: list[Unreadable] = []
+    unreadable: list[UnreadablePhoto] = []
     outputs, expected, truths, seconds = [], [], [], 0.0
     with counter(f"Evaluating {path.name} on {len(photos.images)} photos", len(photos.images)) as advance:
         for pixels, labels in _batches(photos.images, contract, info.batch, unreadable, advance):
@@ -315,7 +247,7 @@ def _batches(
     photos: Sequence[tuple[Path, int]],
     contract: Contract,
     batch: int,
-    unreadable: list[Unreadable],
+    unreadable: list[UnreadablePhoto],
     advance: Callable[[], None],
 ) -> Iterator[tuple[NDArray[np.uint8], list[int]]]:
     """Yield pixels (up to ``batch``, 3, H, W) and labels; photos that cannot be read go to ``unreadable``."""
@@ -330,7 +262,7 @@ def _batches(
             pixels.append(contract.preprocessing.pixels(load_image(path)))
             labels.append(label)
         except BadInputError as error:
-            unreadable.append(Unreadable(path, error.message))
+            unreadable.append(UnreadablePhoto(path, error.message))
         if len(pixels) == batch:
             yield np.stack(pixels), labels
             pixels, labels = [], []
@@ -349,7 +281,7 @@ def _summarize(
     images_per_second: float,
     threads: int,
     label_rule: str,
-    unreadable: tuple[Unreadable, ...],
+    unreadable: tuple[UnreadablePhoto, ...],
     labels: tuple[str, ...] | None,
     sha256: str,
 ) -> EvalResult:

@@ -1,4 +1,4 @@
-"""What an evaluation of a segmenter, a detector or an embedding found."""
+"""What an evaluation found: a classifier, a segmenter, a detector or an embedding."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilevit_tools.result import Result
+from mobilevit_tools.verification.accuracy import Confusion
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,64 @@ class UnreadablePhoto:
 
     image: Path
     reason: str
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class's share.
+
+    Attributes:
+        index: The class.
+        label: Its name, or its index where names are unknown.
+        images: How many images show it.
+        correct: How many of them were recognised.
+    """
+
+    index: int
+    label: str
+    images: int
+    correct: int
+
+
+@dataclass(frozen=True, repr=False)
+class EvalResult(Result, command="eval"):
+    """What an evaluation found; all shares are fractions from 0 to 1.
+
+    Attributes:
+        artifact: The artifact.
+        data: The photos.
+        images: How many photos were classified.
+        top1: Share whose most probable class is the right one; ties count as wrong.
+        interval: 95 % interval of ``top1`` (Wilson).
+        top5: Share whose right class is among the five most probable.
+        agreement: Share with the same top-1 as the PyTorch float32 model; None where that was not run.
+        reference_top1: The PyTorch model's own top-1 on the same photos; None where it was not run.
+        non_finite: Photos on which the output holds NaN or infinity.
+        images_per_second: Inference alone, on ``threads`` threads of this machine.
+        threads: Threads of one inference.
+        label_rule: How the photos' labels were matched to the model's classes.
+        unreadable: Photos that could not be read; they are in no figure.
+        classes: Every class with photos.
+        confusions: Mistakes by true and predicted class, the most frequent first, 100 at most.
+        sha256: Digest of the artifact, as its manifest has it.
+    """
+
+    artifact: Path
+    data: Path
+    images: int
+    top1: float
+    interval: tuple[float, float]
+    top5: float
+    agreement: float | None
+    reference_top1: float | None
+    non_finite: int
+    images_per_second: float
+    threads: int
+    label_rule: str
+    unreadable: tuple[UnreadablePhoto, ...]
+    classes: tuple[ClassResult, ...]
+    confusions: tuple[Confusion, ...]
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)

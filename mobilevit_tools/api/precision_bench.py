@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mobilevit_tools.api.artifact import ExportedArtifact
-from mobilevit_tools.api.evaluate import EvalResult, evaluate
+from mobilevit_tools.api.evaluate import evaluate
+from mobilevit_tools.api.evaluation_results import EvalResult
 from mobilevit_tools.api.export import ExportResult, export
 from mobilevit_tools.api.given import model_names
 from mobilevit_tools.api.profile import compare, profile

@@ -15,8 +15,12 @@ from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import UsageError
 
 if TYPE_CHECKING:
-    from mobilevit_tools.api.evaluate import EvalResult
-    from mobilevit_tools.api.evaluation_results import DetectEvalResult, RetrievalEvalResult, SegmentEvalResult
+    from mobilevit_tools.api.evaluation_results import (
+        DetectEvalResult,
+        EvalResult,
+        RetrievalEvalResult,
+        SegmentEvalResult,
+    )
 
 SHOWN_CLASSES = 5
 SHOWN_CONFUSIONS = 5

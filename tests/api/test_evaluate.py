@@ -13,7 +13,7 @@ from PIL import Image
 
 from mobilevit_tools import evaluate
 from mobilevit_tools.api import evaluate as module
-from mobilevit_tools.api.evaluate import EvalResult
+from mobilevit_tools.api.evaluation_results import EvalResult
 from mobilevit_tools.cli.app import run
 from mobilevit_tools.data.contract import METADATA_KEY, Contract
 from mobilevit_tools.data.preprocessing import Preprocessing
