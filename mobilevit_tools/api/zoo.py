@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,7 +87,7 @@ class ZooRow:
     Attributes:
         result: What came of its export, as ``mvt smoke`` tells of it.
         speed: Both latencies and the verdict: ``a`` is the target's own lowering, ``b`` has our rewrites. None where
-            that was not asked for, is not measured on this machine, or one of the two did not convert.
+            that was not asked for, is not measured on this machine, or one of the two did not convert or cannot be run.
     """
 
     result: CellResult
@@ -156,7 +157,7 @@ def bench_zoo(
         finished: Told of every row.
 
     Raises:
-        UsageError: There is no model, no such target or rigor.
+        UsageError: There is no model, no such target or rigor, or a name that can be no model's.
 
     Example:
         >>> try:
@@ -171,6 +172,8 @@ def bench_zoo(
     models = tuple(dict.fromkeys(models))
     if not models:
         raise UsageError("Pass at least one model.")
+    for model in models:  # before hours of work are lost
+        Cell(model=model, target=targets[0], device=None, random_weights=True)
     rows: list[ZooRow] = []
     for model in models:
         with TemporaryDirectory(prefix="mvt-zoo-", ignore_cleanup_errors=True) as folder:
@@ -196,7 +199,7 @@ def bench_zoo(
 
 
 def _settled(model: str, path: Path) -> str | None:
-    """Write weights for a model of a source; None where it brings its own, and where the export will refuse it."""
+    """Write weights for a model of a source; None where it brings its own or fails: its export tells how."""
     from mobilevit_tools.models.settled import write_settled
 
     if path_in(model):
@@ -206,7 +209,7 @@ def _settled(model: str, path: Path) -> str | None:
         if own is None:
             return None
         write_settled(own, path)
-    except MvtError:
+    except Exception:  # what others wrote can raise anything, and is one row of many
         return None
     return str(path)
 
@@ -220,5 +223,6 @@ def _row(cell: Cell, folder: Path, *, latency: bool, rigor: str, timeout_s: floa
         without = run_cell(replace(cell, rewrites=()), plain, timeout_s=timeout_s)
         if without.artifact is not None:
             paths = (str(each.artifact["path"]) for each in (without, result) if each.artifact is not None)
-            speed = compare(*paths, device=DEVICE, threads=1, rigor=rigor)
+            with suppress(MvtError):  # an artifact that no longer loads is no reason to lose the other rows
+                speed = compare(*paths, device=DEVICE, threads=1, rigor=rigor)
     return ZooRow(without_artifact(result, ours), speed)

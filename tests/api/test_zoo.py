@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from mobilevit_tools.api import zoo
 from mobilevit_tools.cli.app import run
-from mobilevit_tools.errors import UsageError
+from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.matrix.cell import Cell, CellResult
+from mobilevit_tools.models import settled
 from mobilevit_tools.models.sources.torchvision import make_importable
+from mobilevit_tools.profiling.result import ComparisonResult
 
 NAME = "timm:test_vit"
 
@@ -29,6 +33,32 @@ def test_passes_and_refusals_are_rows_and_latency_is_against_the_plain_lowering(
     assert refused["result"]["code"] == "unknown_model"
     assert refused["speed"] is None
     assert result["rates"] == {"onnx": {"passed": 1, "models": 2}}
+
+
+def test_what_fails_is_one_row_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cell_result(cell: Cell, folder: Path, **_: object) -> CellResult:
+        given = {"exit_code": 0, "code": None, "message": None, "hint": None, "command": None}
+        rest = {"profile": None, "evaluation": None, "seconds": 0.0}
+        return CellResult(cell, "0", "passed", artifact={"path": str(folder)}, **given, **rest)
+
+    def unloadable(*_: object, **__: object) -> ComparisonResult:
+        raise BadInputError("It cannot be loaded.")
+
+    def failing(*_: object, **__: object) -> None:
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(zoo, "run_cell", cell_result)
+    monkeypatch.setattr(zoo, "compare", unloadable)
+    monkeypatch.setattr(settled, "settle", failing)
+    result = zoo.bench_zoo([NAME, "care_s0"], targets=["onnx"], latency=True)
+    assert [row.result.cell.random_weights for row in result.rows] == [True, True]
+    assert [row.speed for row in result.rows] == [None, None]
+
+
+def test_a_name_that_can_be_none_is_refused_before_anything_is_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "run_cell", None)
+    with pytest.raises(UsageError, match="'' is no model"):
+        zoo.bench_zoo(["care_s0", ""], targets=["onnx"])
 
 
 def test_all_names_are_timms() -> None:
