@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ CONTRACT_FILE = "contract.json"
 LABELS_FILE = "labels.txt"
 SIGNATURE_FILE = "signature.json"
 _MOST_BYTES = 64 * 1024 * 1024
+_MOST_VALUES = 1 << 28
+"""Of one tensor: a gigabyte in float32."""
 _HEADER_LINES = 2
 
 
@@ -42,7 +45,7 @@ class Signature:
         """Read the signature of an artifact; None where it has none.
 
         Raises:
-            BadInputError: It is damaged.
+            BadInputError: It is damaged, or states shapes of more or less than one image.
         """
         from pydantic import TypeAdapter, ValidationError
 
@@ -50,11 +53,19 @@ class Signature:
         if text is None:
             return None
         try:
-            return TypeAdapter(cls).validate_json(text)
+            signature = TypeAdapter(cls).validate_json(text)
         except ValidationError as error:
             raise BadInputError(
                 f"{folder / SIGNATURE_FILE} cannot be read: {error.errors()[0]['msg']}.", code="unloadable_artifact"
             ) from error
+        for name, shape in (*signature.inputs.items(), *signature.outputs.items()):
+            one_image = name in signature.outputs or shape[:1] == (1,)
+            if not (all(side > 0 for side in shape) and math.prod(shape) <= _MOST_VALUES and one_image):
+                raise BadInputError(
+                    f"{folder / SIGNATURE_FILE} states an impossible shape of {name}: {'x'.join(map(str, shape))}.",
+                    code="unloadable_artifact",
+                )
+        return signature
 
 
 @dataclass(frozen=True)

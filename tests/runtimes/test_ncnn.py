@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ pytest.importorskip("ncnn", reason="the `ncnn` extra is not installed; make test
 import mobilevit_tools
 from mobilevit_tools.data.bundled import verification_photos
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.runtimes.ncnn_files import rename_blobs
+from mobilevit_tools.runtimes.ncnn_files import Signature, rename_blobs
 from mobilevit_tools.runtimes.registry import open_session
 from tests.optional import artifact
 
@@ -104,6 +105,25 @@ def test_a_damaged_artifact_is_bad_input(tmp_path: Path, file: str, content: str
     (path / file).write_text(content)
     with pytest.raises(BadInputError):
         open_session(path)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs"),
+    [
+        ([1, 3, 60000, 60000], [1, 3]),
+        ([1, 3, -16, 16], [1, 3]),
+        ([1, 3, 0, 16], [1, 3]),
+        ([2, 3, 16, 16], [1, 3]),
+        ([], [1, 3]),
+        ([1, 3, 16, 16], [-1, 3]),
+        ([1, 3, 16, 16], [1, 2**62]),
+    ],
+)
+def test_impossible_shapes_are_refused(tmp_path: Path, inputs: list[int], outputs: list[int]) -> None:
+    signature = {"inputs": {"image": inputs}, "outputs": {"logits": outputs}, "fp16": False}
+    (tmp_path / "signature.json").write_text(json.dumps(signature))
+    with pytest.raises(BadInputError, match=r"impossible shape of (image|logits)"):
+        Signature.read(tmp_path)
 
 
 @pytest.mark.parametrize("file", ["model.param", "model.bin", "signature.json"])
