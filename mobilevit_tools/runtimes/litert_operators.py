@@ -106,6 +106,11 @@ def _convolution(shapes: _Shapes) -> int:
     return math.prod(out) * math.prod(weight[1:])
 
 
+def _spatial(shapes: _Shapes) -> int:
+    (_, weight, *_), out = shapes
+    return math.prod(out) * math.prod(weight[:4])  # depth, height, width, channels in, channels out
+
+
 def _depthwise(shapes: _Shapes) -> int:
     (_, weight, *_), out = shapes
     return math.prod(out) * math.prod(weight[1:3])
@@ -128,6 +133,7 @@ def _product(shapes: _Shapes) -> int:
 
 _MACS: Mapping[str, Callable[[_Shapes], int]] = {
     "CONV_2D": _convolution,
+    "CONV_3D": _spatial,
     "DEPTHWISE_CONV_2D": _depthwise,
     "TRANSPOSE_CONV": _transposed,
     "FULLY_CONNECTED": _linear,
