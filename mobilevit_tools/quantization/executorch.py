@@ -22,7 +22,7 @@ from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 from mobilevit_tools.precision.execution import source
 from mobilevit_tools.profiling.macs import macs_of
 from mobilevit_tools.quantization._base import Quantization
-from mobilevit_tools.quantization.sensitivity import WEIGHT_PLACES
+from mobilevit_tools.quantization.sensitivity import WEIGHT_PLACES, weight_names
 from mobilevit_tools.quantization.share import Layer
 
 if TYPE_CHECKING:
@@ -177,13 +177,13 @@ def _is_dequantized(node: object) -> bool:
 
 
 def _note_weights(module: GraphModule, selects: Callable[[Node], bool]) -> None:
-    trained = dict(module.named_parameters())
+    names = weight_names(module)
     for node in module.graph.nodes:
         place = WITH_WEIGHTS.get(node.target)
         weight = None if place is None else node.args[place]
-        if isinstance(weight, torch.fx.Node) and (name := str(source(weight).target)) in trained:
+        if isinstance(weight, torch.fx.Node) and (name := str(source(weight).target)) in names:
             pays = not _is_depthwise(node) or _has_integers_beside(node, selects)
-            node.meta[_NOTED] = name, trained[name].numel(), macs_of([node]), pays
+            node.meta[_NOTED] = names[name], module.get_parameter(name).numel(), macs_of([node]), pays
 
 
 def _pays(node: Node) -> bool:
@@ -287,7 +287,7 @@ def _selects(
 
     A rewrite writes means as products with constants; those are arithmetic, and stay in floating point.
     """
-    trained = dict(module.named_parameters()).keys() - set(keep)
+    trained = {each for each, name in weight_names(module).items() if name not in keep}
 
     def selects(node: Node) -> bool:
         if node.op == "get_attr" or node.target in RELUS:

@@ -23,6 +23,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mobilevit_tools.quantization._base import Quantization
 from mobilevit_tools.quantization.onnx_ranges import WEIGHTED_OPERATORS, Reader, measure_ranges
+from mobilevit_tools.quantization.sensitivity import weight_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +118,8 @@ def weighted_nodes(model: onnx.ModelProto, module: nn.Module) -> Iterator[tuple[
 
     Products with vectors or with several matrices are left out: no quantizer takes them.
     """
-    parameters = {name: parameter.detach().numpy() for name, parameter in module.named_parameters()}
+    names = weight_names(module)
+    parameters = {name: module.get_parameter(name).detach().numpy() for name in names}
     # The exporter renames the weights that it transposes.
     transposed = {_digest(array.T): name for name, array in parameters.items() if array.ndim == 2}
     constants = {constant.name: constant for constant in model.graph.initializer}
@@ -130,7 +132,7 @@ def weighted_nodes(model: onnx.ModelProto, module: nn.Module) -> Iterator[tuple[
         if name not in parameters:
             name = transposed.get(_digest(numpy_helper.to_array(constants[node.input[1]])))
         if name is not None:
-            yield node, name
+            yield node, names[name]
 
 
 def _depthwise_alone(model: onnx.ModelProto, names: Set[str]) -> list[str]:

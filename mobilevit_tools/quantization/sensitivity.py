@@ -140,6 +140,14 @@ class _Changed(Interpreter):
         return n.target(*args, **others)  # type: ignore[operator]
 
 
+def weight_names(module: nn.Module) -> dict[str, str]:
+    """Return the name that each parameter of ``module`` goes by, its first, under every name that it has."""
+    first: dict[nn.Parameter, str] = {}
+    return {
+        name: first.setdefault(parameter, name) for name, parameter in module.named_parameters(remove_duplicate=False)
+    }
+
+
 def _weighted(graph: GraphModule, module: nn.Module, precision: str) -> dict[Node, str]:
     """Return the operators that are quantized, each with its weight's name in ``module``."""
     names = {id(parameter): name for name, parameter in module.named_parameters()}

@@ -14,7 +14,7 @@ from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.executorch import CONVOLUTIONS, LINEAR, asked_to_stay, quantize, read_layers
 from mobilevit_tools.rewrites._base import apply
 from mobilevit_tools.runtimes.registry import open_session
-from tests.quantization.tiny import CONTRACT, RECIPE, SIDE, WIDTH, calibration, fresh_inputs, snr_db, tiny
+from tests.quantization.tiny import CONTRACT, RECIPE, SIDE, WIDTH, Tied, calibration, fresh_inputs, snr_db, tiny
 
 INPUTS = fresh_inputs()
 EXAMPLE = torch.zeros(1, 3, SIDE, SIDE)
@@ -299,3 +299,15 @@ def test_products_of_quantized_and_other_values_run(tmp_path: Path) -> None:
     with open_session(path) as session:
         (got,) = session.run(image.numpy())
     assert snr_db(module(image).numpy(), got) > 20
+
+
+@pytest.mark.parametrize(("keep", "done"), [((), [True] * 4), (("first.weight", "hidden.weight"), [False] * 4)])
+def test_layers_that_share_a_weight_are_quantized_or_kept_together(keep: tuple[str, ...], done: list[bool]) -> None:
+    torch.manual_seed(0)
+    plan = plan_quantization("executorch", "int8", calibration(2), keep=keep)
+    assert plan is not None
+    module = quantize(Tied().eval(), EXAMPLE, plan)
+    layers = read_layers(module)
+    assert [layer.weight for layer in layers] == ["first.weight"] * 2 + ["hidden.weight"] * 2
+    assert [layer.quantized and layer.integer for layer in layers] == done
+    assert len(asked_to_stay(module, plan)) == done.count(False)

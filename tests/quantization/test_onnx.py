@@ -10,13 +10,14 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from mobilevit_tools.comparison.onnx import read_layers
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.onnx import lower
 from mobilevit_tools.quantization._base import Quantization, plan_quantization
 from mobilevit_tools.quantization.onnx_ranges import CHUNK
 from mobilevit_tools.quantization.sensitivity import round_weight
 from mobilevit_tools.runtimes.registry import open_session
-from tests.quantization.tiny import CLASSES, CONTRACT, WIDTH, calibration, fresh_inputs, snr_db, tiny
+from tests.quantization.tiny import CLASSES, CONTRACT, WIDTH, Tied, calibration, fresh_inputs, snr_db, tiny
 
 INPUTS = fresh_inputs()
 
@@ -191,3 +192,15 @@ def test_a_depthwise_convolution_is_in_8_bits_between_operators_in_8_bits_alone(
     floating = [n.input[1] for n in model.graph.node if n.op_type == "Conv" and n.input[1] not in _dequantized(model)]
     assert floating == ["behind.weight"]
     assert len(lowering.asked) == 1
+
+
+@pytest.mark.parametrize(("keep", "done"), [((), {True}), (("first.weight", "hidden.weight"), {False})])
+def test_layers_that_share_a_weight_are_quantized_or_kept_together(
+    tmp_path: Path, keep: tuple[str, ...], done: set[bool]
+) -> None:
+    torch.manual_seed(0)
+    path, plan = tmp_path / "model.onnx", _plan("int8", keep=keep)
+    lower(Tied().eval(), ExportSpec("onnx", precision="int8"), CONTRACT, path, plan)
+    layers = read_layers(path)
+    assert len(layers) == 4
+    assert {layer.quantized and layer.integer for layer in layers} == done

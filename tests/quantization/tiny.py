@@ -48,6 +48,23 @@ def tiny() -> Tiny:
     return net
 
 
+class Tied(nn.Module):
+    """Two convolutions and two linear layers with one weight each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 3, 1)
+        self.second = nn.Conv2d(3, 3, 1)
+        self.hidden = nn.Linear(3, 3)
+        self.head = nn.Linear(3, 3)
+        self.second.weight = self.first.weight
+        self.head.weight = self.hidden.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.second(torch.relu(self.first(x)))).mean(dim=(2, 3))
+        return self.head(torch.relu(self.hidden(x)))
+
+
 class Mixed(nn.Module):
     """Operators with weights in forms that Tiny has none of: what people's own models bring."""
 
