@@ -17,6 +17,7 @@ from mobilevit_tools.child import explicit
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.exporters.manifest import tool_versions
 from mobilevit_tools.models.names import is_registered
+from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.statistics import median_interval
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.result import Result
@@ -69,6 +70,7 @@ class ExportBench(Result, command="bench export"):
     tools: Mapping[str, str]
 
 
+@restoring
 def bench_export(
     models: Sequence[str],
     *,
