@@ -74,7 +74,7 @@ def test_what_torch_cannot_trace_is_told_by_its_line(how: str, line: str, hint: 
 def test_an_error_that_names_nothing_is_told_with_the_operator_that_is_not_torchs_core() -> None:
     with pytest.raises(
         BadInputError,
-        match=r"no attribute '_schema'; its operator aten\.histc\.default is none .*\(test_refusals\.py, line",
+        match=r"no attribute '_schema'; its operator aten\.histc\.default is not one .*\(test_refusals\.py, line",
     ):
         convert(Net("histogram").eval(), AttributeError("'WithEffects' object has no attribute '_schema'"))
     with pytest.raises(BadInputError, match=r"AttributeError: 'x' has no 'y'$"):
