@@ -105,6 +105,8 @@ def bench_export(
         ...     print(error.message)
         no/such/python runs no mobilevit-tools.
     """
+    if not 0 < timeout_s < float("inf"):
+        raise UsageError(f"The time limit of an export must be above 0, not {timeout_s:g} s.")
     targets = named_targets(targets)
     models = tuple(dict.fromkeys(models))
     if not models or rounds < 1:

@@ -168,6 +168,8 @@ def bench_zoo(
     """
     started = time.perf_counter()
     latency_spec(rigor)
+    if not 0 < timeout_s < float("inf"):
+        raise UsageError(f"The time limit of an export must be above 0, not {timeout_s:g} s.")
     targets = named_targets(targets)
     models = tuple(dict.fromkeys(models))
     if not models:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mobilevit_tools.cli.arguments import Artifact, AsJson, Threads, Verbosity
+from mobilevit_tools.cli.arguments import Artifact, AsJson, Threads, Verbosity, finite
 from mobilevit_tools.cli.output import command_output
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def predict(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing pictures.")] = False,
     least_score: Annotated[
-        float, typer.Option("--least-score", min=0, max=1, help="detect: minimum score of a box.")
+        float, typer.Option("--least-score", min=0, max=1, callback=finite, help="detect: minimum score of a box.")
     ] = 0.3,
     threads: Threads = 1,
     as_json: AsJson = False,

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from mobilevit_tools.models.factory import LoadedModel
 
 MOST_CLASSES = 65536
+MOST_NORMALIZED = 2.0
+"""Boxes of which no corner is further from the first pixel are shares of the input's sides, and some leave it."""
 _HINT = "Return a dict of boxes (B, N, 4), corners in pixels of the input, and scores (B, N, classes), from 0 to 1."
 
 
@@ -76,6 +78,13 @@ def fit(loaded: LoadedModel, *, upsample: bool) -> LoadedModel:
             f"{loaded.name} returns scores from {float(scores.min()):.4g} to {float(scores.max()):.4g}; the "
             "scores of a detector must be from 0 to 1.",
             hint="End the model with a sigmoid, or with a softmax without the background class.",
+            code="no_boxes",
+        )
+    if 0 < (furthest := float(tensors[places[0]].abs().max())) <= MOST_NORMALIZED:
+        raise BadInputError(
+            f"{loaded.name} returns boxes up to {furthest:.4g}; those of a detector are in pixels of the input, not "
+            "shares of it.",
+            hint=_HINT,
             code="no_boxes",
         )
     classes = scores.shape[2]
@@ -195,5 +204,5 @@ def _fits(outputs: Sequence[NDArray[np.floating]], artifact: Answering) -> bool:
     classes = artifact.contract.classes or len(artifact.contract.labels or ())
     if artifact.contract.output == "detections":
         kinds = outputs[0][..., 5] if len(shapes) == 1 and shapes[0][2] == 6 else None
-        return kinds is not None and bool(((kinds >= 0) & (kinds < (classes or np.inf))).all())
+        return kinds is not None and bool(((kinds >= 0) & (kinds < (classes or MOST_CLASSES))).all())
     return len(shapes) == 2 and shapes[0][1:] == (shapes[1][1], 4) and classes in (0, shapes[1][2])

@@ -72,3 +72,5 @@ def test_all_names_are_timms() -> None:
 def test_no_model_is_refused() -> None:
     with pytest.raises(UsageError, match="at least one model"):
         zoo.bench_zoo([])
+    with pytest.raises(UsageError, match="time limit"):
+        zoo.bench_zoo(["care_s0"], timeout_s=float("nan"))

@@ -14,10 +14,13 @@ from torch import nn
 import mobilevit_tools as mvt
 from mobilevit_tools.cli.app import run
 from mobilevit_tools.data.bundled import verification_photos
+from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.data.images import load_image
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.models.in_memory import load_module
+from mobilevit_tools.tasks._base import Answering
+from mobilevit_tools.tasks.detect import chosen
 from mobilevit_tools.tasks.registry import settle
 from mobilevit_tools.tasks.shown import DetectPrediction
 from mobilevit_tools.tasks.suppression import suppress
@@ -85,6 +88,8 @@ def test_the_picture_and_json(made: mvt.ExportResult, tmp_path: Path, capsys: py
     assert np.abs(frame - plain[bottom - 1, left:right]).max() > 0
     assert run([*asked, "0.5"]) == 2  # it is there
     capsys.readouterr()
+    assert run([*asked, "nan", "--overwrite"]) == 2  # no score is above it
+    capsys.readouterr()
     assert run([*asked, "1", "--overwrite"]) == 0
     (told,) = json.loads(capsys.readouterr().out)["result"]["predictions"]
     assert told["found"] == []
@@ -97,13 +102,13 @@ def test_the_picture_and_json(made: mvt.ExportResult, tmp_path: Path, capsys: py
 class Returning(nn.Module):
     """Returns something of a detector's outputs."""
 
-    def __init__(self, *names: str, scale: float = 1.0) -> None:
+    def __init__(self, *names: str, boxes: float = 1.0, scores: float = 1.0) -> None:
         super().__init__()
-        self.net, self.names, self.scale = detector(), names, scale
+        self.net, self.names, self.scales = detector(), names, {"boxes": boxes, "scores": scores}
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         outputs = self.net(images)
-        return [self.scale * outputs[name] for name in self.names]
+        return [self.scales[name] * outputs[name] for name in self.names]
 
 
 @pytest.mark.parametrize(
@@ -111,12 +116,21 @@ class Returning(nn.Module):
     [
         (segmenter(), "1x4x8x12 for one image"),
         (Returning("scores", "boxes"), "1x24x3, 1x24x4 for one image"),
-        (Returning("boxes", "scores", scale=3.0), "scores of a detector must be from 0 to 1"),
+        (Returning("boxes", "scores", boxes=1 / 48), "in pixels of the input, not shares"),
+        (Returning("boxes", "scores", scores=3.0), "scores of a detector must be from 0 to 1"),
     ],
 )
 def test_what_is_no_detector_is_refused(module: nn.Module, said: str) -> None:
     with pytest.raises(BadInputError, match=said):
         settle(load_module(module, name="net", card=CARD), "detect")
+
+
+def test_detections_of_no_possible_class_are_refused(tmp_path: Path) -> None:
+    rows = np.array([[[0, 0, 8, 8, 0.9, 1e12]]], np.float32)
+    claims = Contract("net", Preprocessing(**CARD), task="detect", output="detections")
+    answering = Answering(tmp_path, claims, 1, ("detections",), lambda _pixels: [rows])
+    with pytest.raises(BadInputError, match="its contract says detections"):  # or a colour for each class is drawn
+        chosen(answering, np.zeros((3, *SIZE), np.uint8), tmp_path, least_score=0.3)
 
 
 def test_boxes_are_found_by_name_or_place() -> None:
