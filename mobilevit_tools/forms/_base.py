@@ -198,14 +198,29 @@ def _copy(program: ExportedProgram, place: Node, traced: GraphModule, reading: S
     return result
 
 
-class _Double(Interpreter):
+_RESHAPE = torch.ops.aten.reshape.default
+
+
+class Running(Interpreter):
+    """Runs a program whatever its tensors' layout.
+
+    A trace foresees the strides of each result, and writes what may be a view by them as one. Kernels may give others
+    (a convolution of one image is not always in channels_last), of which only a copy has the new shape.
+    """
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operator."""
+        return super().call_function(_RESHAPE if target is torch.ops.aten.view.default else target, args, kwargs)
+
+
+class _Double(Running):
     """Runs a program with its weights and constants in float64."""
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         return _widened(super().get_attr(target, args, kwargs))
 
 
-class _Proof(Interpreter):
+class _Proof(Running):
     """Runs a program and, in float64, each form beside the operator that it stands for."""
 
     def __init__(self, module: torch.nn.Module, written: Mapping[str, GraphModule]) -> None:

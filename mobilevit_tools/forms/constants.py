@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
-from torch.fx import GraphModule, Interpreter, Node
+from torch.fx import GraphModule, Node
 
-from mobilevit_tools.forms._base import mutates
+from mobilevit_tools.forms._base import Running, mutates
 from mobilevit_tools.precision.execution import moves_values, source
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _mutated(program: ExportedProgram) -> list[InputSpec]:
     return [spec for spec in program.graph_signature.input_specs if spec.target in targets]
 
 
-class _Values(Interpreter):
+class _Values(Running):
     """Runs those nodes of a program that depend on its constants alone."""
 
     def __init__(self, program: ExportedProgram, constant: set[Node]) -> None:

@@ -147,3 +147,16 @@ def test_programs_are_compared_in_double_with_their_constants() -> None:
     prove_same(programs[0], programs[1].run_decompositions(), (example,))
     with pytest.raises(MvtError, match="output 1 of the program"):
         prove_same(programs[0], programs[2], (example,))
+
+
+def test_a_view_of_other_strides_than_were_foreseen_is_copied() -> None:
+    class Viewed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(x.permute(0, 2, 3, 1).reshape(1, -1, 3))
+
+    x = torch.rand(1, 3, 4, 5)
+    foreseen = x.contiguous(memory_format=torch.channels_last)
+    program = torch.export.export(Viewed(), (foreseen,)).run_decompositions({})
+    assert _aten.view.default in [node.target for node in program.graph.nodes]
+    assert write_forms(program, {_aten.relu.default: lambda x: x.clamp(min=0)}, (x,)) == {"aten.relu.default": 1}
+    prove_same(program, program, (x,))
