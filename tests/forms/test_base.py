@@ -152,7 +152,7 @@ def test_programs_are_compared_in_double_with_their_constants() -> None:
 def test_a_view_of_other_strides_than_were_foreseen_is_copied() -> None:
     class Viewed(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return F.relu(x.permute(0, 2, 3, 1).reshape(1, -1, 3))
+            return F.relu(x.permute(0, 2, 3, 1).reshape(1, -1))
 
     x = torch.rand(1, 3, 4, 5)
     foreseen = x.contiguous(memory_format=torch.channels_last)
