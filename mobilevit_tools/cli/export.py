@@ -224,6 +224,8 @@ def _names(text: str) -> list[str]:
 
 def _render_paths(console: Console, result: ExportResult) -> None:
     for artifact in result.artifacts:
+        if artifact.parity.status == "failed" and not artifact.path.exists():
+            continue  # it was removed, and whoever reads the paths would look for it
         console.print(str(artifact.path), highlight=False, markup=False, soft_wrap=True)
 
 

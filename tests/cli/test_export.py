@@ -224,6 +224,8 @@ def test_what_is_said_to_be_next_works_here(
 def test_a_failed_artifact_is_next_to_be_looked_at(mvt: Mvt, tmp_path: Path) -> None:
     net = shutil.copy(nets.__file__, tmp_path / "net.py")
     call = ["export", f"{net}:two_faced", "--random-weights", "-t", "onnx", "--output", tmp_path / "out"]
+    ran = mvt(*call, "--quiet")
+    assert (ran.code, ran.out) == (4, "")  # no path of what was removed
     ran = mvt(*call, "--keep-failed")
     assert ran.code == 4, ran.err
     command = next_command(ran)
