@@ -23,8 +23,7 @@ from mobilevit_tools.errors import BadInputError, DeviceError, MvtError, told
 from mobilevit_tools.profiling import resident
 from mobilevit_tools.profiling.protocol import LatencySpec, sample, warm_up
 from mobilevit_tools.runtimes._base import only_input, seeded_noise
-from mobilevit_tools.runtimes.registry import load_session
-from mobilevit_tools.targets.registry import target_of
+from mobilevit_tools.runtimes.registry import load_session, runnable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +48,7 @@ class Worker:
             self._run = None
             self._session.close()
         artifact = Path(path)
-        target = target_of(artifact)
+        target = runnable(artifact)
         target.load(target.runtime)
         reference = None
         if target.host_systems:  # a model of a runtime has no latency of its own, nor is it part of the other's

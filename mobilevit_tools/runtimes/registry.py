@@ -36,7 +36,7 @@ def open_session(path: Path, *, threads: int = 1) -> Session:
         BadInputError: The artifact is missing, unreadable or of an unknown kind, or ends or hangs its runtime.
         MissingDependencyError: Its runtime is not installed.
     """
-    target = _runnable(path)
+    target = runnable(path)
     if target.native_runtime:
         from mobilevit_tools.runtimes.isolated import IsolatedSession
 
@@ -51,7 +51,7 @@ def load_session(path: Path, *, threads: int = 1) -> Session:
         BadInputError: The artifact is missing, unreadable or of an unknown kind.
         MissingDependencyError: Its runtime is not installed.
     """
-    target = _runnable(path)
+    target = runnable(path)
     return cast("Session", target.load(target.runtime).open_session(path, threads=threads))
 
 
@@ -65,7 +65,13 @@ def open_made(path: Path) -> Session:
     return open_session(path) if target_of(path).runs_apart else load_session(path)
 
 
-def _runnable(path: Path) -> Target:
+def runnable(path: Path) -> Target:
+    """Return the target of an artifact whose runtime is installed.
+
+    Raises:
+        BadInputError: The artifact is missing or of an unknown kind.
+        MissingDependencyError: Its runtime is not installed.
+    """
     target = target_of(path)
     if find_spec(target.running) is None:
         raise MissingDependencyError(

@@ -13,9 +13,10 @@ import pytest
 
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.data.preprocessing import Preprocessing
-from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.errors import BadInputError, MissingDependencyError
 from mobilevit_tools.profiling import worker
 from mobilevit_tools.profiling.process import thread_environment
+from mobilevit_tools.runtimes import registry
 from mobilevit_tools.runtimes._base import TensorInfo
 from mobilevit_tools.targets._base import Target
 from tests.runtimes.test_sessions import vulkan_program
@@ -135,3 +136,14 @@ def test_every_thread_pool_is_held_and_sleeps_when_idle() -> None:
     environment = thread_environment(3)
     assert environment["OMP_NUM_THREADS"] == environment["OPENBLAS_NUM_THREADS"] == "3"
     assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+def test_a_runtime_that_is_not_installed_is_a_missing_dependency(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.tflite"
+    path.touch()
+    monkeypatch.setattr(registry, "find_spec", lambda _: None)
+    with pytest.raises(MissingDependencyError) as caught:
+        worker.Worker(lambda: None).load(str(path), 1)
+    assert caught.value.hint == "pip install 'mobilevit-tools[litert]'"
