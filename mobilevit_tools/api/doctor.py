@@ -11,6 +11,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Literal
 
+from mobilevit_tools.defaults import Default
 from mobilevit_tools.errors import MissingDependencyError
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.result import Result
@@ -40,23 +41,6 @@ class Check:
     version: str | None = None
     detail: str | None = None
     remedy: str | None = None
-
-
-@dataclass(frozen=True)
-class Default:
-    """A default of an option that is not mvt's own.
-
-    Attributes:
-        command: The command that it is for; None for every one that has the option.
-        option: The option, without its dashes.
-        value: The value; several as a tuple.
-        source: The pyproject.toml or the variable that states it.
-    """
-
-    command: str | None
-    option: str
-    value: object
-    source: str
 
 
 @dataclass(frozen=True, repr=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import typer
@@ -80,9 +81,15 @@ def _root(
 _ParserError: type[Exception] = typer.BadParameter.__mro__[2]
 
 
+@cache
+def parser() -> Any:
+    """Return the parser of the whole command line; building it is most of what `mvt --help` does itself."""
+    return get_command(app)
+
+
 def commands() -> dict[str, Any]:
     """Return the commands by name, without groups, as the parser has them."""
-    tree: Any = get_command(app)
+    tree = parser()
     return {name: each for name, each in tree.commands.items() if not hasattr(each, "commands")}
 
 
@@ -98,7 +105,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             return error.exit_code
         defaults = {}
     try:
-        code = get_command(app).main(args=given, prog_name=NAME, standalone_mode=False, default_map=defaults)
+        code = parser().main(args=given, prog_name=NAME, standalone_mode=False, default_map=defaults)
     except _ParserError as error:
         context = getattr(error, "ctx", None)  # of the innermost command that was reached
         verb = "" if context is None else context.command_path.removeprefix(NAME).strip()

@@ -9,15 +9,14 @@ shared defaults: they are told everything.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from mobilevit_tools.api.doctor import Default
 from mobilevit_tools.child import EXPLICIT
 from mobilevit_tools.cli.arguments import parse_share
+from mobilevit_tools.defaults import Default
 from mobilevit_tools.errors import BadInputError, UsageError, first_line
 from mobilevit_tools.targets.precisions import FLOATING, PRECISIONS
 
@@ -124,6 +123,8 @@ def _in_table(commands: Mapping[str, Any], folder: Path) -> Iterator[Default]:
 
 
 def _table(path: Path) -> dict[str, Any] | None:
+    import tomllib
+
     try:
         if path.stat().st_size > MAX_BYTES:
             return None

@@ -13,7 +13,8 @@ from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import MissingDependencyError
 
 if TYPE_CHECKING:
-    from mobilevit_tools.api.doctor import Default, DoctorResult
+    from mobilevit_tools.api.doctor import DoctorResult
+    from mobilevit_tools.defaults import Default
 
 STYLES = {"ok": "green", "untested": "yellow", "bad": "bold red", "missing": "red"}
 

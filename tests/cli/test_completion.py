@@ -46,5 +46,6 @@ def test_quiet_prints_names_alone(mvt: Callable[..., Ran]) -> None:
     assert all(" " not in name for name in names)
     assert "host" in mvt("devices", "--quiet").out.splitlines()
     console = Console(width=20, record=True, file=io.StringIO())
-    _render_paths(console, SimpleNamespace(artifacts=[SimpleNamespace(path=Path("out/a-long-folder[b]/model.onnx"))]))
+    passed = SimpleNamespace(path=Path("out/a-long-folder[b]/model.onnx"), parity=SimpleNamespace(status="passed"))
+    _render_paths(console, SimpleNamespace(artifacts=[passed]))
     assert console.export_text() == "out/a-long-folder[b]/model.onnx\n"
