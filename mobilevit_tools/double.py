@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 _CONVERSIONS = (Tensor.float, Tensor.half, Tensor.bfloat16)
+_ASSERTION = torch.ops.aten._assert_tensor_metadata.default
+"""What a trace leaves in front of a conversion: that its input has the type that it had when it was traced."""
 _NARROWER = (torch.float16, torch.bfloat16, torch.float32)
 
 
@@ -26,6 +28,8 @@ class InDouble(TorchFunctionMode):
         args: tuple[object, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
+        if func is _ASSERTION:
+            return None
         if func in _CONVERSIONS:
             func = Tensor.double
         # No call has a type inside a list, and what one has in a container, such as a copy's memo, may be everything.

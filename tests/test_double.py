@@ -27,6 +27,16 @@ def test_whoever_asks_for_less_gets_float64(narrow: object) -> None:
     assert narrow(x).dtype != torch.float64  # type: ignore[operator]
 
 
+def test_a_trace_that_foresaw_its_types_runs_with_wider_ones() -> None:
+    class Masked(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * torch.zeros(3).to(device=x.device, dtype=torch.bool).logical_not()
+
+    program = torch.export.export(Masked(), (torch.ones(3),), strict=False).module()
+    with InDouble():
+        assert program(torch.ones(3).double()).tolist() == [1, 1, 1]
+
+
 def test_a_copy_keeps_its_own_memo() -> None:
     table, memo = torch.ones(2), {}
     with InDouble():
