@@ -5,7 +5,7 @@ tanh approximation becomes the exact GELU; average pooling with a divisor of its
 it where it pads; PReLU of any rank but 4, and a maximum over other axes than those of a map, fail to lower. Attention
 as one operator comes apart into pieces that stay outside. So do norms, means and variances over any axes but a map's,
 rolls, slices with a step, picks, splits, broadcast copies, axes of one that come and go, ELU, and the conversion of
-whole numbers in a hardsigmoid.
+whole numbers in hardsigmoid and addcmul.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mobilevit_tools.forms.constants import constants_changed_in_place, fold_con
 from mobilevit_tools.forms.folded import fold_norms, norms_to_fold
 from mobilevit_tools.forms.maps import keep_maps, maps_to_keep
 from mobilevit_tools.forms.pooling import largest, overridden_average
-from mobilevit_tools.forms.sums import inverse, with_real_number
+from mobilevit_tools.forms.sums import inverse, product_added, quotient_added, with_real_number
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -57,6 +57,8 @@ FORMS: Forms = {
     _aten.elu.default: exponential_elu,
     _aten.hardsigmoid.default: hard_sigmoid,
     _aten.reciprocal.default: inverse,
+    _aten.addcmul.default: product_added,
+    _aten.addcdiv.default: quotient_added,
     **{
         each: with_real_number(each)
         for each in (_aten.add.Tensor, _aten.sub.Tensor, _aten.mul.Tensor, _aten.div.Tensor)

@@ -39,6 +39,18 @@ def scaled_reverse_difference(x: Tensor, other: Any, alpha: float = 1) -> Any:
     return NotImplemented if alpha == 1 else other - x * alpha
 
 
+def product_added(x: Tensor, left: Tensor, right: Tensor, *, value: float = 1) -> Tensor:
+    """Write x + v (y z) out; torch's own decomposition multiplies by v where it is the whole number 1, too."""
+    product = left * right
+    return x + (product if value == 1 else product * float(value))
+
+
+def quotient_added(x: Tensor, dividend: Tensor, divisor: Tensor, *, value: float = 1) -> Tensor:
+    """Write x + v (y / z) out, as :func:`product_added`."""
+    quotient = dividend / divisor
+    return x + (quotient if value == 1 else quotient * float(value))
+
+
 def mixture(x: Tensor, end: Tensor, weight: Tensor | float) -> Tensor:
     """Write x + w (y - x) out."""
     return x + (end - x) * weight

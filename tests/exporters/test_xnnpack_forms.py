@@ -127,6 +127,7 @@ class Block(nn.Module):
         y = self.batch(self.layer(seen)).reshape(-1, side, side, 4, 4, 8).permute(0, 5, 1, 3, 2, 4).reshape(x.shape)
         y = self.group(y + F.hardsigmoid(x.mean((2, 3), keepdim=True)).expand(x.shape))
         sizes = torch.linalg.vector_norm(y, 2, (1, 2), keepdim=True)
+        y = torch.addcmul(torch.addcdiv(y, y, sizes + 1), y, sizes)
         return F.elu(F.gelu(y / (sizes + 1), approximate="tanh"))[..., ::2, 1::2].mean((1, 2))
 
 

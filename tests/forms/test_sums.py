@@ -38,6 +38,15 @@ def test_factors_of_sums_are_products(function: Callable[[Tensor], Any]) -> None
     assert any("mul" in name for name in operators(ALPHA, function, example(2, 3)))
 
 
+@pytest.mark.parametrize("value", [1, 2, 0.5])
+def test_products_and_quotients_are_added(value: float) -> None:
+    forms = {_aten.addcmul.default: sums.product_added, _aten.addcdiv.default: sums.quotient_added}
+    for call, second in ((torch.addcmul, "mul"), (torch.addcdiv, "div")):
+        found = operators(forms, lambda x, call=call: call(x, x.exp(), x.exp() + 1, value=value), example(2, 3))
+        scaled = [] if value == 1 else ["aten.mul.Tensor"]
+        assert found[-2 - len(scaled) :] == [f"aten.{second}.Tensor", *scaled, "aten.add.Tensor"]
+
+
 def test_sums_without_a_factor_stay() -> None:
     assert operators(ALPHA, lambda x: x + x, example(2, 3)) == ["aten.add.Tensor"]
 
