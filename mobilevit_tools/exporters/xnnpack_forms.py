@@ -20,12 +20,20 @@ from torch.fx import Node
 from mobilevit_tools.exporters import executorch_forms
 from mobilevit_tools.forms import attention, means, norms, products, views
 from mobilevit_tools.forms._base import Forms, check_results, functional, results_in_double, write_forms
-from mobilevit_tools.forms.activations import exponential_elu, hard_sigmoid, prelu, sigmoid_gelu, tanh_gelu
+from mobilevit_tools.forms.activations import (
+    exponential_celu,
+    exponential_elu,
+    exponential_selu,
+    hard_sigmoid,
+    prelu,
+    sigmoid_gelu,
+    tanh_gelu,
+)
 from mobilevit_tools.forms.constants import constants_changed_in_place, fold_constants, stored_values
 from mobilevit_tools.forms.folded import fold_norms, norms_to_fold
 from mobilevit_tools.forms.maps import keep_maps, maps_to_keep
 from mobilevit_tools.forms.pooling import largest, overridden_average
-from mobilevit_tools.forms.sums import inverse, product_added, quotient_added, with_real_number
+from mobilevit_tools.forms.sums import inverse, mixture, product_added, quotient_added, whole_power, with_real_number
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -55,13 +63,18 @@ FORMS: Forms = {
     _ATTENTION: attention.scaled_products,
     _aten.gelu.default: sigmoid_gelu,
     _aten.elu.default: exponential_elu,
+    _aten.selu.default: exponential_selu,
+    _aten.celu.default: exponential_celu,
     _aten.hardsigmoid.default: hard_sigmoid,
     _aten.reciprocal.default: inverse,
+    _aten.pow.Tensor_Scalar: whole_power,
+    _aten.lerp.Scalar: mixture,
+    _aten.lerp.Tensor: mixture,
     _aten.addcmul.default: product_added,
     _aten.addcdiv.default: quotient_added,
     **{
         each: with_real_number(each)
-        for each in (_aten.add.Tensor, _aten.sub.Tensor, _aten.mul.Tensor, _aten.div.Tensor)
+        for each in (_aten.add.Tensor, _aten.sub.Tensor, _aten.rsub.Scalar, _aten.mul.Tensor, _aten.div.Tensor)
     },
     _aten.batch_norm.default: norms.stored_batch_norm,
     _aten.group_norm.default: norms.pooled_group_norm,
@@ -95,6 +108,7 @@ FORMS: Forms = {
     _aten.unsqueeze.default: views.unsqueeze,
     _aten.expand.default: views.expand,
     _aten.expand_as.default: views.expand_as,
+    _aten.repeat.default: views.repeat,
 }
 
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_SELU_ALPHA = 1.6732632423543772848170429916717
+_SELU_SCALE = 1.0507009873554804934193349852946
 _SOFTPLUS_LINE = 20
 """Where softplus is a line to float32, and torch takes it for one."""
 
@@ -79,3 +81,13 @@ def exponential_elu(x: Tensor, alpha: float = 1, scale: float = 1, input_scale: 
     exponential = torch.exp(below if input_scale == 1 else below * input_scale)
     found = positive + (exponential - 1.0 if alpha == 1 else (exponential - 1.0) * float(alpha))
     return found if scale == 1 else found * scale
+
+
+def exponential_selu(x: Tensor) -> Tensor:
+    """Write SELU (arXiv 1706.02515) as ELU with its two factors, as by :func:`exponential_elu`."""
+    return exponential_elu(x, _SELU_ALPHA, _SELU_SCALE)
+
+
+def exponential_celu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """Write CELU as ELU with a factor in front of its input, as by :func:`exponential_elu`."""
+    return exponential_elu(x, alpha, 1, 1 / alpha)

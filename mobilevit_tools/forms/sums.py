@@ -39,6 +39,14 @@ def scaled_reverse_difference(x: Tensor, other: Any, alpha: float = 1) -> Any:
     return NotImplemented if alpha == 1 else other - x * alpha
 
 
+def whole_power(x: Tensor, exponent: float) -> Any:
+    """Write a third or fourth power as products."""
+    if exponent not in {3, 4}:
+        return NotImplemented
+    square = x * x
+    return square * (x if exponent == 3 else square)
+
+
 def product_added(x: Tensor, left: Tensor, right: Tensor, *, value: float = 1) -> Tensor:
     """Write x + v (y z) out; torch's own decomposition multiplies by v where it is the whole number 1, too."""
     product = left * right

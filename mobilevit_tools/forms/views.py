@@ -114,6 +114,20 @@ def expand_as(x: Tensor, other: Tensor) -> Any:
     return expand(x, other.shape)
 
 
+def repeat(x: Tensor, repeats: Sequence[int]) -> Any:
+    """Write copies side by side as broadcast copies along an axis of their own, as by :func:`repeated`."""
+    fixed = _has_sizes(x) and all(type(each) is int and each > 0 for each in repeats)
+    if not fixed or not x.is_floating_point() or len(repeats) >= MOST_AXES:
+        return NotImplemented
+    found = x.reshape([1] * (len(repeats) - x.dim()) + [*x.shape])
+    for axis, count in enumerate(repeats):
+        before, behind = list(found.shape[:axis]), list(found.shape[axis:])
+        if count > 1:
+            copies = repeated(found.reshape([*before, 1, *behind]), [*before, count, *behind])
+            found = copies.reshape([*before, count * behind[0], *behind[1:]])
+    return found
+
+
 def repeated(x: Tensor, shape: Sequence[int]) -> Any:
     """Return ``x`` with axes of one repeated up to ``shape``, of as many axes, as a sum with zeros along these."""
     if list(x.shape) == list(shape):

@@ -9,7 +9,9 @@ from torch.nn import functional as F
 
 from mobilevit_tools.forms._base import Form
 from mobilevit_tools.forms.activations import (
+    exponential_celu,
     exponential_elu,
+    exponential_selu,
     hard_sigmoid,
     prelu,
     sigmoid_gelu,
@@ -42,9 +44,16 @@ def test_a_hard_tanh_between_integers_becomes_a_clamp_between_floats() -> None:
     assert "aten.hardtanh.default" in operators(forms, F.hardtanh, example(50))
 
 
-@pytest.mark.parametrize("function", [F.elu, lambda x: F.elu(x, 0.3), F.selu])
+@pytest.mark.parametrize("function", [F.elu, lambda x: F.elu(x, 0.3), F.selu, F.celu, lambda x: F.celu(x, 0.3)])
 def test_elu_in_exponentials_of_what_is_below_zero(function: Callable[[Tensor], Tensor]) -> None:
-    assert "aten.elu.default" not in operators({_aten.elu.default: exponential_elu}, function, 50 * example(2, 50))
+    forms = {
+        _aten.elu.default: exponential_elu,
+        _aten.selu.default: exponential_selu,
+        _aten.celu.default: exponential_celu,
+    }
+    assert not [
+        name for name in operators(forms, function, 50 * example(2, 50)) if "elu.d" in name and "relu" not in name
+    ]
 
 
 def test_a_hard_sigmoid_is_a_clamp_between_real_numbers() -> None:

@@ -47,6 +47,12 @@ def test_products_and_quotients_are_added(value: float) -> None:
         assert found[-2 - len(scaled) :] == [f"aten.{second}.Tensor", *scaled, "aten.add.Tensor"]
 
 
+@pytest.mark.parametrize(("exponent", "products"), [(3, 2), (4, 2), (2, 0), (0.5, 0)])
+def test_third_and_fourth_powers_are_products(exponent: float, products: int) -> None:
+    found = operators({_aten.pow.Tensor_Scalar: sums.whole_power}, lambda x: x.exp() ** exponent, example(2, 3))
+    assert found.count("aten.mul.Tensor") == products
+
+
 def test_sums_without_a_factor_stay() -> None:
     assert operators(ALPHA, lambda x: x + x, example(2, 3)) == ["aten.add.Tensor"]
 

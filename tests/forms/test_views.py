@@ -21,6 +21,7 @@ MOVING = {
     "detach",
     "expand",
     "expand_as",
+    "repeat",
 }
 
 
@@ -34,6 +35,7 @@ MOVING = {
         lambda x: x.split([1, 2, 1], dim=1)[1] * 2,
         lambda x: x.unsqueeze(1).squeeze(1).unsqueeze(-1).squeeze() * x[..., :1].squeeze(-1).unsqueeze(2),
         lambda x: x.detach() * 2,
+        lambda x: x.repeat(2, 1, 3) * x.repeat(1, 2, 1, 3).sum(),
         lambda x: x.expand(2, 4, 7) * x.expand(-1, -1, -1) * x[:, :1].expand_as(x),
     ],
 )
