@@ -88,6 +88,8 @@ class _Search:
     def __post_init__(self) -> None:
         import torch
 
+        from mobilevit_tools.forms._base import mutates
+
         example = torch.tensor(self.item.tensor)
         free = self.spec.options.free_batch
         with torch.no_grad():
@@ -97,6 +99,8 @@ class _Search:
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1)},) if free else None,
                 strict=False,
             )
+            if any(mutates(node) for node in program.graph.nodes):  # what is changed later could not be given out
+                program = program.run_decompositions({})
             self.graph: GraphModule = program.module(check_guards=False)
             self.wanted = _values(self.graph, example)
             self.floor = _floor(self.graph, example, self.wanted)

@@ -23,7 +23,7 @@ NET = """
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.conv = nn.Conv2d(3, 8, 4, 4)
+            self.conv = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8), nn.SiLU(inplace=True))
             self.inner = Inner()
             self.head = nn.Linear(8, 5)
 
