@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,8 +76,6 @@ ZOO = (
     "timm:xcit_nano_12_p16_224",
 )
 """Models for phones in timm: convolutions, attention and both; what `mvt bench zoo` measures by default."""
-Finished = Callable[["ZooRow", int, int], None]
-"""Told of every finished row: the row, its number and how many there are."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,6 @@ def bench_zoo(
     rigor: str = "quick",
     timeout_s: float = TIMEOUT_S,
     progress: Progress = silent,
-    finished: Finished | None = None,
 ) -> ZooResult:
     """Export and verify models in float32, each in a process of its own, and count what passes.
 
@@ -154,7 +151,6 @@ def bench_zoo(
         rigor: The latency protocol's preset.
         timeout_s: Time limit of one export.
         progress: Told of every step.
-        finished: Told of every row.
 
     Raises:
         UsageError: There is no model, no such target or rigor, or a name that can be no model's.
@@ -186,8 +182,6 @@ def bench_zoo(
                 cell = Cell(model=model, target=target, device=None, **given)
                 with progress(f"[{len(rows) + 1}/{len(models) * len(targets)}] {cell.name}"):
                     rows.append(_row(cell, Path(folder), latency=latency, rigor=rigor, timeout_s=timeout_s))
-                if finished is not None:
-                    finished(rows[-1], len(rows), len(models) * len(targets))
     of_target = {name: [row.result for row in rows if row.result.cell.target == name] for name in targets}
     return ZooResult(
         rows=tuple(rows),

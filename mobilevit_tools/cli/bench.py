@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,7 +40,7 @@ WIDEST_REASON = 120
 
 bench = typer.Typer(
     name="bench",
-    help="Run benchmarks of rewrites and precisions.",
+    help="Run benchmarks of rewrites, precisions, exports and third-party models.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
@@ -134,7 +133,7 @@ def precisions(
 @bench.command()
 def zoo(
     models: Annotated[
-        list[str] | None, typer.Argument(help="Models. Default: 48 compact ones of timm.", show_default=False)
+        list[str] | None, typer.Argument(help="Models. Default: compact ones of timm.", show_default=False)
     ] = None,
     target: Annotated[
         list[str] | None, typer.Option("--target", "-t", help=f"{', '.join(TARGETS)}. Repeatable. Default: all.")
@@ -259,6 +258,8 @@ def _render_zoo(console: Console, result: ZooResult) -> None:
 
 
 def _render_export(console: Console, result: ExportBench) -> None:
+    from statistics import median
+
     versions = [f"{each} (CPU s)" for each in (result.version, result.against) if each is not None]
     table = _table(("model", "target"), versions, remark="ratio (95 %)")
     for cost in result.costs:

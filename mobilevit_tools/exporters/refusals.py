@@ -14,6 +14,7 @@ from mobilevit_tools.exporters.io_names import example_input
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.export import ExportedProgram
 
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.exporters._base import ExportSpec
@@ -72,16 +73,13 @@ def fixed_batch(model: str) -> BadInputError:
 
 def _line_of_operator(reason: str, contract: Contract, spec: ExportSpec, module: nn.Module) -> str | None:
     """Return the line that an operator comes from which an error names."""
-    import torch
-
     named = {_base(word) for match in _OPERATOR.finditer(reason) for word in match.groups() if word}
     if "data-dependent" in reason:
         named |= _DATA_DEPENDENT
     if not named:
         return None
     with suppress(Exception):  # there is an error to tell of already
-        program = torch.export.export(module, (example_input(contract, spec.batch),), strict=False)
-        for traced in (program, program.run_decompositions()):
+        for traced in _traces(contract, spec, module):
             for node in traced.graph.nodes:
                 if node.op == "call_function" and _base(node.name) in named:
                     return line_in(node.meta.get("stack_trace") or "")
@@ -99,11 +97,20 @@ def _unfamiliar(contract: Contract, spec: ExportSpec, module: nn.Module) -> _Sus
     import torch
 
     with suppress(Exception):  # there is an error to tell of already
-        program = torch.export.export(module, (example_input(contract, spec.batch),), strict=False)
-        for node in program.run_decompositions().graph.nodes:
+        *_, decomposed = _traces(contract, spec, module)
+        for node in decomposed.graph.nodes:
             if isinstance(node.target, torch._ops.OpOverload) and torch.Tag.core not in node.target.tags:
                 return _Suspect(str(node.target), line_in(node.meta.get("stack_trace") or ""))
     return None
+
+
+def _traces(contract: Contract, spec: ExportSpec, module: nn.Module) -> Iterator[ExportedProgram]:
+    """Yield the model as torch traces it, and then in torch's core operators."""
+    import torch
+
+    program = torch.export.export(module, (example_input(contract, spec.batch),), strict=False)
+    yield program
+    yield program.run_decompositions()
 
 
 def _base(name: str) -> str:

@@ -25,7 +25,7 @@ WINDOW = 64
 
 def mean(x: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:
     """Write a mean as pooling, a convolution or a product; one over a small map that keeps its axes stays."""
-    axes = _axes(x, dim)
+    axes = axes_of(x, dim)
     if not _is_known(x, dtype) or (x.dim() == 4 and axes == _MAP and keepdim and not _first_windows(x)):
         return NotImplemented
     return averaged(x, axes, keepdim=keepdim)
@@ -38,7 +38,7 @@ def mean_of_all(x: Tensor, *, dtype: torch.dtype | None = None) -> Any:
 
 def total(x: Tensor, dim: Axes = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:
     """Write a sum as a product or a convolution, or as a mean over a map times its pixels."""
-    axes = _axes(x, dim)
+    axes = axes_of(x, dim)
     if not _is_known(x, dtype):
         return NotImplemented
     return summed(x, axes, keepdim=keepdim)
@@ -51,7 +51,7 @@ def total_of_all(x: Tensor, *, dtype: torch.dtype | None = None) -> Any:
 
 def variance(x: Tensor, dim: Axes = None, *, correction: float | None = None, keepdim: bool = False) -> Any:
     """Write a variance as the mean of squares about the mean, times n / (n - correction)."""
-    axes = _axes(x, dim)
+    axes = axes_of(x, dim)
     count = math.prod(x.shape[axis] for axis in axes)
     rest = count - (1 if correction is None else correction)
     if not _is_known(x, None) or rest <= 0:
@@ -80,7 +80,7 @@ def deviation(x: Tensor, dim: Axes = None, *, correction: float | None = None, k
 def variance_and_mean(x: Tensor, dim: Axes = None, *, correction: float | None = None, keepdim: bool = False) -> Any:
     """Write a variance and the mean beside it, each by itself."""
     found = variance(x, dim, correction=correction, keepdim=keepdim)
-    return found if found is NotImplemented else (found, averaged(x, _axes(x, dim), keepdim=keepdim))
+    return found if found is NotImplemented else (found, averaged(x, axes_of(x, dim), keepdim=keepdim))
 
 
 def vector_norm(
@@ -89,22 +89,23 @@ def vector_norm(
     """Write a norm as the root of a sum of squares, or as a sum of absolute values."""
     if not _is_known(x, dtype) or order not in {1, 2}:
         return NotImplemented
-    axes = _axes(x, dim)
+    axes = axes_of(x, dim)
     return torch.sqrt(summed(x * x, axes, keepdim=keepdim)) if order == 2 else summed(x.abs(), axes, keepdim=keepdim)
 
 
 def averaged(x: Tensor, axes: Sequence[int], *, keepdim: bool) -> Tensor:
     """Return the mean of ``x`` over sorted axes."""
     weight = 1 / math.prod(x.shape[axis] for axis in axes)
-    return _weighed(x, axes, weight).reshape(_left(x, axes, keepdim=keepdim))
+    return _weighed(x, axes, weight).reshape(remaining(x, axes, keepdim=keepdim))
 
 
 def summed(x: Tensor, axes: Sequence[int], *, keepdim: bool) -> Tensor:
     """Return the sum of ``x`` over sorted axes."""
-    return _weighed(x, axes, 1.0).reshape(_left(x, axes, keepdim=keepdim))
+    return _weighed(x, axes, 1.0).reshape(remaining(x, axes, keepdim=keepdim))
 
 
-def _left(x: Tensor, axes: Sequence[int], *, keepdim: bool) -> list[int]:
+def remaining(x: Tensor, axes: Sequence[int], *, keepdim: bool) -> list[int]:
+    """Return the shape of a reduction's result."""
     return [1 if axis in axes else side for axis, side in enumerate(x.shape) if keepdim or axis not in axes]
 
 
@@ -152,7 +153,8 @@ def _first_windows(x: Tensor) -> tuple[int, int] | None:
     return best if math.prod(best) > 1 else None
 
 
-def _axes(x: Tensor, dim: Axes) -> list[int]:
+def axes_of(x: Tensor, dim: Axes) -> list[int]:
+    """Return the axes that a reduction names, sorted; all of them where it names none."""
     named = [dim] if isinstance(dim, int) else dim
     return sorted(axis % x.dim() for axis in named) if named else list(range(x.dim()))
 

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobilevit_tools.forms.means import Axes, axes_of, remaining
+from mobilevit_tools.forms.views import has_sizes
+
 
 def corrected_variance(
     x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
@@ -66,17 +69,15 @@ def deviation_and_mean(
 def along_one_axis(operator: Callable[..., Any], most_axes: int) -> Callable[..., Any]:
     """Return the form of a reduction of more than ``most_axes`` axes: over a single one, merged of those."""
 
-    def form(x: Tensor, dim: Sequence[int] | int | None = None, keepdim: bool = False, **options: Any) -> Any:
-        if x.dim() <= most_axes or not all(type(side) is int for side in x.shape):
+    def form(x: Tensor, dim: Axes = None, keepdim: bool = False, **options: Any) -> Any:
+        if x.dim() <= most_axes or not has_sizes(x):
             return NotImplemented
-        named = [dim] if isinstance(dim, int) else dim or range(x.dim())
-        reduced = sorted(axis % x.dim() for axis in named)
+        reduced = axes_of(x, dim)
         kept = [axis for axis in range(x.dim()) if axis not in reduced]
         rows = math.prod(x.shape[axis] for axis in kept)
         columns = math.prod(x.shape[axis] for axis in reduced)
         result = operator(x.permute([*kept, *reduced]).reshape(rows, columns), [1], False, **options)
-        shape = [1 if axis in reduced else x.shape[axis] for axis in range(x.dim())]
-        return result.reshape(shape if keepdim else [x.shape[axis] for axis in kept])
+        return result.reshape(remaining(x, reduced, keepdim=keepdim))
 
     return form
 

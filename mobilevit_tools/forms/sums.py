@@ -49,14 +49,16 @@ def whole_power(x: Tensor, exponent: float) -> Any:
 
 def product_added(x: Tensor, left: Tensor, right: Tensor, *, value: float = 1) -> Tensor:
     """Write x + v (y z) out; torch's own decomposition multiplies by v where it is the whole number 1, too."""
-    product = left * right
-    return x + (product if value == 1 else product * float(value))
+    return _added(x, left * right, value)
 
 
 def quotient_added(x: Tensor, dividend: Tensor, divisor: Tensor, *, value: float = 1) -> Tensor:
     """Write x + v (y / z) out, as :func:`product_added`."""
-    quotient = dividend / divisor
-    return x + (quotient if value == 1 else quotient * float(value))
+    return _added(x, dividend / divisor, value)
+
+
+def _added(x: Tensor, term: Tensor, value: float) -> Tensor:
+    return x + (term if value == 1 else term * float(value))
 
 
 def mixture(x: Tensor, end: Tensor, weight: Tensor | float) -> Tensor:

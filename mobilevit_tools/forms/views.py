@@ -32,7 +32,7 @@ def roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor:
 
 def select(x: Tensor, dim: int, index: int) -> Any:
     """Write a pick along an axis as a slice less its axis."""
-    if not _has_sizes(x):
+    if not has_sizes(x):
         return NotImplemented
     dim %= x.dim()
     return x.narrow(dim, index % x.shape[dim], 1).reshape([*x.shape[:dim], *x.shape[dim + 1 :]])
@@ -40,7 +40,7 @@ def select(x: Tensor, dim: int, index: int) -> Any:
 
 def unbind(x: Tensor, dim: int = 0) -> Any:
     """Write all picks along an axis as slices less their axis."""
-    if not _has_sizes(x):
+    if not has_sizes(x):
         return NotImplemented
     return tuple(select(x, dim, index) for index in range(x.shape[dim]))
 
@@ -48,14 +48,14 @@ def unbind(x: Tensor, dim: int = 0) -> Any:
 def split(x: Tensor, split_size: int, dim: int = 0) -> Any:
     """Write parts of equal size as slices."""
     side = x.shape[dim]
-    if not _has_sizes(x) or not split_size:
+    if not has_sizes(x) or not split_size:
         return NotImplemented
     return split_with_sizes(x, [min(split_size, side - start) for start in range(0, side, split_size)] or [0], dim)
 
 
 def split_with_sizes(x: Tensor, split_sizes: Sequence[int], dim: int = 0) -> Any:
     """Write parts as slices."""
-    if not _has_sizes(x):
+    if not has_sizes(x):
         return NotImplemented
     starts = [sum(split_sizes[:index]) for index in range(len(split_sizes))]
     return tuple(x.narrow(dim, start, size) for start, size in zip(starts, split_sizes, strict=True))
@@ -68,7 +68,7 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> Any:
 
 def stepped_slice(x: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Any:
     """Write a slice with a step as the first of every so many along an axis of their own."""
-    if step == 1 or not _has_sizes(x) or x.dim() >= MOST_AXES or not x.is_floating_point():
+    if step == 1 or not has_sizes(x) or x.dim() >= MOST_AXES or not x.is_floating_point():
         return NotImplemented
     dim %= x.dim()
     places = range(x.shape[dim])[start:end:step]
@@ -85,7 +85,7 @@ def stepped_slice(x: Tensor, dim: int = 0, start: int | None = None, end: int | 
 
 def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Any:
     """Write axes of one that are dropped as a reshape."""
-    if not _has_sizes(x) or not x.dim():
+    if not has_sizes(x) or not x.dim():
         return NotImplemented
     named = range(x.dim()) if dim is None else [dim] if isinstance(dim, int) else dim
     dropped = {axis % x.dim() for axis in named}
@@ -94,7 +94,7 @@ def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Any:
 
 def unsqueeze(x: Tensor, dim: int) -> Any:
     """Write an axis of one that is added as a reshape."""
-    if not _has_sizes(x):
+    if not has_sizes(x):
         return NotImplemented
     place = dim % (x.dim() + 1)
     return x.reshape([*x.shape[:place], 1, *x.shape[place:]])
@@ -102,7 +102,7 @@ def unsqueeze(x: Tensor, dim: int) -> Any:
 
 def expand(x: Tensor, size: Sequence[int], *, implicit: bool = False) -> Any:
     """Write a broadcast copy as a sum with zeros, and leave out one that keeps the shape."""
-    if not _has_sizes(x) or not all(type(each) is int for each in size):
+    if not has_sizes(x) or not all(type(each) is int for each in size):
         return NotImplemented
     lead = len(size) - x.dim()
     shape = [side if new == -1 else new for side, new in zip([1] * lead + [*x.shape], size, strict=True)]
@@ -116,7 +116,7 @@ def expand_as(x: Tensor, other: Tensor) -> Any:
 
 def repeat(x: Tensor, repeats: Sequence[int]) -> Any:
     """Write copies side by side as broadcast copies along an axis of their own, as by :func:`repeated`."""
-    fixed = _has_sizes(x) and all(type(each) is int and each > 0 for each in repeats)
+    fixed = has_sizes(x) and all(type(each) is int and each > 0 for each in repeats)
     if not fixed or not x.is_floating_point() or len(repeats) >= MOST_AXES:
         return NotImplemented
     found = x.reshape([1] * (len(repeats) - x.dim()) + [*x.shape])
@@ -138,5 +138,6 @@ def repeated(x: Tensor, shape: Sequence[int]) -> Any:
     return x + torch.zeros(grown, dtype=x.dtype)
 
 
-def _has_sizes(x: Tensor) -> bool:
+def has_sizes(x: Tensor) -> bool:
+    """Tell whether all sides are known numbers."""
     return all(type(side) is int for side in x.shape)

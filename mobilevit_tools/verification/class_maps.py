@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobilevit_tools.verification.metrics import Distance
+from mobilevit_tools.verification.metrics import NO_DISTANCE
 from mobilevit_tools.verification.parity import InputResult, Margins, Parity, PixelAgreement
 from mobilevit_tools.verification.tolerances import NEAR_TIE_MARGIN, Tolerance
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 LEAST_GAIN = 0.5
 """Of what the best constant map of each photo gets wrong, the share that an artifact has to get right."""
-_NO_DISTANCE = Distance(max_abs_rel=None, snr_db=None, cosine=None, finite=True)
 
 
 def misfit(expected: Sequence[list[NDArray[Any]]], outputs: Sequence[NDArray[Any]]) -> str | None:
@@ -68,7 +67,7 @@ def judge_input(
         beyond=float((changed & ~ties).mean()),
         constant=float(np.bincount(best.ravel()).max() / best.size),
     )
-    return InputResult(item.name, item.kind, _NO_DISTANCE, same_top1=None, near_tie=False, pixels=pixels)
+    return InputResult(item.name, item.kind, NO_DISTANCE, same_top1=None, near_tie=False, pixels=pixels)
 
 
 def together(results: Sequence[InputResult]) -> InputResult:

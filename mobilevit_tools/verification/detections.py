@@ -15,7 +15,7 @@ import numpy as np
 
 from mobilevit_tools.tasks.suppression import LEAST_SCORE, MOST_DETECTIONS, MOST_OVERLAP, overlaps, suppress
 from mobilevit_tools.verification.boxes import Nearness, nearness
-from mobilevit_tools.verification.metrics import Distance
+from mobilevit_tools.verification.metrics import NO_DISTANCE
 from mobilevit_tools.verification.parity import BoxAgreement, InputResult, Parity
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from mobilevit_tools.verification.tolerances import Tolerance
 
 COLUMNS = 6
-_NO_DISTANCE = Distance(max_abs_rel=None, snr_db=None, cosine=None, finite=True)
 _SLACK = 0.05
 """Of the overlap at which boxes are dropped, which rounding moves."""
 
@@ -76,7 +75,7 @@ def judge_input(
     ]
     both = np.array([*right, *present], bool)
     boxes = BoxAgreement(float(both.mean()), float(bool(both.all())), 0.0) if both.size else None
-    return InputResult(item.name, item.kind, _NO_DISTANCE, same_top1=None, near_tie=False, boxes=boxes)
+    return InputResult(item.name, item.kind, NO_DISTANCE, same_top1=None, near_tie=False, boxes=boxes)
 
 
 def together(results: Sequence[InputResult]) -> InputResult:

@@ -32,6 +32,10 @@ class Distance:
     finite: bool
 
 
+NO_DISTANCE = Distance(max_abs_rel=None, snr_db=None, cosine=None, finite=True)
+"""Of outputs that are choices, such as classes or detections: no difference of two of them says how far they are."""
+
+
 def distance(reference: NDArray[Any], output: NDArray[Any], *, logits: bool = False) -> Distance:
     """Compare two arrays of one shape in double precision.
 
