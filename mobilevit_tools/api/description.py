@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def describe_model(loaded: LoadedModel, options: Mapping[str, OptionValue]) -> ModelRecord:
     """Return the record of a loaded model; its MACs are counted at its own input size."""
-    from mobilevit_tools.profiling.macs import count_macs
+    from mobilevit_tools.analysis.macs import count_macs
 
     return ModelRecord(
         name=loaded.name,

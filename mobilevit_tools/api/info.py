@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mobilevit_tools.analysis.macs import count_macs
+from mobilevit_tools.analysis.stages import Stage, stage_table
 from mobilevit_tools.api.given import given_module
 from mobilevit_tools.models.cards import Published, WeightsCard
 from mobilevit_tools.models.factory import load_model
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.models.options import OptionValue
 from mobilevit_tools.process_state import restoring
-from mobilevit_tools.profiling.macs import count_macs
-from mobilevit_tools.profiling.stages import Stage, stage_table
 from mobilevit_tools.result import Result
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from executorch.exir.lowered_backend_module import executorch_call_delegate, get_lowered_backend_modules
 
+from mobilevit_tools.analysis.macs import macs_of
 from mobilevit_tools.exporters._base import Delegation
-from mobilevit_tools.profiling.macs import macs_of
 
 if TYPE_CHECKING:
     from executorch.exir import EdgeProgramManager

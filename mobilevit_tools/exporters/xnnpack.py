@@ -11,9 +11,9 @@ from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPar
 from executorch.exir.backend.canonical_partitioners.config_partitioner import format_target_name
 from torch.fx.passes.infra.partitioner import Partition
 
+from mobilevit_tools.analysis.graph import tensors_of
+from mobilevit_tools.analysis.macs import macs_of
 from mobilevit_tools.forms.resize import is_ratio
-from mobilevit_tools.profiling.graph import tensors_of
-from mobilevit_tools.profiling.macs import macs_of
 
 if TYPE_CHECKING:
     from torch._ops import OpOverload

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.fx import Graph, Node
 from torch.utils import _pytree as pytree
 
+from mobilevit_tools.analysis.graph import module_path
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.precision.execution import moves_values
 from mobilevit_tools.precision.record import KeptOperator
-from mobilevit_tools.profiling.graph import module_path
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule

@@ -1,1 +1,1 @@
-"""How fast and how large: the latency protocol, multiply-accumulates, memory."""
+"""How fast and how large: the latency protocol and what it says of a result."""

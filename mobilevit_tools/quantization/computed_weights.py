@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
+from mobilevit_tools.analysis.graph import module_path
 from mobilevit_tools.double import InDouble
 from mobilevit_tools.forms._base import prove_same
 from mobilevit_tools.forms.constants import constant_nodes, fold_constants, stored_name
 from mobilevit_tools.precision.execution import source
-from mobilevit_tools.profiling.graph import module_path
 from mobilevit_tools.quantization.sensitivity import CONVOLUTIONS, WEIGHT_PLACES
 from mobilevit_tools.rewrites.applied import AppliedRewrite
 

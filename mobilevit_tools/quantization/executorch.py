@@ -19,8 +19,8 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
+from mobilevit_tools.analysis.macs import macs_of
 from mobilevit_tools.precision.execution import source
-from mobilevit_tools.profiling.macs import macs_of
 from mobilevit_tools.quantization._base import Quantization
 from mobilevit_tools.quantization.sensitivity import WEIGHT_PLACES, weight_names
 from mobilevit_tools.quantization.share import Layer

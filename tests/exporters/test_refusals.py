@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 import mobilevit_tools
+from mobilevit_tools.analysis.graph import exported_program
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.exporters import refusals
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.refusals import naming_refusals
-from mobilevit_tools.profiling.graph import exported_program
 
 FAILING_CONVERTER = """
 def convert(module, error):

@@ -10,10 +10,10 @@ import pytest
 import torch
 from coremltools.models import MLModel
 
+from mobilevit_tools.analysis.macs import count_macs
 from mobilevit_tools.comparison.coreml import read_layers
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.coreml import lower
-from mobilevit_tools.profiling.macs import count_macs
 from mobilevit_tools.quantization import coreml
 from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.sensitivity import round_weight

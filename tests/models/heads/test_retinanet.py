@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import mobilevit_tools as mvt
+from mobilevit_tools.analysis.macs import count_macs
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models.factory import load_model
 from mobilevit_tools.models.heads.retinanet import RetinaNet
-from mobilevit_tools.profiling.macs import count_macs
 from tests.models.heads.nets import CARD, PYRAMIDS, small_backbone
 from tests.rewrites.seeded import seeded
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobilevit_tools.analysis.macs import count_macs
 from mobilevit_tools.api.models import ListedModel, models
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models.care import LinearAttentionMixer
 from mobilevit_tools.models.factory import create_model
-from mobilevit_tools.profiling.macs import count_macs
 from tests.cards import CARDS, stands_for_others
 
 LISTED = [

@@ -22,9 +22,9 @@ from torch.fx.node import map_arg
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mobilevit_tools.analysis.graph import evaluating, example_input
 from mobilevit_tools.blame import line_of, reason_and_remedy
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.profiling.graph import evaluating, example_input
 
 Rule = Callable[[Sequence[Any], Any], int]
 """Takes an operator's arguments and its result, returns its MACs."""

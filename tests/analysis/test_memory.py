@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobilevit_tools.profiling.memory import activation_peak, peak_activation_bytes
+from mobilevit_tools.analysis.memory import activation_peak, peak_activation_bytes
 
 KIB = 1024
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from mobilevit_tools.profiling.graph import evaluating, example_input
-from mobilevit_tools.profiling.macs import MacCount, count_macs
+from mobilevit_tools.analysis.graph import evaluating, example_input
+from mobilevit_tools.analysis.macs import MacCount, count_macs
 
 REST = "(other)"
 

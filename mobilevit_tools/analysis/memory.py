@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from mobilevit_tools.profiling.graph import evaluating, exported_program, module_path, tensors_of
+from mobilevit_tools.analysis.graph import evaluating, exported_program, module_path, tensors_of
 
 
 @dataclass(frozen=True)

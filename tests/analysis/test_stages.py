@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mobilevit_tools.analysis.macs import count_macs
+from mobilevit_tools.analysis.stages import Stage, stage_table
 from mobilevit_tools.models.factory import create_model
-from mobilevit_tools.profiling.macs import count_macs
-from mobilevit_tools.profiling.stages import Stage, stage_table
 
 
 def test_care_is_told_by_stem_stages_and_heads() -> None:

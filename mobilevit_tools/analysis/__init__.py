@@ -1,0 +1,1 @@
+"""Facts of a traced graph: multiply-accumulates, memory, stages."""
