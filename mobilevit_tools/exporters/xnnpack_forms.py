@@ -23,16 +23,21 @@ from mobilevit_tools.forms._base import Forms, check_results, functional, result
 from mobilevit_tools.forms.activations import (
     exponential_celu,
     exponential_elu,
+    exponential_mish,
     exponential_selu,
+    hard_shrink,
     hard_sigmoid,
+    kahan_log_sigmoid,
+    kahan_softplus,
     prelu,
     sigmoid_gelu,
+    soft_shrink,
     tanh_gelu,
 )
 from mobilevit_tools.forms.constants import constants_changed_in_place, fold_constants, stored_values
 from mobilevit_tools.forms.folded import fold_norms, norms_to_fold
 from mobilevit_tools.forms.maps import keep_maps, maps_to_keep
-from mobilevit_tools.forms.pooling import largest, overridden_average
+from mobilevit_tools.forms.pooling import largest, largest_along, overridden_average, pooled_largest, smallest_along
 from mobilevit_tools.forms.sums import inverse, mixture, product_added, quotient_added, whole_power, with_real_number
 
 if TYPE_CHECKING:
@@ -66,6 +71,14 @@ FORMS: Forms = {
     _aten.selu.default: exponential_selu,
     _aten.celu.default: exponential_celu,
     _aten.hardsigmoid.default: hard_sigmoid,
+    _aten.softplus.default: kahan_softplus,
+    _aten.log_sigmoid.default: kahan_log_sigmoid,
+    _aten.mish.default: exponential_mish,
+    _aten.softshrink.default: soft_shrink,
+    _aten.hardshrink.default: hard_shrink,
+    _aten.max.dim: pooled_largest,
+    _aten.amax.default: largest_along,
+    _aten.amin.default: smallest_along,
     _aten.reciprocal.default: inverse,
     _aten.pow.Tensor_Scalar: whole_power,
     _aten.lerp.Scalar: mixture,

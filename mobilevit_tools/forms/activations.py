@@ -13,6 +13,11 @@ _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
 _SOFTPLUS_LINE = 20
 """Where softplus is a line to float32, and torch takes it for one."""
+_LEAST = 2.0**-23
+"""The distance from 1 to the next float32."""
+_MISH_LINE = 20.0
+_STEEP = 1e38
+"""The difference of two float32 that are not denormal, times this, is above 1 or infinite."""
 
 
 def tanh_gelu(x: Tensor, *, approximate: str = "none") -> Any:
@@ -91,3 +96,47 @@ def exponential_selu(x: Tensor) -> Tensor:
 def exponential_celu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """Write CELU as ELU with a factor in front of its input, as by :func:`exponential_elu`."""
     return exponential_elu(x, alpha, 1, 1 / alpha)
+
+
+def kahan_softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Any:
+    """Write softplus as relu(x) + log(1 + exp(-beta |x|)) / beta, where converters know no log1p."""
+    if threshold < _SOFTPLUS_LINE:
+        return NotImplemented
+    scaled = x if beta == 1 else x * float(beta)
+    tail = _log_of_one_and(torch.exp(-torch.abs(scaled)))
+    return torch.relu(x) + (tail if beta == 1 else tail / float(beta))
+
+
+def kahan_log_sigmoid(x: Tensor) -> Tensor:
+    """Write the logarithm of a sigmoid as -relu(-x) - log(1 + exp(-|x|))."""
+    return -torch.relu(-x) - _log_of_one_and(torch.exp(-torch.abs(x)))
+
+
+def _log_of_one_and(x: Tensor) -> Tensor:
+    """Return log(1 + x) of values from 0 to 1 as x log(u) / (u - 1) with u = 1 + x.
+
+    What rounds u away cancels in the quotient (W. Kahan; theorem 4 of D. Goldberg, "What every computer scientist
+    should know about floating-point arithmetic", ACM Computing Surveys 23, 1991). Below the least u the quotient is 1.
+    """
+    u = torch.clamp(x + 1.0, min=1 + _LEAST)
+    return x * (torch.log(u) / (u - 1.0))
+
+
+def exponential_mish(x: Tensor) -> Tensor:
+    """Write mish (arXiv 1908.08681) as x n / (n + 2) with n = y (y + 2) and y = exp(x).
+
+    That is x tanh(log(1 + y)). Above 20 the quotient is 1 to float64, and no power may overflow.
+    """
+    y = torch.exp(torch.clamp(x, max=_MISH_LINE))
+    n = y * (y + 2.0)
+    return x * (n / (n + 2.0))
+
+
+def soft_shrink(x: Tensor, lambd: float = 0.5) -> Tensor:
+    """Write softshrink as what a clamp takes away."""
+    return x - torch.clamp(x, -float(lambd), float(lambd))
+
+
+def hard_shrink(x: Tensor, lambd: float = 0.5) -> Tensor:
+    """Write hardshrink without a comparison: the factor is 1 for any float32 that is above the bound, and 0 below."""
+    return x * torch.clamp((torch.abs(x) - float(lambd)) * _STEEP, 0.0, 1.0)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mobilevit_tools.forms.means import axes_of
+
 
 def adaptive_max_pool(x: Tensor, output_size: Sequence[int]) -> tuple[Tensor, None]:
     """Write adaptive max pooling over the last one or two axes as max pooling; its indices are not made.
@@ -41,6 +43,33 @@ def _windows(x: Tensor, size: int, axis: int) -> Tensor:
 def largest(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, None]:
     """Write the values of a maximum over an axis without their indices."""
     return x.amax(dim, keepdim=keepdim), None
+
+
+def pooled_largest(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, None]:
+    """Write the values of a maximum over an axis as max pooling, without their indices."""
+    pooled = largest_along(x, dim, keepdim)
+    return largest(x, dim, keepdim) if pooled is NotImplemented else (pooled, None)
+
+
+def largest_along(x: Tensor, dim: int | Sequence[int] = (), keepdim: bool = False) -> Any:
+    """Write a maximum over neighbouring axes as max pooling, whose window is all of them."""
+    axes = axes_of(x, dim)
+    if not x.is_floating_point() or axes != [*range(axes[0], axes[-1] + 1)]:
+        return NotImplemented
+    if x.dim() == 4 and axes[0] >= 2:
+        pooled = F.max_pool2d(x, [x.shape[axis] if axis in axes else 1 for axis in (2, 3)])
+    else:
+        before, count = math.prod(x.shape[: axes[0]]), math.prod(x.shape[axis] for axis in axes)
+        pooled = F.max_pool2d(x.reshape(1, before, count, -1), (count, 1))
+    return pooled.reshape(
+        [1 if axis in axes else size for axis, size in enumerate(x.shape) if keepdim or axis not in axes]
+    )
+
+
+def smallest_along(x: Tensor, dim: int | Sequence[int] = (), keepdim: bool = False) -> Any:
+    """Write a minimum over neighbouring axes as the maximum of what is negated."""
+    found = largest_along(-x, dim, keepdim)
+    return found if found is NotImplemented else -found
 
 
 def overridden_average(

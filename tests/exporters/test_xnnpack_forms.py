@@ -128,6 +128,13 @@ class Block(nn.Module):
         y = self.group(y + F.hardsigmoid(x.mean((2, 3), keepdim=True)).expand(x.shape))
         sizes = torch.linalg.vector_norm(y, 2, (1, 2), keepdim=True)
         y = torch.addcmul(torch.addcdiv(y, y, sizes + 1), y, sizes)
+        y = (
+            F.softplus(y)
+            + F.mish(y) * F.logsigmoid(y)
+            + F.softshrink(y)
+            - F.hardshrink(y) * y.amax((2, 3), keepdim=True)
+        )
+        y = y - y.amin(1, keepdim=True) + y.flatten(2).max(1).values.reshape(1, 1, *y.shape[2:])
         y = torch.lerp(F.selu(y), F.celu(1 - y**3).repeat(1, 2, 1, 1)[:, :8], 0.3)
         return F.elu(F.gelu(y / (sizes + 1), approximate="tanh"))[..., ::2, 1::2].mean((1, 2))
 

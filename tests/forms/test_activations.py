@@ -11,10 +11,15 @@ from mobilevit_tools.forms._base import Form
 from mobilevit_tools.forms.activations import (
     exponential_celu,
     exponential_elu,
+    exponential_mish,
     exponential_selu,
+    hard_shrink,
     hard_sigmoid,
+    kahan_log_sigmoid,
+    kahan_softplus,
     prelu,
     sigmoid_gelu,
+    soft_shrink,
     tanh_gelu,
     whole_bounds,
 )
@@ -59,3 +64,37 @@ def test_elu_in_exponentials_of_what_is_below_zero(function: Callable[[Tensor], 
 def test_a_hard_sigmoid_is_a_clamp_between_real_numbers() -> None:
     found = operators({_aten.hardsigmoid.default: hard_sigmoid}, F.hardsigmoid, 5 * example(2, 50))
     assert found == ["aten.add.Tensor", "aten.clamp.default", "aten.div.Tensor"]
+
+
+LOGARITHMS = {
+    _aten.softplus.default: kahan_softplus,
+    _aten.log_sigmoid.default: kahan_log_sigmoid,
+    _aten.mish.default: exponential_mish,
+}
+
+
+@pytest.mark.parametrize("function", [F.softplus, lambda x: F.softplus(x, 3.0), F.logsigmoid, F.mish])
+def test_logarithms_of_sums_keep_their_small_values(function: Callable[[Tensor], Tensor]) -> None:
+    values = torch.cat([30 * example(50), torch.tensor([-200.0, -18.0, -1e-9, 0.0, 18.0, 200.0], dtype=torch.float64)])
+    found = operators(LOGARITHMS, function, values)
+    assert not [name for name in found if "softplus" in name or "log_sigmoid" in name or "mish" in name]
+    small = torch.tensor([-16.0, -30.0, -80.0])
+    exact = function(small.double())
+    written = {F.softplus: kahan_softplus, F.logsigmoid: kahan_log_sigmoid, F.mish: exponential_mish}.get(function)
+    if written is not None:
+        torch.testing.assert_close(written(small).double(), exact, rtol=1e-6, atol=0)
+
+
+def test_a_softplus_with_a_threshold_that_shows_stays() -> None:
+    assert operators(LOGARITHMS, lambda x: F.softplus(x, 1.0, 2.0), 5 * example(50)) == ["aten.softplus.default"]
+
+
+@pytest.mark.parametrize("bound", [0.0, 0.5, 3.0])
+def test_shrinking_needs_no_comparison(bound: float) -> None:
+    forms = {_aten.softshrink.default: soft_shrink, _aten.hardshrink.default: hard_shrink}
+    below, above = (torch.nextafter(torch.tensor(bound), torch.tensor(to)) for to in (-9.0, 9.0))
+    edges = torch.stack([torch.tensor(bound), below, above, -above, torch.tensor(0.0)])
+    for function in (F.softshrink, F.hardshrink):
+        found = operators(forms, lambda x, f=function: f(x, bound), torch.cat([5 * example(50), edges.double()]))
+        assert not [name for name in found if "shrink" in name]
+    torch.testing.assert_close(hard_shrink(edges, bound), F.hardshrink(edges, bound), rtol=0, atol=1e-38)

@@ -12,8 +12,11 @@ from mobilevit_tools.forms.pooling import (
     floored_average,
     floored_maximum,
     largest,
+    largest_along,
     overridden_average,
     overridden_average_of_volumes,
+    pooled_largest,
+    smallest_along,
 )
 from tests.forms.same import example, operators
 
@@ -104,3 +107,16 @@ def test_maxima_over_windows_with_gaps_along_one_axis() -> None:
     found = operators(forms, lambda x: F.max_pool1d(x, 3, 2, 1, dilation=2, ceil_mode=True), example(2, 3, 20))
     assert "aten.max_pool1d.default" not in found
     assert operators(forms, lambda x: F.max_pool1d(x, 3, 2, 1), example(2, 3, 20)) == ["aten.max_pool1d.default"]
+
+
+@pytest.mark.parametrize("axes", [(2, 3), (1,), (-1,), (2,), (0, 1), (1, 2, 3), ()])
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_maxima_and_minima_are_poolings(axes: tuple[int, ...], keepdim: bool) -> None:
+    forms = {_aten.amax.default: largest_along, _aten.amin.default: smallest_along, _aten.max.dim: pooled_largest}
+    found = operators(forms, lambda x: x.amax(axes, keepdim) - x.amin(axes, keepdim), example(2, 3, 4, 5))
+    assert not {"aten.amax.default", "aten.amin.default"} & set(found)
+    assert found.count("aten.max_pool2d.default") == 2
+    apart = operators(
+        forms, lambda x: x.amax((0, 2), keepdim) + x.transpose(1, 3).max(2).values.sum(), example(2, 3, 4, 5)
+    )
+    assert {"aten.amax.default", "aten.max_pool2d.default"} <= set(apart)
