@@ -17,7 +17,8 @@ from mobilevit_tools.models.own import OwnModel, call_builder
 from mobilevit_tools.models.own_build import drafted, seeded
 from mobilevit_tools.process_state import restoring
 
-BATCH = 4
+PHOTOS, NOISE, FLAT = 4, 2, 2
+"""Images of each kind in a batch."""
 ROUNDS = 2
 LEAST_GAIN = 0.5
 """A layer with a smaller root of the sum of its squared weights is enlarged: by depth 20 nothing would be left."""
@@ -86,7 +87,13 @@ def _varied(parameter: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def _images(size: tuple[int, int], draw: torch.Generator) -> Tensor:
-    """Return a batch of images with low frequencies and some noise, about as wide as normalised photos."""
-    coarse = torch.randn(BATCH, 3, *(max(side // 16, 2) for side in size), generator=draw)
+    """Return a batch of all kinds that are verified: like photos, noise and flat colours.
+
+    Without the last two, norms of what smooth images have little of would enlarge it hundredfold elsewhere: a network
+    of such norms is chaotic, so that float32 itself is far from what the weights mean.
+    """
+    coarse = torch.randn(PHOTOS, 3, *(max(side // 16, 2) for side in size), generator=draw)
     smooth = nn.functional.interpolate(coarse, size=size, mode="bilinear")
-    return 1.2 * smooth + 0.15 * torch.randn(BATCH, 3, *size, generator=draw)
+    noise = torch.randn(NOISE, 3, *size, generator=draw)
+    flat = (2 * torch.randn(FLAT, 3, 1, 1, generator=draw)).expand(-1, -1, *size)
+    return torch.cat([1.2 * smooth + 0.15 * torch.randn(PHOTOS, 3, *size, generator=draw), noise, flat])

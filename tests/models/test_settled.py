@@ -48,3 +48,15 @@ def test_the_seed_decides() -> None:
     for key, value in one.state_dict().items():
         torch.testing.assert_close(same.state_dict()[key], value, rtol=0, atol=0)
     assert (one.gamma != other.gamma).any()
+
+
+def test_norms_know_noise_and_flat_colours_as_well_as_photos() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 3, 3, groups=3, bias=False), nn.BatchNorm2d(3, affine=False))
+    with torch.no_grad():  # of what is smooth it leaves next to nothing, which the norm would enlarge
+        net[0].weight.copy_(torch.tensor([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]]).expand(3, 1, 3, 3))
+    settle(net, (64, 64))
+    noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(9))
+    assert net(noise).std() < 3
+    flat = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, affine=False))
+    settle(flat, (64, 64))
+    assert flat(torch.full((1, 3, 64, 64), 2.5)).abs().max() < 5
