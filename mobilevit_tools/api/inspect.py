@@ -8,13 +8,17 @@ from pathlib import Path
 
 from mobilevit_tools.api.given import artifact_path
 from mobilevit_tools.data.contract import Contract
+from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.exporters.delegation_lint import reason
 from mobilevit_tools.exporters.manifest import Manifest, check_digest
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.quantization.share import QuantizedShare, share_of_strangers
+from mobilevit_tools.reporting.figures import FORMATS, figure_file, styled
 from mobilevit_tools.result import Result
-from mobilevit_tools.runtimes._base import DELEGATE, OperatorUse, TensorInfo
+from mobilevit_tools.runtimes._base import DELEGATE, OperatorUse, Session, TensorInfo
+from mobilevit_tools.runtimes.pieces import Piece
 from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.staging import check_file, write_whole
 from mobilevit_tools.targets._base import Target
 from mobilevit_tools.targets.registry import find_target, target_of
 
@@ -30,12 +34,14 @@ class InspectResult(Result, command="inspect"):
         operators: How often each operator type occurs.
         operator_uses: The same with precisions and MACs, where they are known.
         quantized: How much of it is quantized; None where nothing is, or where neither a manifest nor the file tells.
+        pieces: The calls into a backend and what runs between them, in order of execution; empty without a backend.
         outside: Why each operator that is outside the backend stays there; empty without a backend. Where neither a
             manifest nor a call tells of a backend, there is none.
         inputs: Its inputs.
         outputs: Its outputs.
         metadata: The format's own metadata, without the contract.
         notes: What people should know of it.
+        graph: The drawing of its delegation that was written; None where none was asked for.
     """
 
     artifact: Path
@@ -44,19 +50,28 @@ class InspectResult(Result, command="inspect"):
     operators: Mapping[str, int]
     operator_uses: tuple[OperatorUse, ...]
     quantized: QuantizedShare | None
+    pieces: tuple[Piece, ...]
     outside: Mapping[str, str]
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     metadata: Mapping[str, str]
     notes: tuple[str, ...]
+    graph: Path | None = None
 
 
 @restoring
-def inspect(artifact: str | Path) -> InspectResult:
+def inspect(artifact: str | Path, *, graph: str | Path | None = None, overwrite: bool = False) -> InspectResult:
     """Read an artifact and check it against its manifest.
 
+    Args:
+        artifact: The artifact.
+        graph: An ``.svg`` or ``.png`` file that receives a drawing of what its backend takes over, and what not.
+        overwrite: Replace an existing drawing.
+
     Raises:
-        BadInputError: It cannot be read, or does not match the digest in its manifest.
+        BadInputError: It cannot be read, does not match the digest in its manifest, or has no backend to draw; or the
+            drawing cannot be written.
+        UsageError: The drawing exists already, or its suffix is that of another format.
 
     Example:
         >>> found = mvt.inspect(artifact)
@@ -64,9 +79,13 @@ def inspect(artifact: str | Path) -> InspectResult:
         (1, ('cat', 'dog', 'horse'))
     """
     path = artifact_path(artifact, "inspect")
+    drawing = None if graph is None else _destination(Path(graph), overwrite=overwrite)
     target = target_of(path)
     manifest = check_digest(path)
     with open_session(path) as session:
+        pieces = _pieces(session, manifest)
+        if drawing is not None:
+            _draw(pieces, path, drawing, target.name if manifest is None else manifest.spec.deployment)
         return InspectResult(
             artifact=path,
             manifest=manifest,
@@ -74,12 +93,42 @@ def inspect(artifact: str | Path) -> InspectResult:
             operators=session.operators(),
             operator_uses=session.operator_uses(),
             quantized=_quantized(path, target) if manifest is None else manifest.quantized,
+            pieces=pieces,
             outside=_outside(session.operators(), manifest),
             inputs=session.inputs,
             outputs=session.outputs,
             metadata={name: text for name, text in session.metadata.items() if "contract" not in name},
             notes=session.notes,
+            graph=drawing,
         )
+
+
+def _destination(graph: Path, *, overwrite: bool) -> Path:
+    if graph.suffix.removeprefix(".") not in FORMATS:
+        raise UsageError(
+            f"{graph} has the suffix of no format that can be drawn.", hint=f"Use .{' or .'.join(FORMATS)}."
+        )
+    check_file(graph, overwrite=overwrite)
+    return graph
+
+
+def _pieces(session: Session, manifest: Manifest | None) -> tuple[Piece, ...]:
+    """Return what the manifest tells, for it knows what is inside of calls, and else what the file itself tells."""
+    stated = () if manifest is None or manifest.delegation is None else manifest.delegation.pieces
+    return stated or session.pieces()
+
+
+def _draw(pieces: tuple[Piece, ...], artifact: Path, drawing: Path, deployment: str) -> None:
+    if not pieces:
+        raise BadInputError(
+            f"{artifact} has no delegation to draw.",
+            hint="Its runtime leaves nothing to a backend; omit --graph.",
+            code="no_delegation",
+        )
+    from mobilevit_tools.reporting.delegation_graph import graph_plot
+
+    with styled():
+        write_whole(drawing, figure_file(graph_plot(pieces, deployment), drawing.suffix.removeprefix(".")))
 
 
 def _quantized(artifact: Path, target: Target) -> QuantizedShare | None:

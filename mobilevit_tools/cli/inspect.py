@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -19,12 +21,21 @@ if TYPE_CHECKING:
     from mobilevit_tools.runtimes._base import OperatorUse, TensorInfo
 
 
-def inspect(artifact: Artifact, as_json: AsJson = False, verbose: Verbosity = 0) -> None:
+def inspect(
+    artifact: Artifact,
+    graph: Annotated[
+        Path | None,
+        typer.Option("--graph", help="Draw which parts the backend takes over, as an .svg or .png file."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing drawing.")] = False,
+    as_json: AsJson = False,
+    verbose: Verbosity = 0,
+) -> None:
     """Show an artifact's manifest, operators, inputs and outputs; check its digest."""
     with command_output("inspect", as_json=as_json, verbosity=verbose) as output:
         from mobilevit_tools.api.inspect import inspect as look
 
-        output.show(look(artifact), _render)
+        output.show(look(artifact, graph=graph, overwrite=overwrite), _render)
 
 
 def _render(console: Console, result: InspectResult) -> None:
@@ -56,12 +67,18 @@ def _render(console: Console, result: InspectResult) -> None:
         facts.add_row(escape(name), escape(text[:200]))
     console.print(facts)
     console.print(_operators(result.operator_uses))
+    _render_remarks(console, result)
+
+
+def _render_remarks(console: Console, result: InspectResult) -> None:
     for name, why in result.outside.items():
         console.print(f"not delegated: {escape(name)}: {escape(why)}", highlight=False)
     if result.outside:
         console.print(f"see {KNOWN_PROBLEMS}", highlight=False, style="dim")
     for note in result.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
+    if result.graph is not None:
+        console.print(f"wrote {escape(str(result.graph))}", highlight=False, soft_wrap=True)
 
 
 def _operators(uses: Sequence[OperatorUse]) -> Table:

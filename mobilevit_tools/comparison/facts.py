@@ -29,7 +29,7 @@ _NAMED_BY = "name"
 _SUMMARY = "summary"
 """Says the name again, in a sentence."""
 
-_LEFT_OUT = {"parity": ("results",)}
+_LEFT_OUT = {"parity": ("results",), "delegation": ("pieces",)}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from mobilevit_tools.errors import MissingDependencyError, UsageError
+from mobilevit_tools.runtimes.pieces import Piece
 from mobilevit_tools.targets._base import TargetOptions
 from mobilevit_tools.targets.precisions import FLOATING
 from mobilevit_tools.targets.registry import find_target
@@ -108,11 +109,13 @@ class Delegation:
         calls: Calls into the backend for one inference.
         outside: Operators that stayed outside, and how often each.
         macs_share: The share of the multiply-accumulates that the backend does; None where the program has none.
+        pieces: The calls and what runs between them, in order of execution; empty where nothing tells.
     """
 
     calls: int
     outside: Mapping[str, int] = field(default_factory=dict)
     macs_share: float | None = None
+    pieces: tuple[Piece, ...] = ()
 
 
 @dataclass(frozen=True)

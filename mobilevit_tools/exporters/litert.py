@@ -70,4 +70,4 @@ def lower(
         path.write_bytes(quantize(path, quantization, spec.batch))
     add_files(path, contract)
     operators = read_operators(path)
-    return Lowering(Delegation(operators.calls, operators.outside, operators.macs_share))
+    return Lowering(Delegation(operators.calls, operators.outside, operators.macs_share, operators.pieces))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.profiling.kinds import Share, by_kind
 from mobilevit_tools.reporting import plots, trade_plots
+from mobilevit_tools.reporting.delegation_graph import graph_plot
 from mobilevit_tools.reporting.evidence import Artifact, Evidence
 from mobilevit_tools.reporting.groups import (
     Measurement,
@@ -22,6 +24,9 @@ from mobilevit_tools.reporting.stages import by_stage, largest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+MAX_GRAPHS = 24
+"""A report draws the delegation of its first artifacts up to here; its table lists all."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ class Contents:
     timed: tuple[Timed, ...]
     delegated: tuple[Artifact, ...]
     delegation_plot: Plot | None
+    graphs: tuple[Plot, ...]
     versions: tuple[Versions, ...]
 
     @property
@@ -117,6 +123,7 @@ class Contents:
             *(each.plot for each in self.traded),
             *(each.plot for each in self.published),
             *(plot for each in self.timed for plot in each.plots),
+            *self.graphs,
         )
 
 
@@ -138,6 +145,7 @@ def contents(evidence: Evidence) -> Contents:
         timed=timed,
         delegated=tuple(each for each in artifacts if each.delegation is not None),
         delegation_plot=_delegation(timed),
+        graphs=tuple(_graphs(artifacts)),
         versions=_versions(artifacts),
     )
 
@@ -222,6 +230,17 @@ def _delegation(timed: Iterable[Timed]) -> Plot | None:
         return None
     caption = "One inference from left to right, by measured time: filled: delegated, hatched: not delegated."
     return Plot("delegation", "Delegation", caption, plots.delegation_plot(shown))
+
+
+def _graphs(artifacts: Iterable[Artifact]) -> Iterator[Plot]:
+    caption = (
+        "From top to bottom in order of execution. Filled: a call into the backend; hatched: left to the target's own "
+        "kernels. Lines at the side: values that pass other parts by."
+    )
+    drawn = ((each, each.delegation.pieces) for each in artifacts if each.delegation and each.delegation.pieces)
+    for number, (each, pieces) in enumerate(islice(drawn, MAX_GRAPHS), 1):
+        title = f"Delegation graph: {each.label}"
+        yield Plot(f"graph-{number}", title, caption, graph_plot(pieces, each.deployment))
 
 
 def _versions(artifacts: Iterable[Artifact]) -> tuple[Versions, ...]:

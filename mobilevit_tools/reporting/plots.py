@@ -45,11 +45,11 @@ def _index(deployment: str) -> int:
     return DEPLOYMENTS.index(deployment) if deployment in DEPLOYMENTS else len(DEPLOYMENTS)
 
 
-def short(label: str) -> str:
+def short(label: str, characters: int = _LABEL_CHARACTERS) -> str:
     """Shorten a label in its middle."""
-    half = _LABEL_CHARACTERS // 2
+    half = characters // 2
     label = " ".join(label.split())
-    return label if len(label) <= _LABEL_CHARACTERS else f"{label[: half - 1]}\N{HORIZONTAL ELLIPSIS}{label[-half:]}"
+    return label if len(label) <= characters else f"{label[: half - 1]}\N{HORIZONTAL ELLIPSIS}{label[-half:]}"
 
 
 def latency_plot(measurements: Sequence[Measurement]) -> Figure:

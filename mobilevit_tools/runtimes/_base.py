@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mobilevit_tools.errors import BadInputError, MissingDependencyError, UsageError
+from mobilevit_tools.runtimes.pieces import Piece
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -154,6 +155,10 @@ class Session(ABC):
     def operator_uses(self) -> tuple[OperatorUse, ...]:
         """Tell what is known of each operator type, in alphabetical order."""
         return tuple(OperatorUse(name, count) for name, count in self.operators().items())
+
+    def pieces(self) -> tuple[Piece, ...]:
+        """Tell in order of execution what a backend takes over and what not; nothing where there is no backend."""
+        return ()
 
     @abstractmethod
     def close(self) -> None:

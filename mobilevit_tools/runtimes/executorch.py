@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from mobilevit_tools.runtimes._base import (
     numpy_type,
 )
 from mobilevit_tools.runtimes.executorch_file import decode
+from mobilevit_tools.runtimes.pieces import Piece, Step, pieces_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,24 +115,33 @@ class ExecutorchSession(Session):
 
     def operators(self) -> dict[str, int]:
         """Count the instructions by operator, calls into a backend as ``delegate:<backend>``; see the base class."""
+        return dict(sorted(Counter(name for name, _ in self._instructions).items()))
+
+    def pieces(self) -> tuple[Piece, ...]:
+        """Tell calls and what runs between them; see the base class. What is inside of a call, the file hides.
+
+        Values are made once, and so by the first instruction that has them.
+        """
+        seen: set[Hashable] = set()
+        steps = []
+        for name, values in self._instructions:
+            delegated = name.startswith(DELEGATE)
+            fresh = values - seen
+            steps.append(Step(delegated, {} if delegated else {name: 1}, None, values - fresh, fresh))
+            seen |= fresh
+        return pieces_of(steps) if any(step.delegated for step in steps) else ()
+
+    @cached_property
+    def _instructions(self) -> list[tuple[str, frozenset[Hashable]]]:
+        """The operators and calls in order of execution, each with the tensors that it reads and makes."""
         try:
             program = decode(self._path).program
             plan = next(plan for plan in program.execution_plan if plan.name == METHOD)
-            counts = Counter[str]()
-            for chain in plan.chains:
-                for instruction in chain.instructions:
-                    call = instruction.instr_args
-                    kind = type(call).__name__
-                    if kind == "KernelCall":
-                        operator = _entry(plan.operators, call.op_index)
-                        counts[f"{operator.name}.{operator.overload}" if operator.overload else operator.name] += 1
-                    elif kind == "DelegateCall":
-                        counts[f"{DELEGATE}{_entry(plan.delegates, call.delegate_index).id}"] += 1
+            return list(_instructions(plan))
         except Exception as error:  # the runtime may load what the decoder, written for valid files, trips over
             raise BadInputError(
                 f"{self._path} cannot be decoded: {first_line(error)}", code="unloadable_artifact"
             ) from error
-        return dict(sorted(counts.items()))
 
     def close(self) -> None:
         """Release the program."""
@@ -144,6 +155,32 @@ def open_session(path: Path, *, threads: int) -> ExecutorchSession:
         BadInputError: It is not a program that this runtime can load.
     """
     return ExecutorchSession(path, threads)
+
+
+def _instructions(plan: Any) -> Iterator[tuple[str, frozenset[Hashable]]]:
+    for chain in plan.chains:
+        for instruction in chain.instructions:
+            call = instruction.instr_args
+            kind = type(call).__name__
+            if kind == "KernelCall":
+                operator = _entry(plan.operators, call.op_index)
+                name = f"{operator.name}.{operator.overload}" if operator.overload else operator.name
+            elif kind == "DelegateCall":
+                name = f"{DELEGATE}{_entry(plan.delegates, call.delegate_index).id}"
+            else:
+                continue
+            yield name, frozenset(_tensors_of(plan.values, call.args))
+
+
+def _tensors_of(values: Sequence[Any], places: Iterable[int]) -> Iterator[int]:
+    """Yield the places of the tensors among values, those in lists of tensors among them."""
+    for place in places:
+        value = _entry(values, place).val
+        kind = type(value).__name__
+        if kind == "Tensor":
+            yield place
+        elif kind == "TensorList":
+            yield from value.items
 
 
 def _entry(entries: Sequence[Any], index: int) -> Any:

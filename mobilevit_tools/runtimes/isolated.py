@@ -12,6 +12,7 @@ import numpy as np
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.runtimes._base import OperatorUse, Session, TensorInfo, check_input, numpy_type
 from mobilevit_tools.runtimes.child import PATIENCE_SECONDS, Child
+from mobilevit_tools.runtimes.pieces import Piece
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,6 +74,11 @@ class IsolatedSession(Session):
     def operator_uses(self) -> tuple[OperatorUse, ...]:
         """Tell what is known of each operator type; see the base class."""
         return tuple(OperatorUse(**use) for use in self._ask("operator_uses")[0]["uses"])
+
+    def pieces(self) -> tuple[Piece, ...]:
+        """Tell what a backend takes over; see the base class."""
+        stated = self._ask("pieces")[0]["pieces"]
+        return tuple(Piece(**{**piece, "reads": tuple(piece["reads"])}) for piece in stated)
 
     def close(self) -> None:
         """End the process."""

@@ -15,6 +15,7 @@ from mobilevit_tools.errors import BadInputError, first_line
 from mobilevit_tools.runtimes._base import OperatorUse, Session, TensorInfo, check_input, numpy_type
 from mobilevit_tools.runtimes.litert_files import read_contract
 from mobilevit_tools.runtimes.litert_operators import Operators, read_operators
+from mobilevit_tools.runtimes.pieces import Piece
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,6 +96,10 @@ class LitertSession(Session):
     def operator_uses(self) -> tuple[OperatorUse, ...]:
         """Tell of each operator type in which precisions it computes, and how much; see the base class."""
         return self._operators.uses
+
+    def pieces(self) -> tuple[Piece, ...]:
+        """Tell what XNNPACK takes over; see the base class."""
+        return self._operators.pieces
 
     def close(self) -> None:
         """Release the interpreter."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from mobilevit_tools.runtimes._base import OperatorUse
+from mobilevit_tools.runtimes.pieces import Piece, Step, pieces_of
 
 _CALL: Final = "DELEGATE"
 _SHORT = {"float32": "fp32", "float16": "fp16", "float64": "fp64"}
@@ -28,12 +31,14 @@ class Operators:
         calls: Calls into XNNPACK for one inference.
         outside: Operators that XNNPACK does not take, and how often each.
         macs_share: The share of the multiply-accumulates that XNNPACK does; None where there are none.
+        pieces: The calls and what runs between them, in order of execution.
     """
 
     uses: tuple[OperatorUse, ...]
     calls: int
     outside: Mapping[str, int]
     macs_share: float | None
+    pieces: tuple[Piece, ...]
 
 
 def read_operators(path: Path) -> Operators:
@@ -61,6 +66,7 @@ def read_operators(path: Path) -> Operators:
         calls=len(calls),
         outside=dict(sorted(outside.items())),
         macs_share=inside / every if every else None,
+        pieces=pieces_of(_in_order(_steps(operators, taken, macs))),
     )
 
 
@@ -70,14 +76,14 @@ def macs_of(name: str, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...
     return 0 if count is None else count((inputs, output))
 
 
-def _taken(operators: Iterable[Mapping[str, Any]], calls: Iterable[Mapping[str, Any]]) -> set[int]:
-    """Return the indices of the operators that the calls stand for: those between their outputs and their inputs.
+def _taken(operators: Iterable[Mapping[str, Any]], calls: Iterable[Mapping[str, Any]]) -> dict[int, int]:
+    """Return the place of the call that stands for each operator that one does: those between its outputs and inputs.
 
     The interpreter lists the calls behind the operators, and does not say which replaces which.
     """
     makers = {int(tensor): each for each in operators for tensor in each["outputs"]}
-    taken: set[int] = set()
-    for call in calls:
+    taken: dict[int, int] = {}
+    for place, call in enumerate(calls):
         given = set(map(int, call["inputs"]))
         left = [int(tensor) for tensor in call["outputs"]]
         while left:
@@ -85,9 +91,47 @@ def _taken(operators: Iterable[Mapping[str, Any]], calls: Iterable[Mapping[str, 
             maker = makers.get(tensor)
             if tensor in given or maker is None or maker["index"] in taken:
                 continue
-            taken.add(maker["index"])
+            taken[maker["index"]] = place
             left.extend(int(each) for each in maker["inputs"])
     return taken
+
+
+def _steps(
+    operators: Iterable[Mapping[str, Any]], taken: Mapping[int, int], macs: Callable[[Mapping[str, Any]], int]
+) -> Iterator[Step]:
+    """Yield the operators that are outside, and each call with all that is inside, in the order of the file."""
+    groups: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for each in operators:
+        index = int(each["index"])
+        groups.setdefault(("call", taken[index]) if index in taken else ("operator", index), []).append(each)
+    for (kind, _), group in groups.items():
+        writes = frozenset(int(tensor) for each in group for tensor in each["outputs"])
+        yield Step(
+            delegated=kind == "call",
+            operators=Counter(each["op_name"] for each in group),
+            macs=sum(map(macs, group)),
+            reads=frozenset(int(tensor) for each in group for tensor in each["inputs"]) - writes,
+            writes=writes,
+        )
+
+
+def _in_order(steps: Iterable[Step]) -> list[Step]:
+    """Return steps so that each follows those whose values it reads, and calls after whatever need not follow them."""
+    listed = list(steps)
+    makers = {value: place for place, step in enumerate(listed) for value in step.writes}
+    sorter = TopologicalSorter(
+        {place: {makers[value] for value in step.reads if value in makers} for place, step in enumerate(listed)}
+    )
+    sorter.prepare()
+    ready: list[tuple[bool, int]] = []
+    ordered = []
+    while sorter.is_active():
+        for place in sorter.get_ready():
+            heappush(ready, (listed[place].delegated, place))
+        _, place = heappop(ready)
+        ordered.append(listed[place])
+        sorter.done(place)
+    return ordered
 
 
 def _uses(operators: Iterable[Mapping[str, Any]], macs: Callable[[Mapping[str, Any]], int]) -> Iterable[OperatorUse]:

@@ -66,6 +66,10 @@ class Host:
         """Tell what is known of the operators."""
         return {"uses": [asdict(use) for use in self._opened().operator_uses()]}, []
 
+    def pieces(self, _arrays: list[NDArray[Any]]) -> Answer:
+        """Tell what a backend takes over."""
+        return {"pieces": [asdict(piece) for piece in self._opened().pieces()]}, []
+
     def _opened(self) -> Session:
         if self._session is None:
             raise RuntimeError("nothing is open")
@@ -76,7 +80,7 @@ def operations_of(host: Host) -> Operations:
     """Return what a session's child can be asked for."""
     return {
         operation.__name__: operation
-        for operation in (host.open, host.run, host.use, host.operators, host.operator_uses)
+        for operation in (host.open, host.run, host.use, host.operators, host.operator_uses, host.pieces)
     }
 
 

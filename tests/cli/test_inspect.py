@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -74,3 +75,39 @@ def test_reasons_are_those_of_the_backend_with_a_manifest_and_without(
     alone = artifact.rename(tmp_path / "alone.pte")
     assert inspect(alone).manifest is None
     assert inspect(alone).outside["aten::topk.values"] == why
+
+
+def test_the_graph_shows_calls_and_what_is_between_them(mvt: Mvt, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    exported = ("export", tmp_path / "net.py:partly", "--random-weights", "-t", "executorch")
+    assert mvt(*exported, "--output", tmp_path / "out").code == 0
+    (artifact,) = (tmp_path / "out").glob("*/*/model.pte")
+    drawing = tmp_path / "drawings" / "graph.svg"
+    assert f"wrote {drawing}" in mvt("inspect", artifact, "--graph", drawing).out
+    texts = [" ".join(element.itertext()) for element in ET.parse(drawing).iter() if element.tag.endswith("}text")]
+    (call,) = (text for text in texts if text.startswith("Call"))
+    assert call.endswith(", 0.0 M MACs (100.0%)")
+    (before,) = (text for text in texts if text.startswith("Not delegated"))
+    assert before.endswith(", no MACs")
+    assert "cumsum \N{MULTIPLICATION SIGN} 1" in texts
+    assert any(text.startswith("linear") for text in texts)
+
+    refused = mvt("inspect", artifact, "--graph", drawing)
+    assert (refused.code, "already exists" in refused.err) == (2, True)
+    assert mvt("inspect", artifact, "--graph", tmp_path / "graph.pdf").code == 2
+
+    # Without its manifest the program still tells where calls are, and that is the same.
+    stated = inspect(artifact).pieces
+    alone = artifact.rename(tmp_path / "alone.pte")
+    found = inspect(alone, graph=drawing, overwrite=True).pieces
+    assert [(each.delegated, each.reads) for each in found] == [(each.delegated, each.reads) for each in stated]
+    assert "its operators are not known" in drawing.read_text()
+
+
+def test_there_is_no_graph_without_a_backend(mvt: Mvt, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    mvt("export", tmp_path / "net.py:nothing", "--random-weights", "-t", "onnx", "--output", tmp_path / "out")
+    (artifact,) = (tmp_path / "out").glob("*/*/model.onnx")
+    ran = mvt("inspect", artifact, "--graph", tmp_path / "graph.svg")
+    assert (ran.code, "no delegation" in ran.err) == (3, True)
+    assert not (tmp_path / "graph.svg").exists()

@@ -21,6 +21,7 @@ from mobilevit_tools.models.factory import Weights
 from mobilevit_tools.profiling.environment import HostInfo
 from mobilevit_tools.profiling.result import ProfileResult
 from mobilevit_tools.profiling.statistics import summarize
+from mobilevit_tools.runtimes.pieces import Piece
 from mobilevit_tools.verification.metrics import Distance
 from mobilevit_tools.verification.parity import InputResult, Parity
 
@@ -48,6 +49,7 @@ def manifest(
     judged: Parity | None = None,
     source: str | None = "care_s0.imagenette",
     outside: dict[str, int] | None = None,
+    pieces: tuple[Piece, ...] = (),
 ) -> Manifest:
     return Manifest(
         artifact=ArtifactFile(NAMES[target], SHA256, size_bytes),
@@ -59,7 +61,7 @@ def manifest(
         rewrites=(),
         quantization=None,
         fp16_keep=(),
-        delegation=Delegation(2, outside or {}) if target == "executorch" else None,
+        delegation=Delegation(2, outside or {}, pieces=pieces) if target == "executorch" else None,
         tools={"torch": "2.13.0"},
         request=ExportRequest(model, target, precision),
     )
