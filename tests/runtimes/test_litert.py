@@ -32,6 +32,10 @@ def test_what_it_tells() -> None:
         assert "DELEGATE" not in uses
         assert sum(use.macs or 0 for use in uses.values()) == exported("litert").artifacts[0].macs
         assert [note for note in session.notes if note.startswith("XNNPACK takes ")]
+        pieces = session.pieces()
+        assert [piece.delegated for piece in pieces].count(True) >= 1
+        assert sum(piece.macs or 0 for piece in pieces) == exported("litert").artifacts[0].macs
+        assert sum(sum(piece.operators.values()) for piece in pieces) == sum(use.count for use in uses.values())
 
 
 def test_it_runs_the_same_each_time_and_refuses_another_size() -> None:
