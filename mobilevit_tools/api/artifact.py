@@ -167,7 +167,7 @@ def make_artifact(
         with clock.step("verify", f"Verifying {spec.variant}"), open_made(path) as session:
             calibration = quantization.calibration if quantization else None
             held_out = held_out_inputs(contract.preprocessing, calibration.held_out) if calibration else []
-            parity = verify_session(session, reference, [*inputs, *held_out], GATES[spec.precision])
+            parity = verify_session(session, reference, [*inputs, *held_out], GATES[spec.precision], progress)
         if parity.status == "failed":
             parity = _with_flips(parity, count_flips(loaded.module, exporter, spec, contract, inputs))
         if check is not None:

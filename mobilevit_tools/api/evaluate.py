@@ -15,7 +15,7 @@ from mobilevit_tools.api.verify import reference_model
 from mobilevit_tools.errors import BadInputError, GateError
 from mobilevit_tools.exporters.manifest import check_digest, describe_artifact
 from mobilevit_tools.process_state import restoring
-from mobilevit_tools.progress import Counter, uncounted
+from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.runtimes._base import only_input
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.registry import target_of
@@ -56,7 +56,7 @@ def evaluate(
     reference: bool = True,
     class_order: ClassOrder | None = None,
     threads: int = 1,
-    counter: Counter = uncounted,
+    progress: Progress = silent,
 ) -> EvalResult | SegmentEvalResult | DetectEvalResult | RetrievalEvalResult:
     """Measure an artifact on photos whose answers are known, prepared as its contract says.
 
@@ -79,7 +79,7 @@ def evaluate(
             sorted order, as torchvision: 0, 1, 10, 2) or ``natural`` (in sorted order, as timm: 0, 1, 2, 10). By
             default the one that the predictions confirm, where these differ.
         threads: Threads of one inference.
-        counter: Told of every batch.
+        progress: Told of every batch.
 
     Raises:
         BadInputError: The artifact, the photos, their labels or the model's weights cannot be used, or the model has
@@ -103,7 +103,7 @@ def evaluate(
             run = None
             if reference:
                 run = torch_reference(reference_model(other.contract, manifest, model, checkpoint, ema).module)
-            return evaluate_other(Evaluation(other, source, run, counter), masks, coco, class_order)
+            return evaluate_other(Evaluation(other, source, run, progress), masks, coco, class_order)
         refuse_truth(path, masks=masks, coco=coco)
         contract = classifier_contract(session, path)
         only_input(session)  # before the photos are read, and the first output, which there may not be
@@ -126,7 +126,7 @@ def evaluate(
                 )
             run_reference = torch_reference(loaded.module)
         result = evaluate_session(
-            session, contract, run_reference, photos, path=path, source=source, threads=threads, counter=counter
+            session, contract, run_reference, photos, path=path, source=source, threads=threads, progress=progress
         )
     if result.non_finite:
         raise GateError(
@@ -154,7 +154,7 @@ def evaluate_session(
     path: Path,
     source: Path,
     threads: int,
-    counter: Counter,
+    progress: Progress,
 ) -> EvalResult:
     """Classify labelled photos with an open session; see :func:`evaluate`.
 
@@ -168,7 +168,7 @@ def evaluate_session(
     sha256 = describe_artifact(path).sha256  # now: by the end there may be another file
     unreadable: list[UnreadablePhoto] = []
     outputs, expected, truths, seconds = [], [], [], 0.0
-    with counter(f"Evaluating {path.name} on {len(photos.images)} photos", len(photos.images)) as advance:
+    with progress(f"Evaluating {path.name} on {len(photos.images)} photos", len(photos.images)) as advance:
         for pixels, labels in _batches(photos.images, contract, info.batch, unreadable, advance):
             tensor = contract.preprocessing.normalize(pixels)
             fed = info.feed(tensor, pixels)

@@ -51,7 +51,7 @@ def evaluate_detector(asked: Evaluation, annotations: Path | None) -> DetectEval
     unreadable = []
     detected = partial(_detected, recipe=contract.preprocessing, categories=categories)
     count = len(truth.photos)
-    with asked.counter(f"Evaluating {artifact.path.name} on {count} photos", count) as advance:
+    with asked.progress(f"Evaluating {artifact.path.name} on {count} photos", count) as advance:
         for number, photo in truth.photos:
             advance()
             try:

@@ -21,7 +21,7 @@ from mobilevit_tools.data.images import load_image
 from mobilevit_tools.data.masks import load_mask, pair_masks
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.exporters.manifest import describe_artifact
-from mobilevit_tools.progress import Counter
+from mobilevit_tools.progress import Progress
 from mobilevit_tools.tasks._base import Answering
 from mobilevit_tools.tasks.embed import cosine_similarity, directions, embedding
 from mobilevit_tools.tasks.segment import class_map, largest
@@ -54,13 +54,13 @@ class Evaluation:
         artifact: The artifact.
         data: The photos.
         reference: The PyTorch model; None where it is not run.
-        counter: Told of every photo.
+        progress: Told of every photo.
     """
 
     artifact: Answering
     data: Path
     reference: Reference | None
-    counter: Counter
+    progress: Progress
 
     def model(self, pixels: NDArray[np.uint8]) -> NDArray[Any] | None:
         """Return what the PyTorch model gives for a photo's pixels (3, H, W), without a batch; None without it."""
@@ -124,7 +124,7 @@ def evaluate_segmenter(asked: Evaluation, masks: Path | None) -> SegmentEvalResu
     counts: list[PixelCounts] = []
     own: list[PixelCounts] = []
     same, unreadable = [], []
-    with asked.counter(f"Evaluating {asked.artifact.path.name} on {len(pairs)} photos", len(pairs)) as advance:
+    with asked.progress(f"Evaluating {asked.artifact.path.name} on {len(pairs)} photos", len(pairs)) as advance:
         for photo, mask in pairs:
             try:
                 image = load_image(photo)
@@ -185,7 +185,7 @@ def evaluate_embedding(asked: Evaluation) -> RetrievalEvalResult:
     sha256 = describe_artifact(asked.artifact.path).sha256
     vectors, own, labels, unreadable = [], [], [], []
     count = len(folder.images)
-    with asked.counter(f"Evaluating {asked.artifact.path.name} on {count} photos", count) as advance:
+    with asked.progress(f"Evaluating {asked.artifact.path.name} on {count} photos", count) as advance:
         for photo, label in zip(folder.images, folder.targets, strict=True):
             advance()
             try:

@@ -23,7 +23,7 @@ from mobilevit_tools.models.factory import LoadedModel, load_model, with_labels
 from mobilevit_tools.models.options import OptionValue, option_texts, parse_options
 from mobilevit_tools.models.references import folder_name
 from mobilevit_tools.process_state import restoring
-from mobilevit_tools.progress import Progress, silent
+from mobilevit_tools.progress import Progress, numbered, silent
 from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, load_calibration
 from mobilevit_tools.quantization.share import too_little
@@ -223,8 +223,7 @@ def export(
     photos = None
     if calibration is not None:
         count = DEFAULT_SIZE if calibration_size is None else calibration_size
-        with progress("Loading the calibration photos"):
-            photos = load_calibration(Path(calibration), loaded.preprocessing, count)
+        photos = load_calibration(Path(calibration), loaded.preprocessing, count, progress)
     plans = [plan_quantization(spec.target, spec.precision, photos, calibration_method) for spec in specs]
     bound = None if max_drop is None or eval_data is None else AccuracyBound(max_drop, Path(eval_data), class_order)
     with progress("Counting MACs"):
@@ -235,7 +234,7 @@ def export(
         weights = loaded.weights
         return ExportResult(called, weights.random, weights.ema, tuple(artifacts), weights.left_out, loaded.fused)
 
-    for request, plan, final in zip(requests, plans, finals, strict=True):
+    for number, (request, plan, final) in enumerate(zip(requests, plans, finals, strict=True), start=1):
         try:
             made = make_artifact(
                 loaded,
@@ -248,7 +247,7 @@ def export(
                 overwrite=overwrite,
                 keep_failed=keep_failed,
                 bundle=bundle,
-                progress=progress,
+                progress=progress if len(requests) == 1 else numbered(progress, number, len(requests)),
             )
         except MvtError as error:
             if artifacts:  # they stay, and whoever called is told of them

@@ -18,7 +18,7 @@ from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.host import latency_spec
 from mobilevit_tools.profiling.result import ComparisonResult
-from mobilevit_tools.progress import Counter, Progress, silent, uncounted
+from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.result import Result
 from mobilevit_tools.targets.precisions import PRECISIONS
@@ -79,7 +79,6 @@ def bench_precisions(
     rigor: str = "default",
     count: bool = False,
     progress: Progress = silent,
-    counter: Counter = uncounted,
 ) -> PrecisionBench:
     """Export a model in each precision of each target, and measure every artifact. A failed gate is a result, too.
 
@@ -96,7 +95,6 @@ def bench_precisions(
         rigor: A preset of the latency protocol.
         count: Also count instructions with the native runner.
         progress: Told of every step.
-        counter: Told of every batch of an evaluation.
 
     Raises:
         UsageError: There is no such target, precision or rigor.
@@ -140,7 +138,7 @@ def bench_precisions(
                     class_order=class_order,
                     checkpoint=checkpoint,
                     threads=threads,
-                    counter=counter,
+                    progress=progress,
                 )
                 speed = instructions = None
                 if find_target(target).runs_here:

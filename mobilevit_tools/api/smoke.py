@@ -26,7 +26,7 @@ from mobilevit_tools.matrix.run import run_cell
 from mobilevit_tools.matrix.summary import markdown_summary
 from mobilevit_tools.models.names import list_models
 from mobilevit_tools.process_state import restoring
-from mobilevit_tools.progress import Progress, silent
+from mobilevit_tools.progress import Progress, counted, silent
 from mobilevit_tools.quantization._base import check_calibrated
 from mobilevit_tools.staging import check_file, write_whole
 from mobilevit_tools.targets.registry import ALL, TARGETS, named_targets
@@ -134,7 +134,8 @@ def smoke(
         check_comparable(stored, plan.cells, baseline)
     results = []
     with _kept(keep) as folder:
-        for number, cell in enumerate(plan.cells, start=1):
+        cells = counted(progress, f"Smoke-testing {len(plan.cells)} exports", plan.cells, len(plan.cells))
+        for number, cell in enumerate(cells, start=1):
             with progress(f"[{number}/{len(plan.cells)}] {cell.name}"):
                 results.append(_run(cell, number, folder, timeout_s))
             if finished is not None:

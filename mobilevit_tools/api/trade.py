@@ -16,7 +16,7 @@ from mobilevit_tools.exporters._base import Exporter, ExportSpec, Preflight
 from mobilevit_tools.exporters.manifest import describe_artifact
 from mobilevit_tools.exporters.refusals import naming_refusals
 from mobilevit_tools.profiling.host import compare_on_host, profile_on_host
-from mobilevit_tools.progress import Progress, uncounted
+from mobilevit_tools.progress import Progress
 from mobilevit_tools.quantization._base import Quantization, TradeStep
 from mobilevit_tools.quantization.search import smallest_prefix
 from mobilevit_tools.runtimes.registry import open_made
@@ -104,7 +104,9 @@ def keep_within(
                 with naming_refusals(contract, spec, module):
                     exporter.lower(module, spec, contract, path, replace(quantization, keep=keep), preflight=preflight)
                 first = Path(folder, f"0{suffix}")  # what a search tries first
-                tried[count] = _judge(path, contract, photos, expected, data=bound.data, kept=count, first=first)
+                tried[count] = _judge(
+                    path, contract, photos, expected, data=bound.data, kept=count, first=first, progress=progress
+                )
             return tried[count].drop <= bound.max_drop
 
         count = smallest_prefix(len(ranking), accepts)
@@ -125,10 +127,11 @@ def _judge(
     data: Path,
     kept: int,
     first: Path,
+    progress: Progress,
 ) -> TradeStep:
     with open_made(path) as session:
         result = evaluate_session(
-            session, contract, reference, photos, path=path, source=data, threads=1, counter=uncounted
+            session, contract, reference, photos, path=path, source=data, threads=1, progress=progress
         )
     agreement, own = result.agreement, result.reference_top1
     if agreement is None or own is None:

@@ -130,7 +130,7 @@ def verify(
         native = ran = None
         if device is None:
             with progress(f"Verifying on {len(inputs)} inputs"):
-                parity = verify_session(session, reference, inputs, GATES[chosen])
+                parity = verify_session(session, reference, inputs, GATES[chosen], progress)
                 system = session.native()
                 native = None if system is None else verify_session(system, reference, inputs, GATES[chosen])
         else:

@@ -20,7 +20,7 @@ from mobilevit_tools.models.references import path_in
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.host import DEVICE, latency_spec
 from mobilevit_tools.profiling.result import ComparisonResult
-from mobilevit_tools.progress import Progress, silent
+from mobilevit_tools.progress import Progress, counted, silent
 from mobilevit_tools.result import Result
 from mobilevit_tools.targets.registry import STANDARD, find_target, named_targets
 
@@ -173,7 +173,7 @@ def bench_zoo(
     for model in models:  # before hours of work are lost
         Cell(model=model, target=targets[0], device=None, random_weights=True)
     rows: list[ZooRow] = []
-    for model in models:
+    for model in counted(progress, f"Exporting {len(models)} models", models, len(models)):
         with TemporaryDirectory(prefix="mvt-zoo-", ignore_cleanup_errors=True) as folder:
             with progress(f"Drawing weights of {model}"):
                 checkpoint = _settled(model, Path(folder, "settled.safetensors"))

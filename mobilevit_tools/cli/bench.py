@@ -125,7 +125,6 @@ def precisions(
             rigor=rigor,
             count=count,
             progress=output.progress,
-            counter=output.counter,
         )
         output.show(result, _render_precisions)
 

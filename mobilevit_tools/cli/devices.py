@@ -20,7 +20,7 @@ def devices(quiet: Quiet = False, as_json: AsJson = False) -> None:
 
     With --quiet, only the ready ones.
     """
-    with command_output("devices", as_json=as_json) as output:
+    with command_output("devices", as_json=as_json, quiet=quiet) as output:
         from mobilevit_tools.devices import probe_devices
 
         output.show(probe_devices(), _render_ready if quiet else _render)

@@ -78,7 +78,7 @@ def evaluate(
             reference=reference,
             class_order=None if class_order is None else parse_class_order(class_order),
             threads=threads,
-            counter=output.counter,
+            progress=output.progress,
         )
         output.show(result, _render)
 

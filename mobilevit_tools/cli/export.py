@@ -152,7 +152,7 @@ def export(
 ) -> None:
     """Export a model, verify every artifact, and write a manifest for each."""
     render = _render_paths if quiet else partial(_render, times=verbose > 0)
-    with command_output("export", as_json=as_json, verbosity=verbose, on_failure=render) as out:
+    with command_output("export", as_json=as_json, verbosity=verbose, on_failure=render, quiet=quiet) as out:
         size, photos = parse_size(input_size), photos_in(images)
         if no_rewrites and rewrites is not None:
             raise UsageError("--no-rewrites and --rewrites cannot be combined.", hint="Use one of them.")

@@ -22,7 +22,7 @@ def models(
     as_json: AsJson = False,
 ) -> None:
     """List the models: parameters, MACs, published accuracy and trained weights."""
-    with command_output("models", as_json=as_json) as output:
+    with command_output("models", as_json=as_json, quiet=quiet) as output:
         from mobilevit_tools.api.models import models as list_them
 
         output.show(list_them(pattern), _render_names if quiet else _render)

@@ -19,6 +19,7 @@ from rich.markup import escape
 from mobilevit_tools.cli.streams import Streams, private_streams
 from mobilevit_tools.errors import BadInputError, ExitCode, MvtError, first_line
 from mobilevit_tools.jsonable import JsonValue, envelope
+from mobilevit_tools.progress import Advance
 
 Result = TypeVar("Result")
 Renderer = Callable[[Console, Result], None]
@@ -37,11 +38,12 @@ class Output:
         verbosity: How often ``-v`` was given.
         console: For people, on stdout.
         log: For people, on stderr.
+        watched: Whether somebody looks at a terminal, and did not ask for silence.
         interrupted: Whether Ctrl-C was pressed; libraries that swallow the exception do not make it undone.
         left_behind: What people are told about what is on disk then.
     """
 
-    def __init__(self, command: str, *, as_json: bool, verbosity: int, streams: Streams) -> None:
+    def __init__(self, command: str, *, as_json: bool, verbosity: int, streams: Streams, quiet: bool = False) -> None:
         self.command = command
         self.verbosity = verbosity
         self.interrupted = False
@@ -50,6 +52,7 @@ class Output:
         self._streams = streams
         self.console = Console(file=streams.out, soft_wrap=False)
         self.log = Console(file=streams.err)
+        self.watched = self.log.is_terminal and not as_json and not quiet
 
     def show(self, result: Result, render: Renderer[Result]) -> None:
         """Print a result."""
@@ -70,30 +73,23 @@ class Output:
             self.log.print(f"[cyan]hint:[/] {escape(error.hint)}", highlight=False, soft_wrap=True)
 
     @contextmanager
-    def progress(self, step: str) -> Iterator[None]:
-        """Tell of a step while it runs; with ``-v``, how long it took."""
+    def progress(self, step: str, parts: int = 0, /) -> Iterator[Advance]:
+        """Tell of a step while it runs, and of the time that its parts leave; with ``-v``, how long it took."""
         import time
 
         started = time.perf_counter()
-        if self.log.is_terminal and not self._as_json:
-            with self.log.status(escape(step)):
-                yield
+        if self.watched:
+            from mobilevit_tools.cli.waiting import waiting
+
+            with waiting(self.log, step, parts) as advance:
+                yield advance
         else:
-            yield
+            yield lambda: None
         if self.interrupted:
             raise KeyboardInterrupt
-        if self.verbosity or (self.log.is_terminal and not self._as_json):
+        if self.verbosity or self.watched:
             took = time.perf_counter() - started
             self.log.print(f"[dim]{escape(step)}: {took:.1f} s[/]", highlight=False, soft_wrap=True)
-
-    @contextmanager
-    def counter(self, step: str, parts: int) -> Iterator[Callable[[], None]]:
-        """Tell of a step of ``parts`` parts while it runs; the context gives a function to call after each part."""
-        from rich.progress import Progress
-
-        with Progress(console=self.log, disable=self._as_json or not self.log.is_terminal, transient=True) as bar:
-            task = bar.add_task(escape(step), total=parts)
-            yield lambda: bar.advance(task)
 
     def _print(self, enveloped: JsonValue) -> None:
         print(json.dumps(enveloped, allow_nan=False), file=self._streams.out)
@@ -101,7 +97,12 @@ class Output:
 
 @contextmanager
 def command_output(
-    command: str, *, as_json: bool = False, verbosity: int = 0, on_failure: Renderer[Result] | None = None
+    command: str,
+    *,
+    as_json: bool = False,
+    verbosity: int = 0,
+    quiet: bool = False,
+    on_failure: Renderer[Result] | None = None,
 ) -> Iterator[Output]:
     """Run a command's body; every exception becomes one clear sentence and its exit code.
 
@@ -109,10 +110,11 @@ def command_output(
         command: The verb.
         as_json: Print the envelope in place of tables.
         verbosity: How often ``-v`` was given.
+        quiet: Show no progress.
         on_failure: Renders the figures that an error carries.
     """
     with private_streams(pass_through=verbosity >= LIBRARIES_TOO) as streams:
-        output = Output(command, as_json=as_json, verbosity=verbosity, streams=streams)
+        output = Output(command, as_json=as_json, verbosity=verbosity, streams=streams, quiet=quiet)
         try:
             with _noticing_ctrl_c(output):
                 yield output

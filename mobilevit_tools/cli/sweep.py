@@ -75,9 +75,12 @@ def _spectator(out: Output) -> Callable[[Outlook], AbstractContextManager[Watch]
 
     @contextmanager
     def watched(outlook: Outlook) -> Iterator[Watch]:
+        import time
+
         from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
         from mobilevit_tools.cli.tables import verdict
+        from mobilevit_tools.progress import left_in_words, seconds_left
 
         def say(line: str) -> None:
             out.log.print(line, highlight=False, soft_wrap=True)
@@ -89,7 +92,8 @@ def _spectator(out: Output) -> Callable[[Outlook], AbstractContextManager[Watch]
             say(f"{outlook.reused} of {cells} cells are already finished.")
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         done = outlook.reused
-        hidden, calm = not out.log.is_terminal, 1  # a second: drawing must not disturb what is measured
+        started = time.monotonic()
+        hidden, calm = not out.watched, 1  # a second: drawing must not disturb what is measured
         with Progress(*columns, console=out.log, disable=hidden, transient=True, refresh_per_second=calm) as display:
             overall = display.add_task(f"{done} of {cells} cells", total=None)
             running: dict[str, TaskID] = {}
@@ -103,7 +107,10 @@ def _spectator(out: Output) -> Callable[[Outlook], AbstractContextManager[Watch]
                 if digest in running:
                     display.remove_task(running.pop(digest))
                 done += event.kind == "finished"
-                display.update(overall, description=f"{done} of {cells} cells")
+                # Cells that run side by side are counted as they end: their rate says how long the others take.
+                fresh = done - outlook.reused
+                left = left_in_words(seconds_left(time.monotonic() - started, fresh, cells - outlook.reused))
+                display.update(overall, description=f"{done} of {cells} cells{f', {left}' if left else ''}")
                 status, seconds = verdict(event.result.status), event.result.seconds
                 again = "" if event.kind == "finished" else f", once more: {escape(event.result.message or '')}"
                 say(f"\\[{done}/{cells}] {name}: {status}, {seconds:.1f} s{again}")

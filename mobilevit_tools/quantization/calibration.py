@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.progress import Progress, counted, silent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from mobilevit_tools.data.preprocessing import Preprocessing
 
+MEASURING = "Measuring ranges on the calibration photos"
 DEFAULT_SIZE = 200
 MAX_SIZE = 5_000
 SEED = 0
@@ -55,12 +57,18 @@ class Calibration:
         preprocessing: How they were prepared and are to be normalised.
         record: What they are.
         held_out: Photos of the same folder that ranges are not measured on, uint8 (3, H, W) by name.
+        progress: Told by whoever measures ranges.
     """
 
     pixels: NDArray[np.uint8]
     preprocessing: Preprocessing
     record: CalibrationRecord
     held_out: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    progress: Progress = field(default=silent, compare=False, repr=False)
+
+    def watched(self, arrays: Iterable[NDArray[Any]], size: int) -> Iterator[NDArray[Any]]:
+        """Yield all batches of ``size`` photos to measure ranges on them, and tell how far that is."""
+        return counted(self.progress, MEASURING, arrays, -(-len(self.pixels) // size))
 
     def pixel_batches(self, size: int) -> Iterator[NDArray[np.uint8]]:
         """Yield pixels (``size``, 3, H, W); the last batch is filled up from the first photos."""
@@ -81,7 +89,9 @@ def held_out_of(readable: int, size: int) -> int:
     return min(HELD_OUT, max(readable - size, min(LEAST_HELD_OUT, readable // 2)))
 
 
-def load_calibration(folder: Path, preprocessing: Preprocessing, size: int = DEFAULT_SIZE) -> Calibration:
+def load_calibration(
+    folder: Path, preprocessing: Preprocessing, size: int = DEFAULT_SIZE, progress: Progress = silent
+) -> Calibration:
     """Choose ``size`` photos of a folder (flat, or an ImageFolder), others to hold out, and prepare them all.
 
     Photos are prepared as evaluation does. The choice depends on their names and the seed alone: of a seeded order, the
@@ -102,14 +112,17 @@ def load_calibration(folder: Path, preprocessing: Preprocessing, size: int = DEF
     found = list_images(folder).images
     pixels: dict[str, NDArray[np.uint8]] = {}
     unreadable: list[str] = []
-    for index in np.random.default_rng(SEED).permutation(len(found)):
-        if len(pixels) == size + HELD_OUT:
-            break
-        name = found[index].relative_to(folder).as_posix()
-        try:
-            pixels[name] = preprocessing.pixels(load_image(found[index]))
-        except BadInputError:
-            unreadable.append(name)
+    with progress("Loading the calibration photos", min(size + HELD_OUT, len(found))) as advance:
+        for index in np.random.default_rng(SEED).permutation(len(found)):
+            if len(pixels) == size + HELD_OUT:
+                break
+            name = found[index].relative_to(folder).as_posix()
+            try:
+                pixels[name] = preprocessing.pixels(load_image(found[index]))
+            except BadInputError:
+                unreadable.append(name)
+            else:
+                advance()
     if not pixels:
         raise BadInputError(f"None of the {len(found)} photos in {folder} can be read.", code="no_images")
     held_out = held_out_of(len(pixels), size)
@@ -121,4 +134,5 @@ def load_calibration(folder: Path, preprocessing: Preprocessing, size: int = DEF
         preprocessing,
         CalibrationRecord(used, SEED, digest, tuple(unreadable), held_out),
         dict(list(pixels.items())[used : used + held_out]),
+        progress,
     )

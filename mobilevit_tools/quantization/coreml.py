@@ -118,7 +118,7 @@ def measure_ranges(program: Program, calibration: Calibration, method: str, *, t
 
     (entry,) = program.inputs
     arrays = calibration.pixel_batches(batch) if takes_image else calibration.batches(batch)
-    for array in arrays:
+    for array in calibration.watched(arrays, batch):
         widen(entry.name, torch.from_numpy(array))
         program.run({entry.name: array}, "fp32", observe=observe)
     return ranges

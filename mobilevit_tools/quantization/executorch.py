@@ -128,7 +128,8 @@ def quantize(module: nn.Module, example: torch.Tensor, quantization: Quantizatio
         if quantization.calibration is None:
             prepared(example)  # the weights are observed, too
         else:
-            for batch in quantization.calibration.batches(example.shape[0]):
+            calibration, size = quantization.calibration, len(example)
+            for batch in calibration.watched(calibration.batches(size), size):
                 prepared(torch.from_numpy(batch))
     converted: GraphModule = convert_pt2e(prepared)
     _shield(converted)

@@ -85,7 +85,14 @@ def quantize(model: onnx.ModelProto, module: nn.Module, quantization: Quantizati
             ranges = Path(folder, "ranges.json")
             reader = Reader(model.graph.input[0].name, list(quantization.calibration.batches(batch)))
             method = CALIBRATION_METHODS[quantization.method]
-            measure_ranges(source, Path(folder, "augmented.onnx"), ranges, method, reader)
+            measure_ranges(
+                source,
+                Path(folder, "augmented.onnx"),
+                ranges,
+                method,
+                reader,
+                progress=quantization.calibration.progress,
+            )
             quantize_static(
                 source,
                 result,

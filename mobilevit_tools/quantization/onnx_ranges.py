@@ -20,6 +20,8 @@ from onnxruntime.quantization.calibrate import (
 )
 
 from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.progress import Progress, counted, silent
+from mobilevit_tools.quantization.calibration import MEASURING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +38,13 @@ SMALLEST_TOP = 1e-30
 
 
 def measure_ranges(
-    model: Path, augmented: Path, cache: Path, method: CalibrationMethod, reader: CalibrationDataReader
+    model: Path,
+    augmented: Path,
+    cache: Path,
+    method: CalibrationMethod,
+    reader: CalibrationDataReader,
+    *,
+    progress: Progress = silent,
 ) -> None:
     """Write the range of every activation that an operator with weights reads or writes to ``cache``.
 
@@ -46,6 +54,7 @@ def measure_ranges(
         cache: The file that ``quantize_static`` takes in place of photos.
         method: How measured values become ranges.
         reader: The photos, in chunks of ``CHUNK``.
+        progress: Told of every chunk.
 
     Raises:
         BadInputError: An activation is not finite.
@@ -60,7 +69,8 @@ def measure_ranges(
             percentile=calibrator.percentile,
             scenario=calibrator.scenario,
         )
-    for start in range(0, len(reader), CHUNK):
+    starts = range(0, len(reader), CHUNK)
+    for start in counted(progress, MEASURING, starts, len(starts)):
         reader.set_range(start, start + CHUNK)
         calibrator.collect_data(reader)
     ranges: TensorsData = calibrator.compute_data()

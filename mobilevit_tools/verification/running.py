@@ -12,6 +12,7 @@ import numpy as np
 
 from mobilevit_tools.data.contract import DECISIONS
 from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.progress import Advance, Progress, silent
 from mobilevit_tools.runtimes._base import Session, UnsupportedOperatorError, only_input
 from mobilevit_tools.tasks.probabilities import softmax
 from mobilevit_tools.tasks.registry import judge_of
@@ -33,7 +34,11 @@ SOFTMAX_TOLERANCE = 5e-2
 
 
 def verify_session(
-    session: Session, reference: Reference, inputs: Sequence[VerificationInput], tolerance: Tolerance
+    session: Session,
+    reference: Reference,
+    inputs: Sequence[VerificationInput],
+    tolerance: Tolerance,
+    progress: Progress = silent,
 ) -> Parity:
     """Run every input through both sides and judge the artifact by ``tolerance``.
 
@@ -46,15 +51,16 @@ def verify_session(
     """
     if session.unverifiable is not None:
         return Parity(status="not_verified", reason=session.unverifiable)
-    if not session.arithmetics:
-        return _verify_once(session, reference, inputs, tolerance)
-    verdicts = []
-    for arithmetic in session.arithmetics:
-        session.use(arithmetic)
-        found = _verify_once(session, reference, inputs, tolerance)
-        reason = found.reason and f"in {arithmetic} arithmetic: {found.reason}"
-        verdicts.append(replace(found, arithmetic=arithmetic, reason=reason))
-    session.use(session.arithmetics[0])
+    with progress("Comparing outputs", len(inputs) * max(1, len(session.arithmetics))) as advance:
+        if not session.arithmetics:
+            return _verify_once(session, reference, inputs, tolerance, advance)
+        verdicts = []
+        for arithmetic in session.arithmetics:
+            session.use(arithmetic)
+            found = _verify_once(session, reference, inputs, tolerance, advance)
+            reason = found.reason and f"in {arithmetic} arithmetic: {found.reason}"
+            verdicts.append(replace(found, arithmetic=arithmetic, reason=reason))
+        session.use(session.arithmetics[0])
     return min(verdicts, key=_standing)
 
 
@@ -65,7 +71,11 @@ def _standing(parity: Parity) -> tuple[int, float]:
 
 
 def _verify_once(
-    session: Session, reference: Reference, inputs: Sequence[VerificationInput], tolerance: Tolerance
+    session: Session,
+    reference: Reference,
+    inputs: Sequence[VerificationInput],
+    tolerance: Tolerance,
+    advance: Advance,
 ) -> Parity:
     info = only_input(session)
     holds = "logits" if session.contract is None else session.contract.output
@@ -104,6 +114,8 @@ def _verify_once(
                 holds="logits" if probabilities is not None else holds,
                 exact=lambda index=index, alone=alone: _as_given(exact(index), softmaxed=alone),  # type: ignore[misc]
             )
+            if index not in found:
+                advance()
             found.setdefault(index, []).append(result)
     results = [judge.together(each) for _, each in sorted(found.items())]
     return judge.verdict(results, tolerance, unresponsive=response.is_missing())

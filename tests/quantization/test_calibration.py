@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 from mobilevit_tools.data.images import load_image
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.quantization.calibration import held_out_of, load_calibration
+from mobilevit_tools.quantization.calibration import MEASURING, held_out_of, load_calibration
 
 RECIPE = Preprocessing(input_size=(24, 32), crop_fraction=0.9)
 
@@ -100,3 +102,20 @@ def test_photos_held_out_are_others_and_always_the_same(tmp_path: Path, size: in
     for name, pixels in found.held_out.items():
         np.testing.assert_array_equal(pixels, RECIPE.pixels(load_image(tmp_path / name)))
     assert list(load_calibration(tmp_path, RECIPE, size).held_out) == list(found.held_out)
+
+
+def test_every_photo_is_a_part_of_the_progress(folder: Path) -> None:
+    done: dict[str, list[int]] = {}
+
+    @contextmanager
+    def progress(step: str, parts: int = 0, /) -> Iterator[Callable[[], None]]:
+        done[step] = [0, parts]
+
+        def advance() -> None:
+            done[step][0] += 1
+
+        yield advance
+
+    found = load_calibration(folder, RECIPE, 5, progress)
+    assert [len(batch) for batch in found.watched(found.batches(2), 2)] == [2, 2, 2]
+    assert done == {"Loading the calibration photos": [12, 13], MEASURING: [3, 3]}  # one cannot be read
