@@ -31,6 +31,8 @@ class ReportResult(Result, command="report"):
         measurements: How many measurements.
         evaluations: How many evaluations.
         failures: How many commands and cells ended in an error.
+        compared: How many artifacts stand beside their earlier selves.
+        worse: How many of those have a figure that became worse.
     """
 
     path: Path
@@ -40,6 +42,8 @@ class ReportResult(Result, command="report"):
     measurements: int
     evaluations: int
     failures: int
+    compared: int = 0
+    worse: int = 0
 
 
 @restoring
@@ -47,6 +51,7 @@ def report(
     runs: Sequence[str | Path],
     *,
     output: str | Path = "report.html",
+    against: Sequence[str | Path] = (),
     plots: str | Path | None = None,
     plot_format: str | None = None,
     overwrite: bool = False,
@@ -58,6 +63,7 @@ def report(
         runs: Folders of artifacts, files that ``mvt export``, ``verify``, ``profile``, ``eval`` or ``smoke`` printed
             with ``--json``, and the results of sweeps.
         output: The report.
+        against: Earlier runs, of the same kinds, to compare with: what changed is marked.
         plots: A folder that receives every plot as a file of its own; None writes none.
         plot_format: ``svg``, which is the default, or ``png``.
         overwrite: Replace existing files.
@@ -86,12 +92,13 @@ def report(
         check_destination(folder / "plot", overwrite=overwrite)
     with progress("Reading the runs"):
         evidence = read_runs([Path(run) for run in runs])
+        before = read_runs([Path(run) for run in against]) if against else None
     from mobilevit_tools.reporting.contents import contents
     from mobilevit_tools.reporting.page import render
 
     with styled():
         with progress("Drawing the plots"):
-            shown = contents(evidence)
+            shown = contents(evidence, before)
         files = {} if folder is None else _plot_files(shown, folder, plot_format, overwrite=overwrite)
         with progress(f"Writing {page}"):
             for path, content in {**files, page: render(shown).encode()}.items():
@@ -104,6 +111,8 @@ def report(
         measurements=sum(len(each.profiles) for each in evidence.artifacts),
         evaluations=sum(len(each.evaluations) for each in evidence.artifacts),
         failures=len(evidence.failures),
+        compared=len(shown.compared.pairs) if shown.compared else 0,
+        worse=shown.compared.worse if shown.compared else 0,
     )
 
 

@@ -22,6 +22,10 @@ def report(
         typer.Argument(help="Export folders, JSON output of mvt, and a sweep's results.jsonl.", show_default=False),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file.")] = Path("report.html"),
+    against: Annotated[
+        list[Path] | None,
+        typer.Option("--against", help="An earlier run to compare with; what changed is marked. Repeatable."),
+    ] = None,
     plots: Annotated[Path | None, typer.Option("--plots", help="Also write the plots to this folder.")] = None,
     plot_format: Annotated[
         str | None, typer.Option("--plot-format", help="Format of the plot files: svg or png. Default: svg.")
@@ -35,7 +39,13 @@ def report(
         from mobilevit_tools.api.report import report as make
 
         result = make(
-            runs, output=output, plots=plots, plot_format=plot_format, overwrite=overwrite, progress=out.progress
+            runs,
+            output=output,
+            against=against or (),
+            plots=plots,
+            plot_format=plot_format,
+            overwrite=overwrite,
+            progress=out.progress,
         )
         out.show(result, _render)
 
@@ -46,5 +56,7 @@ def _render(console: Console, result: ReportResult) -> None:
         f"{result.evaluations} evaluations, {result.failures} failed commands",
         highlight=False,
     )
+    if result.compared:
+        console.print(f"{result.compared} artifacts compared, {result.worse} of them worse", highlight=False)
     for path in (result.path, *result.plots):
         console.print(f"wrote {escape(str(path))}", highlight=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mobilevit_tools.profiling.kinds import Share, by_kind
 from mobilevit_tools.reporting import plots, trade_plots
+from mobilevit_tools.reporting.against import SideBySide, side_by_side
 from mobilevit_tools.reporting.delegation_graph import graph_plot
 from mobilevit_tools.reporting.evidence import Artifact, Evidence
 from mobilevit_tools.reporting.groups import (
@@ -102,6 +103,7 @@ class Contents:
     """All that a page shows."""
 
     evidence: Evidence
+    compared: SideBySide | None
     parity_plot: Plot | None
     size_plot: Plot | None
     measured: tuple[Measured, ...]
@@ -127,13 +129,19 @@ class Contents:
         )
 
 
-def contents(evidence: Evidence) -> Contents:
-    """Group the evidence and draw its plots; call it inside :func:`mobilevit_tools.reporting.figures.styled`."""
+def contents(evidence: Evidence, before: Evidence | None = None) -> Contents:
+    """Group the evidence and draw its plots; call it inside :func:`mobilevit_tools.reporting.figures.styled`.
+
+    Args:
+        evidence: What the page is about.
+        before: An earlier run to compare it with; None for none.
+    """
     artifacts = evidence.artifacts
     groups = group_by_place(artifacts)
     timed = tuple(_timed(number, each, group) for number, (each, group) in enumerate(_with_operators(groups), 1))
     return Contents(
         evidence=evidence,
+        compared=None if before is None else side_by_side(before.artifacts, artifacts),
         parity_plot=_parity(artifacts),
         size_plot=_size(artifacts),
         measured=tuple(Measured(group, _measured_plots(number, group)) for number, group in enumerate(groups, 1)),

@@ -34,6 +34,8 @@ def test_real_artifacts(mvt: Mvt, exported: Path) -> None:
         "measurements": 0,
         "evaluations": 0,
         "failures": 0,
+        "compared": 0,
+        "worse": 0,
     }
     page = Path("report.html").read_text(encoding="utf-8")
     assert all(f"{target} fp32" in page for target in ("onnx", "coreml", "executorch-xnnpack"))
@@ -124,3 +126,13 @@ def test_a_full_disk_leaves_nothing(mvt: Mvt, desk: Desk, monkeypatch: pytest.Mo
     ran = mvt("report", *desk.runs, "--json")
     assert (ran.code, ran.envelope["error"]["code"]) == (3, "output")
     assert list(Path().iterdir()) == []
+
+
+def test_two_runs_stand_side_by_side(mvt: Mvt, desk: Desk, tmp_path: Path) -> None:
+    later = Desk(tmp_path / "later")
+    later.folder.mkdir()
+    later.export(manifest(size_bytes=2000))
+    ran = mvt("report", *later.runs, "--against", *desk.runs[:1], "-o", tmp_path / "both.html")
+    assert ran.code == 0, ran.err
+    assert "1 artifacts compared, 1 of them worse" in ran.out
+    assert "Compared with the earlier run" in (tmp_path / "both.html").read_text(encoding="utf-8")

@@ -185,7 +185,7 @@ def full(desk: Desk) -> Desk:
     return furnish(desk)
 
 
-def draw(*runs: Path) -> str:
+def draw(*runs: Path, before: Sequence[Path] = ()) -> str:
     """Return the page of some runs."""
     from mobilevit_tools.reporting.contents import contents
     from mobilevit_tools.reporting.figures import styled
@@ -193,7 +193,7 @@ def draw(*runs: Path) -> str:
     from mobilevit_tools.reporting.page import render
 
     with styled():
-        return render(contents(read_runs(runs)))
+        return render(contents(read_runs(runs), read_runs(before) if before else None))
 
 
 @pytest.fixture(scope="session")
