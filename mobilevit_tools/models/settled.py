@@ -19,9 +19,14 @@ from mobilevit_tools.process_state import restoring
 
 PHOTOS, NOISE, FLAT = 4, 2, 2
 """Images of each kind in a batch."""
+EXTREMES = (-2.2, 2.6)
+"""Black and white, as most models normalise them."""
 ROUNDS = 2
 LEAST_GAIN = 0.5
 """A layer with a smaller root of the sum of its squared weights is enlarged: by depth 20 nothing would be left."""
+
+LEAST_VARIANCE = 0.05
+"""Of the mean of all channels: a norm would enlarge what one of them rarely has, until its like comes."""
 
 
 @restoring
@@ -68,6 +73,8 @@ def settle(module: nn.Module, size: tuple[int, int], *, seed: int = 0) -> None:
         module(_images(size, draw))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+        if norm.running_var is not None:
+            norm.running_var += LEAST_VARIANCE * norm.running_var.mean()
     module.eval()
 
 
@@ -95,5 +102,6 @@ def _images(size: tuple[int, int], draw: torch.Generator) -> Tensor:
     coarse = torch.randn(PHOTOS, 3, *(max(side // 16, 2) for side in size), generator=draw)
     smooth = nn.functional.interpolate(coarse, size=size, mode="bilinear")
     noise = torch.randn(NOISE, 3, *size, generator=draw)
-    flat = (2 * torch.randn(FLAT, 3, 1, 1, generator=draw)).expand(-1, -1, *size)
+    grey = torch.tensor(EXTREMES).reshape(-1, 1, 1, 1).expand(-1, 3, 1, 1)
+    flat = torch.cat([grey, 2 * torch.randn(FLAT, 3, 1, 1, generator=draw)]).expand(-1, -1, *size)
     return torch.cat([1.2 * smooth + 0.15 * torch.randn(PHOTOS, 3, *size, generator=draw), noise, flat])
