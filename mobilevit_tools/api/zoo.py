@@ -21,7 +21,9 @@ from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.host import DEVICE, latency_spec
 from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.progress import Progress, counted, silent
+from mobilevit_tools.quantization._base import check_calibrated
 from mobilevit_tools.result import Result
+from mobilevit_tools.targets.precisions import PRECISIONS
 from mobilevit_tools.targets.registry import STANDARD, find_target, named_targets
 
 TIMEOUT_S = 900.0
@@ -98,10 +100,17 @@ class ZooRow:
         share = delegation.get("macs_share") if isinstance(delegation, Mapping) else None
         return float(share) if isinstance(share, int | float) else None
 
+    @property
+    def quantized_share(self) -> float | None:
+        """The share of the weights that is in 8 bits or fewer; None in floating point and where nobody knows."""
+        quantized = (self.result.artifact or {}).get("quantized")
+        share = quantized.get("weights") if isinstance(quantized, Mapping) else None
+        return float(share) if isinstance(share, int | float) else None
+
 
 @dataclass(frozen=True)
 class PassRate:
-    """How many models pass on one target.
+    """How many models pass on one target in one precision.
 
     Attributes:
         passed: Models whose artifact passed its gates.
@@ -117,8 +126,8 @@ class ZooResult(Result, command="bench zoo"):
     """All models on all targets.
 
     Attributes:
-        rows: One for each model and target, model by model.
-        rates: By target, how many passed.
+        rows: One for each model, target and precision, model by model.
+        rates: By target and precision, such as ``onnx-int8``, how many passed.
         tools: Versions of the tools.
         seconds: How long all of it took.
     """
@@ -134,12 +143,14 @@ def bench_zoo(
     models: Sequence[str] = ZOO,
     *,
     targets: Sequence[str] = STANDARD,
+    precisions: Sequence[str] = ("fp32",),
+    calibration: str | Path | None = None,
     latency: bool = False,
     rigor: str = "quick",
     timeout_s: float = TIMEOUT_S,
     progress: Progress = silent,
 ) -> ZooResult:
-    """Export and verify models in float32, each in a process of its own, and count what passes.
+    """Export and verify models, each in a process of its own, and count what passes.
 
     A model of a source gets settled random weights (:mod:`mobilevit_tools.models.settled`): no network is needed, and
     parity still means something. A file's function brings its own.
@@ -147,13 +158,16 @@ def bench_zoo(
     Args:
         models: Models, as ``mvt export`` takes them; by default compact ones of timm.
         targets: Export targets.
+        precisions: Precisions; those that a target lacks are left out.
+        calibration: A folder of photos for precisions that are calibrated.
         latency: Also measure each artifact against the target's own lowering, one thread, in turns.
         rigor: The latency protocol's preset.
         timeout_s: Time limit of one export.
         progress: Told of every step.
 
     Raises:
-        UsageError: There is no model, no such target or rigor, or a name that can be no model's.
+        UsageError: There is no model, no such target, precision or rigor, a name that can be no model's, or photos are
+            missing or not needed.
 
     Example:
         >>> try:
@@ -166,32 +180,61 @@ def bench_zoo(
     latency_spec(rigor)
     if not 0 < timeout_s < float("inf"):
         raise UsageError(f"The time limit of an export must be above 0, not {timeout_s:g} s.")
-    targets = named_targets(targets)
     models = tuple(dict.fromkeys(models))
     if not models:
         raise UsageError("Pass at least one model.")
+    kinds = _kinds(targets, precisions, None if calibration is None else str(calibration))
     for model in models:  # before hours of work are lost
-        Cell(model=model, target=targets[0], device=None, random_weights=True)
+        replace(kinds[0], model=model)
     rows: list[ZooRow] = []
     for model in counted(progress, f"Exporting {len(models)} models", models, len(models)):
         with TemporaryDirectory(prefix="mvt-zoo-", ignore_cleanup_errors=True) as folder:
             with progress(f"Drawing weights of {model}"):
                 checkpoint = _settled(model, Path(folder, "settled.safetensors"))
-            for target in targets:
-                given = {"checkpoint": checkpoint} if checkpoint else {"random_weights": True}
-                cell = Cell(model=model, target=target, device=None, **given)
-                with progress(f"[{len(rows) + 1}/{len(models) * len(targets)}] {cell.name}"):
+            for kind in kinds:
+                cell = replace(kind, model=model, checkpoint=checkpoint, random_weights=checkpoint is None)
+                with progress(f"[{len(rows) + 1}/{len(models) * len(kinds)}] {cell.name}"):
                     rows.append(_row(cell, Path(folder), latency=latency, rigor=rigor, timeout_s=timeout_s))
-    of_target = {name: [row.result for row in rows if row.result.cell.target == name] for name in targets}
+    found = [row.result for row in rows]
     return ZooResult(
         rows=tuple(rows),
         rates={
-            name: PassRate(sum(each.status == "passed" for each in found), len(found))
-            for name, found in of_target.items()
+            kind.spec.variant: PassRate(
+                sum(each.status == "passed" for each in found if each.cell.spec.variant == kind.spec.variant),
+                len(models),
+            )
+            for kind in kinds
         },
         tools=tool_versions(),
         seconds=round(time.perf_counter() - started, 3),
     )
+
+
+def _kinds(targets: Sequence[str], precisions: Sequence[str], calibration: str | None) -> tuple[Cell, ...]:
+    """Return a cell of no particular model for each precision that each target has."""
+    if unknown := set(precisions) - set(PRECISIONS):
+        raise UsageError(
+            f"There is no precision named {', '.join(sorted(unknown))}.", hint=f"There are {', '.join(PRECISIONS)}."
+        )
+    check_calibrated(precisions, calibration=calibration)
+    measured = [each for each in precisions if PRECISIONS[each].calibrated]
+    if measured and calibration is None:
+        raise UsageError(f"{measured[0]} requires calibration photos.", hint="Pass --calibration DIR.")
+    kinds = tuple(
+        Cell(
+            model=ZOO[0],
+            target=target,
+            precision=precision,
+            calibration=calibration if PRECISIONS[precision].calibrated else None,
+            random_weights=True,
+        )
+        for target in named_targets(targets)
+        for precision in dict.fromkeys(precisions)
+        if precision in find_target(target).precisions
+    )
+    if not kinds:
+        raise UsageError(f"None of {', '.join(targets)} has {' or '.join(precisions)}.")
+    return kinds
 
 
 def _settled(model: str, path: Path) -> str | None:
@@ -211,11 +254,11 @@ def _settled(model: str, path: Path) -> str | None:
 
 
 def _row(cell: Cell, folder: Path, *, latency: bool, rigor: str, timeout_s: float) -> ZooRow:
-    ours = folder / cell.target
+    ours = folder / cell.spec.variant
     result = run_cell(cell, ours, timeout_s=timeout_s)
     speed = None
     if latency and result.artifact is not None and find_target(cell.target).runs_here:
-        plain = folder / f"{cell.target}-plain"
+        plain = folder / f"{cell.spec.variant}-plain"
         without = run_cell(replace(cell, rewrites=()), plain, timeout_s=timeout_s)
         if without.artifact is not None:
             paths = (str(each.artifact["path"]) for each in (without, result) if each.artifact is not None)

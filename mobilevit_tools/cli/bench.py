@@ -137,6 +137,13 @@ def zoo(
     target: Annotated[
         list[str] | None, typer.Option("--target", "-t", help=f"{', '.join(TARGETS)}. Repeatable. Default: all.")
     ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option("--precision", help="Precisions, where a target has them. Repeatable. Default: fp32."),
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="int8: folder of calibration photos.")
+    ] = None,
     latency: Annotated[
         bool, typer.Option("--latency", help="Also compare each with the target's own lowering, measured alternately.")
     ] = False,
@@ -152,6 +159,8 @@ def zoo(
         result = bench_zoo(
             models or ZOO,
             targets=target or STANDARD,
+            precisions=precision or ("fp32",),
+            calibration=calibration,
             latency=latency,
             rigor=rigor,
             timeout_s=timeout,
@@ -233,8 +242,8 @@ def _render_zoo(console: Console, result: ZooResult) -> None:
     from mobilevit_tools.matrix.figures import Figures
 
     table = _table(
-        ("model", "target", "result"),
-        ("SNR dB", "calls", "outside", "MACs", "seconds", "speed-up (95 %)"),
+        ("model", "target", "precision", "result"),
+        ("SNR dB", "quantized", "calls", "outside", "MACs", "seconds", "speed-up (95 %)"),
         remark="why",
     )
     for row in result.rows:
@@ -242,8 +251,10 @@ def _render_zoo(console: Console, result: ZooResult) -> None:
         table.add_row(
             escape(row.result.cell.model),
             row.result.cell.target,
+            row.result.cell.precision,
             row.result.code or "passed",
             number(known.snr_db, ".1f"),
+            number(row.quantized_share, ".1%"),
             number(known.calls, "d"),
             number(known.outside, "d"),
             number(row.macs_share, ".1%"),
@@ -252,8 +263,8 @@ def _render_zoo(console: Console, result: ZooResult) -> None:
             escape(_cut(row.result.message or "")),
         )
     _print(console, table)
-    for target, rate in result.rates.items():
-        _print(console, f"{target}: {rate.passed} of {rate.models} passed")
+    for variant, rate in result.rates.items():
+        _print(console, f"{variant}: {rate.passed} of {rate.models} passed")
 
 
 def _render_export(console: Console, result: ExportBench) -> None:

@@ -28,11 +28,11 @@ def test_passes_and_refusals_are_rows_and_latency_is_against_the_plain_lowering(
     assert passed["result"]["artifact"]["parity"]["snr_db"] > 80
     assert passed["result"]["artifact"]["kept"] is False
     plain, ours = passed["speed"]["a"], passed["speed"]["b"]
-    assert "onnx-plain" in plain["artifact"]
+    assert "onnx-fp32-plain" in plain["artifact"]
     assert plain["latency_ms"]["p50"] > 0 < ours["latency_ms"]["p50"]
     assert refused["result"]["code"] == "unknown_model"
     assert refused["speed"] is None
-    assert result["rates"] == {"onnx": {"passed": 1, "models": 2}}
+    assert result["rates"] == {"onnx-fp32": {"passed": 1, "models": 2}}
 
 
 def test_what_fails_is_one_row_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,3 +74,28 @@ def test_no_model_is_refused() -> None:
         zoo.bench_zoo([])
     with pytest.raises(UsageError, match="time limit"):
         zoo.bench_zoo(["care_s0"], timeout_s=float("nan"))
+
+
+def test_precisions_are_cells_of_the_targets_that_have_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def cell_result(cell: Cell, folder: Path, **_: object) -> CellResult:
+        artifact = {"path": str(folder), "quantized": {"weights": 0.97} if cell.precision == "int8" else None}
+        given = {"exit_code": 0, "code": None, "message": None, "hint": None, "command": None}
+        rest = {"profile": None, "evaluation": None, "seconds": 0.0}
+        return CellResult(cell, "0", "passed", artifact=artifact, **given, **rest)
+
+    monkeypatch.setattr(zoo, "run_cell", cell_result)
+    monkeypatch.setattr(settled, "settle", lambda *_, **__: None)
+    result = zoo.bench_zoo(
+        [NAME], targets=["onnx", "executorch"], precisions=["fp16", "int8", "palette4"], calibration=tmp_path
+    )
+    found = [(row.result.cell.precision, row.result.cell.calibration, row.quantized_share) for row in result.rows]
+    assert found == [("fp16", None, None), ("int8", str(tmp_path), 0.97)] * 2
+    assert [*result.rates] == ["onnx-fp16", "onnx-int8", "executorch-xnnpack-fp16", "executorch-xnnpack-int8"]
+    for given, problem in [
+        ({"precisions": ["int8"]}, "requires calibration photos"),
+        ({"precisions": ["int3"]}, "no precision named int3"),
+        ({"calibration": tmp_path}, "calibration"),
+        ({"targets": ["executorch"], "precisions": ["palette4"]}, "None of executorch has palette4"),
+    ]:
+        with pytest.raises(UsageError, match=problem):
+            zoo.bench_zoo([NAME], **given)
