@@ -245,13 +245,17 @@ def _rewrite(loaded: LoadedModel, spec: ExportSpec, contract: Contract, quantiza
 
 
 def _with_stored_weights(rewritten: Rewritten, spec: ExportSpec, contract: Contract) -> Rewritten:
-    """Store the weights that the model computes, which a quantizer would pass over."""
+    """Store weights that are computed, and write products with weights as layers: quantizers pass over both."""
     from mobilevit_tools.exporters.io_names import example_input
     from mobilevit_tools.quantization.computed_weights import store_computed_weights
+    from mobilevit_tools.quantization.stored_products import write_stored_products
 
     example = example_input(contract, max(spec.batch, 2) if spec.options.free_batch else spec.batch)
-    module, applied = store_computed_weights(rewritten.module, example, free_batch=spec.options.free_batch)
-    return rewritten if applied is None else replace(rewritten, module=module, applied=(*rewritten.applied, applied))
+    for write in (write_stored_products, store_computed_weights):
+        module, applied = write(rewritten.module, example, free_batch=spec.options.free_batch)
+        if applied is not None:
+            rewritten = replace(rewritten, module=module, applied=(*rewritten.applied, applied))
+    return rewritten
 
 
 def share_in(path: Path, spec: ExportSpec, lowering: Lowering) -> QuantizedShare | None:

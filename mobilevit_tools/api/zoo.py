@@ -16,7 +16,7 @@ from mobilevit_tools.matrix.aside import without_artifact
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.matrix.run import run_cell
 from mobilevit_tools.models.own import find_own_model
-from mobilevit_tools.models.references import path_in
+from mobilevit_tools.models.references import is_file_reference
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.host import DEVICE, latency_spec
 from mobilevit_tools.profiling.result import ComparisonResult
@@ -241,7 +241,7 @@ def _settled(model: str, path: Path) -> str | None:
     """Write weights for a model of a source; None where it brings its own or fails: its export tells how."""
     from mobilevit_tools.models.settled import write_settled
 
-    if path_in(model):
+    if is_file_reference(model):
         return None
     try:
         own = find_own_model(model)

@@ -57,11 +57,17 @@ def store_computed_weights(
     _fold(program, folded, example)
     stored = folded.module(check_guards=False)
     stored.graph.eliminate_dead_code()
-    plain = GraphModule(stored, stored.graph)  # which has train() and eval()
+    plain = copy_of(stored, module)
     places = _name_weights(plain, computed)
+    return plain, AppliedRewrite(NAME, SUMMARY, places, _count(module) - _count(plain))
+
+
+def copy_of(traced: GraphModule, module: nn.Module) -> GraphModule:
+    """Return what was traced of ``module`` as a module that has train() and eval(), in evaluation mode."""
+    plain = GraphModule(traced, traced.graph)
     if hasattr(module, "feature_channels"):
         plain.feature_channels = module.feature_channels
-    return plain.eval(), AppliedRewrite(NAME, SUMMARY, places, _count(module) - _count(plain))
+    return plain.eval()
 
 
 def _computed(program: ExportedProgram) -> Iterator[Node]:
@@ -107,7 +113,7 @@ def _name_weights(module: GraphModule, computed: Set[str]) -> int:
             if read.op != "get_attr" or read.target not in computed:
                 continue
             path, target = module_path(node), str(read.target)
-            name = _store(module, f"{path}.{role}" if path else role, getattr(module, target))
+            name = store(module, f"{path}.{role}" if path else role, getattr(module, target))
             read.target = name
             if role == "weight":
                 weights.add(name)
@@ -117,7 +123,7 @@ def _name_weights(module: GraphModule, computed: Set[str]) -> int:
     return len(weights)
 
 
-def _store(module: GraphModule, wanted: str, value: Tensor) -> str:
+def store(module: GraphModule, wanted: str, value: Tensor) -> str:
     """Give ``module`` a parameter and return its name: ``wanted``, or with a number where another one has that."""
     known = {**dict(module.named_modules()), **dict(module.named_parameters()), **dict(module.named_buffers())}
     name, number = wanted, 1

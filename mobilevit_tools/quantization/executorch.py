@@ -47,6 +47,8 @@ WITH_WEIGHTS: Mapping[object, int] = MappingProxyType(
     }
 )
 """Operators that multiply by a weight, quantized or not, with its position."""
+FLOATING = frozenset({torch.ops.aten.einsum.default})
+"""Operators that may multiply by a weight, and are never quantized."""
 RELUS = frozenset({torch.ops.aten.relu.default, torch.ops.aten.relu_.default})
 """What the quantizer's patterns put behind an operator with weights."""
 UNARY = frozenset(
@@ -154,11 +156,11 @@ def asked_to_stay(quantized: GraphModule, quantization: Quantization) -> tuple[s
 
 def _layers(quantized: GraphModule) -> Iterator[tuple[Node, Layer]]:
     for node in quantized.graph.nodes:
-        if node.target not in WITH_WEIGHTS or _NOTED not in node.meta:
+        if _NOTED not in node.meta:
             continue
         name, values, macs, _ = node.meta[_NOTED]
-        place = WITH_WEIGHTS[node.target]
-        x, weight = (node.args[index] for index in (place - 1, place))
+        place = WITH_WEIGHTS.get(node.target)
+        x, weight = (None, None) if place is None else (node.args[index] for index in (place - 1, place))
         yield (
             node,
             Layer(
@@ -167,7 +169,7 @@ def _layers(quantized: GraphModule) -> Iterator[tuple[Node, Layer]]:
                 weight=name,
                 values=values,
                 macs=macs,
-                quantized=_is_dequantized(source(weight)),
+                quantized=weight is not None and _is_dequantized(source(weight)),
                 integer=_is_dequantized(x),
             ),
         )
@@ -181,8 +183,10 @@ def _note_weights(module: GraphModule, selects: Callable[[Node], bool]) -> None:
     names = weight_names(module)
     for node in module.graph.nodes:
         place = WITH_WEIGHTS.get(node.target)
-        weight = None if place is None else node.args[place]
-        if isinstance(weight, torch.fx.Node) and (name := str(source(weight).target)) in names:
+        read = [node.args[place]] if place is not None else node.all_input_nodes if node.target in FLOATING else []
+        for weight in read:
+            if not isinstance(weight, torch.fx.Node) or (name := str(source(weight).target)) not in names:
+                continue
             pays = not _is_depthwise(node) or _has_integers_beside(node, selects)
             node.meta[_NOTED] = names[name], module.get_parameter(name).numel(), macs_of([node]), pays
 

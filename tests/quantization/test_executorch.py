@@ -311,3 +311,26 @@ def test_layers_that_share_a_weight_are_quantized_or_kept_together(keep: tuple[s
     assert [layer.weight for layer in layers] == ["first.weight"] * 2 + ["hidden.weight"] * 2
     assert [layer.quantized and layer.integer for layer in layers] == done
     assert len(asked_to_stay(module, plan)) == done.count(False)
+
+
+class Stacked(nn.Module):
+    """A matrix of its own for each token, which no layer is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 4, SIDE // 2, SIDE // 2)
+        self.stacks = nn.Parameter(torch.randn(4, 4, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("bcn,nco->bno", self.stem(x).flatten(2), self.stacks).mean(1)
+
+
+def test_products_with_weights_that_are_not_quantized_are_told() -> None:
+    plan = plan_quantization("executorch", "int8", calibration(2))
+    assert plan is not None
+    module = quantize(Stacked().eval(), EXAMPLE, plan)
+    stem, stacks = read_layers(module)
+    assert (stem.weight, stem.quantized) == ("stem.weight", True)
+    assert (stacks.weight, stacks.values, stacks.macs, stacks.quantized) == ("stacks", 80, 80, False)
+    assert asked_to_stay(module, plan) == ()
