@@ -11,25 +11,9 @@ from typing import Any
 import typer
 from typer.main import get_command
 
-from mobilevit_tools.cli import (
-    devices,
-    diff,
-    doctor,
-    export,
-    info,
-    inspect,
-    models,
-    predict,
-    profile,
-    report,
-    smoke,
-    sweep,
-    verify,
-)
-from mobilevit_tools.cli.bench import bench
 from mobilevit_tools.cli.defaults import apply_defaults, current_folder
-from mobilevit_tools.cli.eval import evaluate
 from mobilevit_tools.cli.output import parser_error
+from mobilevit_tools.cli.verbs import GROUPS, VERBS, Commands, Verbs
 from mobilevit_tools.errors import ExitCode, MvtError, UsageError
 
 NAME = "mvt"
@@ -41,25 +25,7 @@ EPILOG = (
     "dependency, 6 a device failed, 130 interrupted."
 )
 
-app = typer.Typer(name=NAME, help=HELP, epilog=EPILOG, rich_markup_mode=None, pretty_exceptions_enable=False)
-for verb in (
-    models.models,
-    info.info,
-    export.export,
-    verify.verify,
-    predict.predict,
-    profile.profile,
-    smoke.smoke,
-    sweep.sweep,
-    report.report,
-    diff.diff,
-    devices.devices,
-    inspect.inspect,
-    doctor.doctor,
-):
-    app.command()(verb)
-app.command("eval")(evaluate)
-app.add_typer(bench)
+app = typer.Typer(name=NAME, cls=Verbs, help=HELP, epilog=EPILOG, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def _show_version(wanted: bool) -> None:
@@ -87,10 +53,9 @@ def parser() -> Any:
     return get_command(app)
 
 
-def commands() -> dict[str, Any]:
-    """Return the commands by name, without groups, as the parser has them."""
-    tree = parser()
-    return {name: each for name, each in tree.commands.items() if not hasattr(each, "commands")}
+def commands() -> Commands:
+    """Return the commands by name, without groups, each built when it is asked for."""
+    return Commands(VERBS.keys() - GROUPS)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
