@@ -31,7 +31,7 @@ from mobilevit_tools.targets.registry import find_target
 from mobilevit_tools.verification.parity import Parity
 from mobilevit_tools.verification.reference import torch_reference
 from mobilevit_tools.verification.running import verify_session
-from mobilevit_tools.verification.tolerances import GATES
+from mobilevit_tools.verification.tolerances import tightened
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -123,7 +123,7 @@ def make_artifact(
     from mobilevit_tools.verification.inputs import build_inputs, held_out_inputs
 
     clock = StepClock(progress)
-    spec = request.spec
+    spec, gate = request.spec, tightened(request.precision, request.gates)
     contract = contract_of(loaded, spec)
     with clock.step("import", f"Loading the {spec.target} converter"):
         exporter = load_exporter(spec.target)
@@ -167,7 +167,7 @@ def make_artifact(
         with clock.step("verify", f"Verifying {spec.variant}"), open_made(path) as session:
             calibration = quantization.calibration if quantization else None
             held_out = held_out_inputs(contract.preprocessing, calibration.held_out) if calibration else []
-            parity = verify_session(session, reference, [*inputs, *held_out], GATES[spec.precision], progress)
+            parity = verify_session(session, reference, [*inputs, *held_out], gate, progress)
         if parity.status == "failed":
             parity = _with_flips(parity, count_flips(loaded.module, exporter, spec, contract, inputs))
         if check is not None:

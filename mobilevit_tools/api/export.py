@@ -84,6 +84,7 @@ def export(
     calibration_size: int | None = None,
     calibration_method: str | None = None,
     least_quantized: float | None = None,
+    gates: Sequence[str] = (),
     max_drop: float | None = None,
     eval_data: str | Path | None = None,
     class_order: ClassOrder | None = None,
@@ -123,6 +124,7 @@ def export(
         calibration: A folder of photos on which ``int8`` measures the ranges of activations.
         calibration_size: How many of them to use; by default 200.
         calibration_method: How measured values become ranges; by default what suits the target.
+        gates: Stricter gates than mvt's own, each ``PRECISION:FIGURE=VALUE``, such as ``fp16:snr=50``.
         least_quantized: Percent of the weights, and of the multiply-accumulates with them, that must be quantized in a
             quantized artifact; by default 90. What ``max_drop`` keeps counts for nothing.
         max_drop: Points of top-1 that a quantized artifact may lose on ``eval_data``; the fewest operators that this
@@ -191,6 +193,7 @@ def export(
         calibration_size=calibration_size,
         calibration_method=calibration_method,
         least_quantized=least_quantized,
+        gates=tuple(gates),
         max_drop=max_drop,
         eval_data=_text(eval_data),
         class_order=class_order,

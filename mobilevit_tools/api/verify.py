@@ -25,7 +25,7 @@ from mobilevit_tools.verification.on_device import check_device, verify_on_devic
 from mobilevit_tools.verification.parity import Parity
 from mobilevit_tools.verification.reference import torch_reference
 from mobilevit_tools.verification.running import verify_session
-from mobilevit_tools.verification.tolerances import GATES, Tolerance
+from mobilevit_tools.verification.tolerances import GATES, Tolerance, tightened
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,6 +70,7 @@ def verify(
     checkpoint: str | Path | None = None,
     ema: bool | None = None,
     precision: str | None = None,
+    gates: Sequence[str] = (),
     images: Sequence[Path] | None = None,
     device: str | None = None,
     progress: Progress = silent,
@@ -83,6 +84,7 @@ def verify(
         checkpoint: The model's weights; by default what the manifest names.
         ema: Take the checkpoint's moving average, or not; by default as the manifest says.
         precision: The gate to apply; by default the manifest's precision.
+        gates: Stricter gates than mvt's own, as for an export; those of the manifest apply, too.
         images: Photos to verify with, of more than 256 as many, evenly chosen; by default the bundled ones.
         device: Where to run it, as ``mvt devices`` lists them; by default in this process. ``host`` is the native
             runner on this machine.
@@ -125,25 +127,24 @@ def verify(
         chosen = precision or (manifest.spec.precision if manifest else "fp32")
         if chosen not in GATES:
             raise UsageError(f"There is no gate for {chosen!r}.", hint=f"Gates: {', '.join(GATES)}.")
+        gate = tightened(chosen, (*gates, *(manifest.request.gates if manifest else ())))
         inputs = build_inputs(loaded.preprocessing, verification_photos() if images is None else images)
         reference = torch_reference(loaded.module)
         native = ran = None
         if device is None:
             with progress(f"Verifying on {len(inputs)} inputs"):
-                parity = verify_session(session, reference, inputs, GATES[chosen], progress)
+                parity = verify_session(session, reference, inputs, gate, progress)
                 system = session.native()
-                native = None if system is None else verify_session(system, reference, inputs, GATES[chosen])
+                native = None if system is None else verify_session(system, reference, inputs, gate)
         else:
             with progress(f"Verifying on {len(inputs)} inputs, on {device}"):
-                ran = verify_on_device(
-                    device, path, session, reference=reference, inputs=inputs, tolerance=GATES[chosen]
-                )
+                ran = verify_on_device(device, path, session, reference=reference, inputs=inputs, tolerance=gate)
                 parity = ran.parity
     result = VerifyResult(
         artifact=path,
         model=loaded.name,
         precision=chosen,
-        gate=GATES[chosen],
+        gate=gate,
         digest_matches=found == manifest.artifact if manifest else None,
         parity=parity,
         native=native,

@@ -44,6 +44,12 @@ Ema = Annotated[
 RandomWeights = Annotated[bool, typer.Option("--random-weights", help="Allow random weights.")]
 InputSize = Annotated[str | None, typer.Option("--input-size", help="Height x width, such as 224 or 192x256.")]
 Options = Annotated[list[str] | None, typer.Option("--option", "-o", help="A model option, name=value. Repeatable.")]
+Gates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gate", help="A stricter gate, such as fp16:snr=50. Figures: max-abs, snr, cosine, top1. Repeatable."
+    ),
+]
 Images = Annotated[
     Path | None,
     typer.Option(

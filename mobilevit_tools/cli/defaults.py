@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mobilevit_tools.child import EXPLICIT
-from mobilevit_tools.cli.arguments import parse_share
 from mobilevit_tools.defaults import Default
 from mobilevit_tools.errors import BadInputError, UsageError, first_line
-from mobilevit_tools.targets.precisions import FLOATING, PRECISIONS
 
 PREFIX = "MVT_"
 MAX_BYTES = 1 << 20
@@ -29,6 +27,8 @@ TYPED_ONLY = frozenset(
 )
 GATES = frozenset({("verify", "precision")})
 """Options that choose the gate: a default for what is exported must not judge whatever is verified."""
+GATE = "gate"
+"""The option that makes gates stricter; it cannot loosen one."""
 LEAST = {"least-quantized": 90.0}
 MOST = {
     "max-instruction-growth": 0.02,
@@ -141,6 +141,8 @@ def _table(path: Path) -> dict[str, Any] | None:
 
 
 def _in_environment(commands: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[Default]:
+    if not any(variable.startswith(PREFIX) for variable in environment):
+        return  # every option of every command would be looked at
     known: dict[str, tuple[str | None, str]] = {}
     for command in (None, *commands):
         for name in _names(commands, command):
@@ -179,9 +181,16 @@ def _check(default: Default) -> None:
         raise UsageError(
             f"--{name} cannot have a shared default ({default.source}).", hint="Pass it where you need it."
         )
+    if name == GATE:
+        from mobilevit_tools.verification.tolerances import gates_of
+
+        gates_of("", _several(default.value))
+        return
     limit = LEAST.get(name, MOST.get(name))
     if limit is None:
         return
+    from mobilevit_tools.cli.arguments import parse_share
+
     try:
         share = name not in {*LEAST, "max-snr-loss", "max-new-calls", "max-new-outside"}
         given = parse_share(str(default.value)) if share else float(str(default.value))
@@ -199,10 +208,14 @@ def _value(default: Default, parameter: Any) -> object:
     if isinstance(default.value, dict) or any(isinstance(each, list | dict) for each in several or ()):
         raise UsageError(f"{default.option} takes no table or nested list ({default.source}).")
     if parameter.multiple:
-        return list(several) if several is not None else str(default.value).replace(",", " ").split()
+        return _several(default.value)
     if several is not None:
         raise UsageError(f"{default.option} takes one value ({default.source}).")
     return default.value
+
+
+def _several(value: object) -> list[Any]:
+    return list(value) if isinstance(value, tuple) else str(value).replace(",", " ").split()
 
 
 def _with_option(commands: Mapping[str, Any], name: str) -> list[str]:
@@ -216,6 +229,8 @@ def _idle(command: str, options: Mapping[str, Any], values: Mapping[str, Any], t
         yield from (options[name].name for name in bounds)
     if "precision" not in options:
         return
+    from mobilevit_tools.targets.precisions import FLOATING, PRECISIONS
+
     shared = values.get("precision", FLOATING[0])
     precisions = set(_typed("precision", typed) or (shared if isinstance(shared, list) else [str(shared)]))
     if precisions <= set(FLOATING):

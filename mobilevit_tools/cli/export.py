@@ -19,6 +19,7 @@ from mobilevit_tools.cli.arguments import (
     CheckpointOption,
     ClassOrderOption,
     Ema,
+    Gates,
     Images,
     InputSize,
     Model,
@@ -105,6 +106,7 @@ def export(
         str | None,
         typer.Option("--calibration-method", help=f"int8: {CALIBRATION_HELP}"),
     ] = None,
+    gate: Gates = None,
     least_quantized: Annotated[
         float | None,
         typer.Option(
@@ -180,6 +182,7 @@ def export(
                 calibration_size=calibration_size,
                 calibration_method=calibration_method,
                 least_quantized=least_quantized,
+                gates=gate or (),
                 max_drop=max_drop,
                 eval_data=eval_data,
                 class_order=None if class_order is None else parse_class_order(class_order),

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from mobilevit_tools.cli.arguments import Artifact, AsJson, CheckpointOption, Ema, Images, Verbosity, photos_in
+from mobilevit_tools.cli.arguments import Artifact, AsJson, CheckpointOption, Ema, Gates, Images, Verbosity, photos_in
 from mobilevit_tools.cli.completion import complete_device
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import UsageError
@@ -25,6 +25,7 @@ def verify(
     checkpoint: CheckpointOption = None,
     ema: Ema = None,
     precision: Annotated[str | None, typer.Option("--precision", help="The gate to apply.")] = None,
+    gate: Gates = None,
     images: Images = None,
     device: Annotated[
         str | None,
@@ -48,6 +49,7 @@ def verify(
                 checkpoint=checkpoint,
                 ema=ema,
                 precision=precision,
+                gates=gate or (),
                 images=photos_in(images),
                 device=device,
                 progress=output.progress,

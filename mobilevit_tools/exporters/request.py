@@ -18,6 +18,7 @@ from mobilevit_tools.targets._base import TargetOptions
 from mobilevit_tools.targets.precisions import FLOATING
 from mobilevit_tools.targets.registry import TARGETS, find_target
 from mobilevit_tools.tasks.registry import find_task
+from mobilevit_tools.verification.tolerances import gates_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class ExportRequest:
         calibration_method: How measured values become ranges; None takes the target's default.
         least_quantized: Percent of the weights, and of the multiply-accumulates with them, that must be quantized in a
             quantized artifact; None takes the default.
+        gates: Stricter gates, each ``PRECISION:FIGURE=VALUE``; those of other precisions are left out.
         max_drop: Points of top-1 that a quantized artifact may lose.
         eval_data: Labelled photos on which they are measured.
         class_order: How folders of these photos without labels' names are classes; None leaves it to the predictions.
@@ -76,6 +78,7 @@ class ExportRequest:
     calibration_size: int | None = None
     calibration_method: str | None = None
     least_quantized: float | None = None
+    gates: tuple[str, ...] = ()
     max_drop: float | None = None
     eval_data: str | None = None
     class_order: ClassOrder | None = None
@@ -92,6 +95,7 @@ class ExportRequest:
         if self.rewrites is not None:
             object.__setattr__(self, "rewrites", select_rewrites(self.rewrites))
         _ = self.spec
+        object.__setattr__(self, "gates", gates_of(self.precision, self.gates))
         parse_size(self.input_size)
         check_calibrated(
             [self.precision],
@@ -172,6 +176,8 @@ class ExportRequest:
         yield from _flag("fp16_keep", self.fp16_keep)
         for name in ("calibration", "calibration_size", "calibration_method", "least_quantized", "max_drop"):
             yield from _flag(name, getattr(self, name))
+        for gate in self.gates:
+            yield from ("--gate", gate)
         if self.max_drop is not None:
             yield from _flag("eval", self.eval_data)
             yield from _flag("class_order", self.class_order)

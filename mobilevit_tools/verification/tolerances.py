@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from mobilevit_tools.errors import UsageError
 from mobilevit_tools.verification.metrics import Distance
 
 NEAR_TIE_MARGIN = 4.0
@@ -87,3 +89,63 @@ GATES: Mapping[str, Tolerance] = MappingProxyType(
         "int8": _INT8,
     }
 )
+
+FIGURES: Mapping[str, tuple[str, bool]] = MappingProxyType(
+    {
+        "max-abs": ("max_abs_rel", False),
+        "snr": ("snr_db", True),
+        "cosine": ("cosine", True),
+        "top1": ("top1_agreement", True),
+    }
+)
+"""What a stricter gate can bound: the field of :class:`Tolerance`, and whether more of it is stricter."""
+
+
+def gates_of(precision: str, gates: Iterable[str]) -> tuple[str, ...]:
+    """Return those of ``gates`` that are for ``precision``; each is ``PRECISION:FIGURE=VALUE``.
+
+    Raises:
+        UsageError: One of them is no gate, or is looser than mvt's own.
+    """
+    return tuple(gate for gate in gates if _parsed(gate)[0] == precision)
+
+
+def tightened(precision: str, gates: Iterable[str]) -> Tolerance:
+    """Return the gate of ``precision``, as strict as the strictest of ``gates`` that are for it.
+
+    Raises:
+        UsageError: One of them is no gate, or is looser than mvt's own.
+    """
+    found = GATES[precision]
+    for gate in gates_of(precision, gates):
+        _, figure, value = _parsed(gate)
+        field, more = FIGURES[figure]
+        known = getattr(found, field)
+        if known is None or (value > known if more else value < known):
+            found = replace(found, **{field: value})  # type: ignore[arg-type]  # all of these are numbers
+    return found
+
+
+def _parsed(gate: str) -> tuple[str, str, float]:
+    precision, _, bound = gate.partition(":")
+    figure, _, text = bound.partition("=")
+    if precision not in GATES or figure not in FIGURES:
+        raise UsageError(
+            f"{gate!r} is not a gate.",
+            hint=f"Gates are PRECISION:FIGURE=VALUE, such as fp16:snr=50. Figures: {', '.join(FIGURES)}.",
+        )
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    field, more = FIGURES[figure]
+    own = getattr(GATES[precision], field)
+    if not math.isfinite(value) or value < 0 or (figure in ("cosine", "top1") and value > 1):
+        raise UsageError(f"{gate!r} has no usable number.", hint=f"For example {precision}:{figure}={own or 0.05:g}.")
+    if own is not None and (value < own if more else value > own):
+        raise UsageError(
+            f"The gate {gate} is looser than mvt's own, {own:g}.",
+            hint=f"Use {own:g} or {'more' if more else 'less'}: a gate can only be made stricter.",
+            code="loose_gate",
+        )
+    return precision, figure, value

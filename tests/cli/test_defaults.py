@@ -18,6 +18,7 @@ from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.matrix.baseline import Margins
 from mobilevit_tools.quantization.share import LEAST_QUANTIZED
 from tests.cli.conftest import Ran
+from tests.conftest import SMALL
 
 
 def settle(folder: Path, table: str, environment: Mapping[str, str] | None = None) -> dict[str, dict[str, object]]:
@@ -175,3 +176,27 @@ def test_our_own_variables_are_no_defaults() -> None:
     environment = {"MVT_SHARED": "/shared", "MVT_APPLE_TEAM": "ABC"}
     assert read_defaults(commands(), Path("/"), environment) == ()
     assert inspect.signature(read_defaults).parameters["environment"].default is not environment
+
+
+def test_a_team_makes_gates_stricter_and_no_looser(
+    mvt: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table, wanted = tmp_path / "pyproject.toml", ("export", SMALL, "--random-weights", "-t", "onnx", "--precision", "fp16")
+    table.write_text('[tool.mvt]\ngate = ["fp16:snr=95"]\n')
+    failed = mvt(*wanted, "--json", "--keep-failed")
+    assert (failed.code, failed.envelope["error"]["code"]) == (4, "gate_failed")
+    (artifact,) = tmp_path.glob("out/*/*/model.onnx")
+    table.unlink()
+    again = mvt("verify", artifact, "--json")
+    assert (again.code, again.envelope["result"]["gate"]["snr_db"]) == (4, 95.0)  # the manifest states it
+    table.write_text('[tool.mvt]\ngate = "fp16:snr=41"\n')
+    assert mvt(*wanted, "--output", "other").code == 0
+    assert {"option": "gate", "value": "fp16:snr=41"}.items() <= mvt("doctor", "--json").envelope["result"]["defaults"][
+        0
+    ].items()
+    table.write_text('[tool.mvt]\ngate = ["fp32:snr=90", "fp16:snr=30"]\n')
+    for command in (wanted, ("doctor",)):
+        ran = mvt(*command)
+        assert ran.code == 2
+        assert "fp16:snr=30 is looser than mvt's own, 40" in ran.err
