@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 from typing import Literal
 
 from mobilevit_tools.defaults import Default
-from mobilevit_tools.errors import MissingDependencyError
+from mobilevit_tools.devices.page_size import Library, check_libraries
+from mobilevit_tools.errors import BadInputError, MissingDependencyError
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.result import Result
 from mobilevit_tools.targets._base import Package, Target
@@ -54,6 +56,7 @@ class DoctorResult(Result, command="doctor"):
         broken: Names of the checks that stand against it.
         checks: Everything that was looked at.
         defaults: Shared defaults of the command line, in the order in which they are applied.
+        libraries: The Android libraries that were checked for pages of 16 KB.
     """
 
     python: str
@@ -62,6 +65,7 @@ class DoctorResult(Result, command="doctor"):
     broken: tuple[str, ...]
     checks: tuple[Check, ...]
     defaults: tuple[Default, ...] = ()
+    libraries: tuple[Library, ...] = ()
 
 
 PACKAGES = (
@@ -83,11 +87,16 @@ BAD_PAIRS = tuple(pair for target in TARGETS.values() for pair in target.bad_pai
 
 
 @restoring
-def doctor(*, defaults: tuple[Default, ...] = ()) -> DoctorResult:
+def doctor(*, defaults: tuple[Default, ...] = (), libraries: Sequence[str | Path] = ()) -> DoctorResult:
     """Look at the installation; no backend is imported, so it takes well under a second.
 
     Args:
         defaults: Shared defaults of the command line, which become part of the result.
+        libraries: Android libraries, APKs, AARs, AABs or folders of them, to check for pages of 16 KB.
+
+    Raises:
+        BadInputError: One of the libraries cannot be read, or does not load where pages have 16 KB; then ``result``
+            holds the :class:`DoctorResult`.
 
     Example:
         >>> mvt.doctor().checks[0].name
@@ -113,14 +122,25 @@ def doctor(*, defaults: tuple[Default, ...] = ()) -> DoctorResult:
         for check in checks
         if check.status == "bad" or (check.status == "missing" and check.name in required)
     )
-    return DoctorResult(
+    result = DoctorResult(
         python=platform.python_version(),
         system=f"{sys.platform} {platform.machine()}",
         healthy=not broken,
         broken=broken,
         checks=tuple(checks),
         defaults=defaults,
+        libraries=tuple(library for each in libraries for library in check_libraries(Path(each))),
     )
+    refused = [library for library in result.libraries if library.problem is not None]
+    if refused:
+        raise BadInputError(
+            f"{len(refused)} of {len(result.libraries)} libraries do not load on phones with pages of 16 KB.",
+            hint="Build them with NDK r28 or later, or link with -Wl,-z,max-page-size=16384, and align the APK with "
+            "zipalign -P 16 4.",
+            code="page_size",
+            result=result,
+        )
+    return result
 
 
 _TOGETHER = "working together"

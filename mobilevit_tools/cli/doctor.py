@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -19,12 +21,21 @@ if TYPE_CHECKING:
 STYLES = {"ok": "green", "untested": "yellow", "bad": "bold red", "missing": "red"}
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    android: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--android",
+            help="Check libraries for phones with 16 KB pages: a .so, .apk, .aar, .aab or folder. Repeatable.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Check the installation: packages, compatible versions, tools; exit code 5 if a target is not usable."""
     with command_output("doctor", as_json=as_json, on_failure=_render) as output:
         from mobilevit_tools.api.doctor import doctor as examine
 
-        result = examine(defaults=_defaults())
+        result = examine(defaults=_defaults(), libraries=android or ())
         if not result.healthy:
             raise MissingDependencyError(
                 f"Some targets are not usable: {', '.join(result.broken)}.",
@@ -60,6 +71,9 @@ def _render(console: Console, result: DoctorResult) -> None:
         shown = ", ".join(map(str, default.value)) if isinstance(default.value, tuple) else str(default.value)
         option = f"{default.command} --{default.option}" if default.command else f"--{default.option}"
         console.print(f"default: {escape(f'{option} {shown} ({default.source})')}", highlight=False, soft_wrap=True)
+    for library in result.libraries:
+        said = "[green]ok[/]" if library.problem is None else f"[bold red]bad[/]: {escape(library.problem)}"
+        console.print(f"16 KB pages: {escape(library.name)}: {said}", highlight=False, soft_wrap=True)
     if result.healthy:
         console.print("[green]All targets are usable.[/]")
     console.print(f"Library bugs and how mvt handles them: {KNOWN_PROBLEMS}", highlight=False, soft_wrap=True)

@@ -182,7 +182,8 @@ def test_a_team_makes_gates_stricter_and_no_looser(
     mvt: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    table, wanted = tmp_path / "pyproject.toml", ("export", SMALL, "--random-weights", "-t", "onnx", "--precision", "fp16")
+    table = tmp_path / "pyproject.toml"
+    wanted = ("export", SMALL, "--random-weights", "-t", "onnx", "--precision", "fp16")
     table.write_text('[tool.mvt]\ngate = ["fp16:snr=95"]\n')
     failed = mvt(*wanted, "--json", "--keep-failed")
     assert (failed.code, failed.envelope["error"]["code"]) == (4, "gate_failed")

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from mobilevit_tools.api import doctor
+from mobilevit_tools.devices.page_size import PAGE
 from mobilevit_tools.devices.prepare import PARTS
 from mobilevit_tools.targets.registry import TARGETS
 from tests.cli.conftest import Ran
+from tests.devices.test_page_size import library
 
 Mvt = Callable[..., Ran]
 
@@ -156,3 +158,15 @@ def test_it_imports_no_backend() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_android_libraries_for_small_pages_are_named(mvt: Mvt, tmp_path: Path) -> None:
+    good, bad = tmp_path / "libgood.so", tmp_path / "libbad.so"
+    good.write_bytes(library(PAGE))
+    assert mvt("doctor", "--android", good).code == 0
+    bad.write_bytes(library(4096))
+    ran = mvt("doctor", "--android", tmp_path)
+    assert ran.code == 3
+    assert "1 of 2 libraries do not load on phones with pages of 16 KB" in ran.err
+    assert f"{good}: ok" in ran.out
+    assert f"{bad}: bad: its segments are aligned to 4 KB" in ran.out
