@@ -125,6 +125,8 @@ def read_plan(path: Path) -> Plan:
         raise BadInputError(f"{path} cannot be read: {error.strerror}.", code="bad_plan") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInputError(f"{path} is not TOML: {error}.", code="bad_plan") from error
+    except ValueError as error:
+        raise BadInputError(f"{path} holds a number of too many digits.", code="bad_plan") from error
     except RecursionError as error:
         raise BadInputError(f"{path} is nested too deeply.", code="bad_plan") from error
     try:

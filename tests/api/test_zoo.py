@@ -99,3 +99,15 @@ def test_precisions_are_cells_of_the_targets_that_have_them(monkeypatch: pytest.
     ]:
         with pytest.raises(UsageError, match=problem):
             zoo.bench_zoo([NAME], **given)
+
+
+def test_a_folder_of_transformers_with_a_configuration_alone_gets_settled_weights(tmp_path: Path) -> None:
+    config = {"model_type": "mobilevit", "image_size": 32, "hidden_sizes": [16, 16, 16], "num_hidden_layers": 1}
+    config |= {"architectures": ["MobileViTForImageClassification"], "neck_hidden_sizes": [8, 8, 8, 8, 8, 8, 8]}
+    folder = tmp_path / "mobilevit"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = tmp_path / "settled.safetensors"
+    assert zoo._settled(f"hf:{folder}", weights) == str(weights)
+    assert weights.stat().st_size > 1000
+    assert zoo._settled(f"{folder}/net.py:build", weights) is None

@@ -103,6 +103,9 @@ def test_files_that_are_no_plan(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(BadInputError, match="is not TOML"):
         read_plan(path)
+    path.write_text(f"timeout = {'9' * 5000}")
+    with pytest.raises(BadInputError, match="too many digits"):
+        read_plan(path)
     path.write_bytes(b"#" * (MAX_PLAN_BYTES + 1))
     with pytest.raises(BadInputError, match="larger than 1 MB"):
         read_plan(path)
