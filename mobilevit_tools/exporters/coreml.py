@@ -17,7 +17,12 @@ from mobilevit_tools.exporters.class_map import answering
 from mobilevit_tools.exporters.coreml_half import compute_precision, mark_kept
 from mobilevit_tools.exporters.coreml_handles import give_handles, made_of, operations_of
 from mobilevit_tools.exporters.coreml_package import save_package
-from mobilevit_tools.exporters.coreml_passes import exact_factors, passes, validated_where_it_counts
+from mobilevit_tools.exporters.coreml_passes import (
+    exact_factors,
+    passes,
+    transposes_as_written,
+    validated_where_it_counts,
+)
 from mobilevit_tools.exporters.coreml_program import naming_operators, traced
 from mobilevit_tools.exporters.io_names import example_input, output_names
 
@@ -81,7 +86,7 @@ def lower(
         else None
     )
     kept: tuple[str, ...] = ()
-    with exact_factors(), validated_where_it_counts():
+    with exact_factors(), transposes_as_written(program), validated_where_it_counts():
         with naming_operators(program):
             package = ct.convert(
                 program,

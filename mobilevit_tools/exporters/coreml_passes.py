@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import coremltools as ct
+import torch
 from coremltools.converters.mil.mil import Program
 from coremltools.converters.mil.mil.passes.defs.optimize_elementwise_binary import fuse_elementwise_to_batchnorm
+from coremltools.converters.mil.mil.passes.defs.optimize_repeat_ops import reduce_transposes
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+    from torch.fx import Node
+
+_aten = torch.ops.aten
+_TURNS = frozenset({_aten.transpose.int, _aten.permute.default, _aten.t.default})
 
 
 def passes(*, quantized: bool) -> ct.PassPipeline:
@@ -29,12 +39,43 @@ def exact_factors() -> Iterator[None]:
     coremltools 9.0 makes a batch norm with an epsilon of 1e-5 of them: 5e-6 of error. Its quantizers run all passes
     again, whatever pipeline a conversion was given, and this one fails there in half precision.
     """
-    apply = fuse_elementwise_to_batchnorm.apply
-    fuse_elementwise_to_batchnorm.apply = lambda _self, _program: None
+    with _skipping(fuse_elementwise_to_batchnorm):
+        yield
+
+
+@contextmanager
+def transposes_as_written(program: ExportedProgram) -> Iterator[None]:
+    """Let transposes stay where an operator reads a value and the same value turned, as in ``x.mT @ x``.
+
+    coremltools 9.0 takes one transpose for both operands where it cancels others: the shapes no longer fit, or the
+    product of square matrices is another one. Its quantizers run all passes again.
+    """
+    if not any(_reads_both_ways(node) for node in program.graph.nodes):
+        yield
+        return
+    with _skipping(reduce_transposes):
+        yield
+
+
+def _reads_both_ways(node: Node) -> bool:
+    origins = [_unturned(each) for each in node.all_input_nodes]
+    return len(set(origins)) < len(origins)
+
+
+def _unturned(node: Node) -> Node:
+    while node.target in _TURNS:
+        node = node.all_input_nodes[0]
+    return node
+
+
+@contextmanager
+def _skipping(kind: Any) -> Iterator[None]:
+    apply = kind.apply
+    kind.apply = lambda _self, _program: None
     try:
         yield
     finally:
-        fuse_elementwise_to_batchnorm.apply = apply
+        kind.apply = apply
 
 
 @contextmanager
