@@ -121,11 +121,13 @@ def parity_notes(parity: Parity) -> Iterator[str]:
             f"class map: same class as the model at {parity.pixel_agreement:.4%} of the pixels; near-ties, at most "
             f"{tied:.4%} of an input's"
         )
-    own = [(each, each.conditioning.float32.snr_db) for each in parity.ill_conditioned if each.conditioning]
-    for each, ratio in own:
+    own = [(each, each.conditioning) for each in parity.ill_conditioned if each.conditioning]
+    for each, known in own:
+        noise = each.kind == "stress" and known.is_noise
         yield (
-            f"the model is ill-conditioned on {each.name}: PyTorch float32 is at {number(ratio, '.1f')} dB from its "
-            f"own float64 there, and the artifact at {number(each.distance.snr_db, '.1f')} dB"
+            f"the model is ill-conditioned on {each.name}: PyTorch float32 is at "
+            f"{number(known.float32.snr_db, '.1f')} dB from its own float64 there, and the artifact at "
+            f"{number(each.distance.snr_db, '.1f')} dB" + ("; this input has no meaning" if noise else "")
         )
     if parity.float32 is not None:
         yield (

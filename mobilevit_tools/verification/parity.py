@@ -26,6 +26,11 @@ class Conditioning:
     float32: Distance
     limits: Limits
 
+    @property
+    def is_noise(self) -> bool:
+        """Whether float32 is so far off that its answer has no meaning, and no artifact's can be right."""
+        return not self.limits.met_by(self.float32)
+
 
 @dataclass(frozen=True)
 class PixelAgreement:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,24 @@ def test_where_float32_itself_is_noise_nothing_is_right(monkeypatch: pytest.Monk
     assert parity.snr_db is not None
     assert parity.snr_db < 20
     assert parity.status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("stressed", "scale", "status"), [(1, 1.0, "passed"), (1, 0.0, "passed"), (2, 1.0, "failed"), (0, 1.0, "failed")]
+)
+def test_a_tenth_of_the_inputs_may_be_stress_on_which_float32_is_noise(
+    monkeypatch: pytest.MonkeyPatch, stressed: int, scale: float, status: str
+) -> None:
+    monkeypatch.setattr("tests.verification.test_reference.SCALE", 3e7)
+    well, ill = ([item for item in inputs(40) if is_ill(item.tensor[0]) is kind] for kind in (False, True))
+    given = [*well[: 12 - max(stressed, 1)], *ill[: max(stressed, 1)]]
+    given[-stressed or len(given) :] = [replace(item, kind="stress") for item in given[-stressed or len(given) :]]
+    parity = verify_session(apart(scale, on=is_ill), torch_reference(Cancelling()), given, GATES["fp32"])
+    assert parity.status == status, parity.reason
+    assert parity.inputs == 12
+    if status == "passed":
+        assert parity.snr_db is not None
+        assert parity.snr_db > 80
 
 
 def test_elsewhere_the_gate_holds_as_ever() -> None:
