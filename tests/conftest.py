@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Mapping
@@ -22,6 +23,16 @@ SHARED = Path(os.environ.get("MVT_SHARED", Path(__file__).parents[2] / "shared")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the matrix, which has the longest tests: none of them is to be the last one that runs."""
     items.sort(key=lambda item: item.path.name != "test_matrix.py")
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector of garbage leave alone what is imported by now, and look less often.
+
+    Each of its rounds would go through the millions of objects of torch and its like, which are there to stay.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from importlib import import_module
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 from torch import nn
 
+from mobilevit_tools.models import factory
+from mobilevit_tools.models.names import resolve
 from mobilevit_tools.models.registry import FAMILIES
 
 
@@ -31,6 +35,15 @@ def cut_builder(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     (module,) = (import_module(family.module) for family in FAMILIES.values() if name in family.architectures)
     builder = getattr(module, name)
     monkeypatch.setattr(module, name, _Cut(builder))
+
+
+def cut_bundled(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> None:
+    """Let a model with bundled weights be built as :func:`cut_builder` does, with the weights of what is left."""
+    card, weights = resolve(name)
+    assert weights is not None
+    save_file(cut(factory.create_model(name)).state_dict(), folder / weights.file)
+    monkeypatch.setattr(factory, "WEIGHTS_FOLDER", folder)
+    cut_builder(monkeypatch, card.name)
 
 
 class _Cut:

@@ -31,7 +31,7 @@ from mobilevit_tools.models.sources.torchvision import make_importable
 from mobilevit_tools.profiling import host
 from tests import hub
 from tests.docs.pages import PAGES, Block, blocks, name
-from tests.shallow import cut
+from tests.shallow import cut, cut_bundled
 
 EXPORT = re.compile(r"mvt export [^|>&]* --output ([\w-]+)/?(?: |$)")
 PLAIN = re.compile(r"mvt (?P<arguments>[^|>&;$`]*?)(?: > (?P<into>[\w.-]+))?")
@@ -49,7 +49,13 @@ RUNNABLE = {page: found for page in PAGES if (found := [each for block in blocks
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shallow_care(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the model that the docs speak of have one block of a kind a stage: no command is about how deep it is."""
+    cut_bundled(monkeypatch, tmp_path_factory.mktemp("weights"), "care_s0.imagenette")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shallow_care: None) -> Path:
     """The current folder, with the files that the docs speak of; measuring takes milliseconds there."""
     shutil.copy(verification_photos()[0], tmp_path / "photo.jpg")
     model = mobilevit_tools.create_model("care_s0", num_classes=3, random_weights=True)

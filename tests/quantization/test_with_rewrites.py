@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 import mobilevit_tools as mvt
 from mobilevit_tools.api.artifact import ExportedArtifact
 from mobilevit_tools.data.bundled import verification_photos
+from tests.shallow import cut_bundled
 
 MODEL = "care_s0.imagenette"
 SIZE = (64, 64)
+
+
+@pytest.fixture(autouse=True)
+def shallow(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the trained model one block of a kind a stage."""
+    cut_bundled(monkeypatch, tmp_path_factory.mktemp("weights"), MODEL)
 
 
 def test_weights_alone_are_rounded_without_the_scales_of_norms_in_them(tmp_path: Path) -> None:
