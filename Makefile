@@ -5,11 +5,12 @@ READY := $(VENV)/.installed
 DEVICES := $(VENV)/.devices
 PYTEST := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-# Optional targets, each called like its extra; those whose packages do not go with constraints.txt have a file of theirs.
+# Optional targets, each called like its extra, and a device's extra; those whose packages do not go with constraints.txt have a file of theirs.
 TARGETS := coreai litert ncnn
+EXTRAS := $(TARGETS) qnn
 pins = $(firstword $(wildcard constraints-$(1).txt) constraints.txt)
 
-.PHONY: demo test test-all test-changed test-targets $(TARGETS:%=test-%) lint docs reference conformance clean
+.PHONY: demo test test-all test-changed test-targets $(EXTRAS:%=test-%) lint docs reference conformance clean
 
 # One environment for everything; made again only when what it is made from changes.
 $(READY): pyproject.toml constraints.txt
@@ -47,8 +48,8 @@ test-changed: $(READY)
 	files="$$($(BIN)/python -m tools.changed_tests --steps $(STEPS))"; \
 		test -z "$$files" || $(PYTEST) --durations 20 -m "not slow" $$files
 
-# An environment for each optional target: what one asks for is not to change what the others are tested with.
-$(TARGETS:%=.venv-%/.installed): .venv-%/.installed: pyproject.toml $(wildcard constraints*.txt)
+# An environment for each extra: what one asks for is not to change what the others are tested with.
+$(EXTRAS:%=.venv-%/.installed): .venv-%/.installed: pyproject.toml $(wildcard constraints*.txt)
 	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(call pins,$*) torch
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(call pins,$*) \
@@ -59,7 +60,10 @@ $(TARGETS:%=test-%): test-%: .venv-%/.installed
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -m targets \
 		tests/exporters/test_$*.py tests/runtimes/test_$*.py tests/comparison/test_$*.py
 
-test-targets: $(TARGETS:%=test-%)
+test-qnn: .venv-qnn/.installed
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 .venv-qnn/bin/python -m pytest -m targets tests/devices/test_htp.py
+
+test-targets: $(EXTRAS:%=test-%)
 
 reference: $(READY)
 	$(BIN)/python tools/generate_reference.py
@@ -69,4 +73,4 @@ conformance: $(READY)
 	$(BIN)/python -m tools.conformance.run
 
 clean:
-	rm -rf $(VENV) $(TARGETS:%=.venv-%) demo-out site
+	rm -rf $(VENV) $(EXTRAS:%=.venv-%) demo-out site

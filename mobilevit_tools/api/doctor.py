@@ -14,10 +14,11 @@ from typing import Literal
 
 from mobilevit_tools.defaults import Default
 from mobilevit_tools.devices.page_size import Library, check_libraries
+from mobilevit_tools.devices.registry import DEVICES
 from mobilevit_tools.errors import BadInputError, MissingDependencyError
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.result import Result
-from mobilevit_tools.targets._base import Package, Target
+from mobilevit_tools.targets._base import Package, Target, load
 from mobilevit_tools.targets.registry import TARGETS
 
 Status = Literal["ok", "untested", "bad", "missing"]
@@ -68,6 +69,7 @@ class DoctorResult(Result, command="doctor"):
     libraries: tuple[Library, ...] = ()
 
 
+_DEVICES: tuple[Package, ...] = tuple(load(kind.package) for kind in DEVICES.values() if kind.package is not None)
 PACKAGES = (
     Package("torch", "every model and every export", ("2.13.",)),
     Package("numpy", "everything", ("2.",)),
@@ -78,6 +80,7 @@ PACKAGES = (
     Package("transformers", "hf:OWNER/NAME", ("5.",), extra="transformers"),
     Package("pycocotools", "measuring detectors", ("2.0.",), extra="detect"),
     Package("ray", "sweeps on many machines", ("2.",), extra="ray"),
+    *_DEVICES,
 )
 
 PAIRS = tuple(pair for target in TARGETS.values() for pair in target.pairs)
@@ -160,10 +163,9 @@ def _version(name: str) -> str | None:
 
 
 _BY_EXTRA = {
-    package.name: target.install(package.name)
-    for target in TARGETS.values()
-    if target.extra is not None
-    for package in target.packages
+    package.name: package.install
+    for package in (*(each for target in TARGETS.values() for each in target.packages), *_DEVICES)
+    if package.extra is not None
 }
 """Packages that go together in exactly one version each, which their extra states."""
 
@@ -218,6 +220,7 @@ def _devices() -> dict[str, tuple[str, tuple[Callable[[], object], ...]]]:
     from mobilevit_tools.devices import toolchain
     from mobilevit_tools.devices.adb import find_adb
     from mobilevit_tools.devices.browser import find_chromium, find_library
+    from mobilevit_tools.devices.htp import find_simulator
 
     def cross() -> object:
         return toolchain.find_compiler("aarch64")
@@ -236,6 +239,7 @@ def _devices() -> dict[str, tuple[str, tuple[Callable[[], object], ...]]]:
         "adb": ("Android phones", (find_adb, *aarch64)),
         "ssh": ("Linux boards", (ssh, *aarch64)),
         "browser": ("the browser", (find_chromium, find_library)),
+        "htp": ("Qualcomm's NPU, simulated", (find_simulator,)),
     }
 
 

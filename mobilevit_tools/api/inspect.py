@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mobilevit_tools.api.given import artifact_path
 from mobilevit_tools.data.contract import Contract
+from mobilevit_tools.devices.registry import DEVICES
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.exporters.delegation_lint import reason
 from mobilevit_tools.exporters.manifest import Manifest, check_digest
@@ -19,7 +20,7 @@ from mobilevit_tools.runtimes._base import DELEGATE, OperatorUse, Session, Tenso
 from mobilevit_tools.runtimes.pieces import Piece
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.staging import check_file, write_whole
-from mobilevit_tools.targets._base import Target
+from mobilevit_tools.targets._base import Target, load
 from mobilevit_tools.targets.registry import find_target, target_of
 
 
@@ -98,7 +99,7 @@ def inspect(artifact: str | Path, *, graph: str | Path | None = None, overwrite:
             inputs=session.inputs,
             outputs=session.outputs,
             metadata={name: text for name, text in session.metadata.items() if "contract" not in name},
-            notes=session.notes,
+            notes=(*session.notes, *_lint(path, target)),
             graph=drawing,
         )
 
@@ -133,6 +134,12 @@ def _draw(pieces: tuple[Piece, ...], artifact: Path, drawing: Path, deployment: 
 
 def _quantized(artifact: Path, target: Target) -> QuantizedShare | None:
     return None if target.layers is None else share_of_strangers(target.load(target.layers)(artifact))
+
+
+def _lint(artifact: Path, target: Target) -> tuple[str, ...]:
+    """Tell what is known to go wrong with an artifact on the devices that run its target, without any of them."""
+    lints = [kind.lint for name, kind in DEVICES.items() if name in target.devices and kind.lint is not None]
+    return tuple(note for lint in lints for note in load(lint)(artifact))
 
 
 def _outside(operators: Mapping[str, int], manifest: Manifest | None) -> dict[str, str]:

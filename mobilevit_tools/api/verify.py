@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from mobilevit_tools.api.given import artifact_path, given_module
 from mobilevit_tools.data.contract import Contract
+from mobilevit_tools.devices import Partitioning
+from mobilevit_tools.devices.registry import find_kind
 from mobilevit_tools.errors import BadInputError, GateError, MissingDependencyError, UsageError
 from mobilevit_tools.exporters.manifest import Manifest, describe_artifact, find_manifest, naming_changes
 from mobilevit_tools.models.factory import IN_MEMORY, LoadedModel, load_model
@@ -49,6 +51,9 @@ class VerifyResult(Result, command="verify"):
         device: Where the artifact ran, in full; None where it ran in this process.
         difference: How far the device's outputs are from this machine's, over all inputs; None without a device, or
             where this machine cannot run the artifact or gets what is not finite.
+        agreement: The share of the images with the same top-1 on the device as on this machine; None as above, or where
+            there are no scores.
+        partitioning: What the device's accelerator takes, where it tells.
     """
 
     artifact: Path
@@ -60,6 +65,8 @@ class VerifyResult(Result, command="verify"):
     native: Parity | None = None
     device: str | None = None
     difference: Distance | None = None
+    agreement: float | None = None
+    partitioning: Partitioning | None = None
 
 
 @restoring
@@ -83,7 +90,8 @@ def verify(
             the manifest or the artifact's contract names.
         checkpoint: The model's weights; by default what the manifest names.
         ema: Take the checkpoint's moving average, or not; by default as the manifest says.
-        precision: The gate to apply; by default the manifest's precision.
+        precision: The gate to apply; by default the manifest's precision, or the device's where that computes in an
+            arithmetic of its own.
         gates: Stricter gates than mvt's own, as for an export; those of the manifest apply, too.
         images: Photos to verify with, of more than 256 as many, evenly chosen; by default the bundled ones.
         device: Where to run it, as ``mvt devices`` lists them; by default in this process. ``host`` is the native
@@ -124,7 +132,8 @@ def verify(
             session = stack.enter_context(open_session(path))
         with progress("Loading the model"):
             loaded = reference_model(session.contract, manifest, model, checkpoint, ema)
-        chosen = precision or (manifest.spec.precision if manifest else "fp32")
+        own = None if device is None else find_kind(device).gate
+        chosen = precision or own or (manifest.spec.precision if manifest else "fp32")
         if chosen not in GATES:
             raise UsageError(f"There is no gate for {chosen!r}.", hint=f"Gates: {', '.join(GATES)}.")
         gate = tightened(chosen, (*gates, *(manifest.request.gates if manifest else ())))
@@ -150,6 +159,8 @@ def verify(
         native=native,
         device=ran.device if ran else None,
         difference=ran.difference if ran else None,
+        agreement=ran.agreement if ran else None,
+        partitioning=ran.partitioning if ran else None,
     )
     verdicts = [verdict for verdict in (parity, native) if verdict is not None]
     for verdict in verdicts:

@@ -38,6 +38,7 @@ from mobilevit_tools.errors import UsageError
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.quantization.share import LEAST_QUANTIZED
+from mobilevit_tools.targets.precisions import CALIBRATED
 from mobilevit_tools.targets.registry import ALL, TARGETS
 from mobilevit_tools.tasks.registry import TASKS, find_task
 
@@ -96,15 +97,18 @@ def export(
         ),
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option("--calibration", help="int8: folder of calibration photos.")
+        Path | None, typer.Option("--calibration", help=f"{', '.join(CALIBRATED)}: folder of calibration photos.")
     ] = None,
     calibration_size: Annotated[
         int | None,
-        typer.Option("--calibration-size", help=f"int8: number of calibration photos. Default: {DEFAULT_SIZE}."),
+        typer.Option(
+            "--calibration-size",
+            help=f"{', '.join(CALIBRATED)}: number of calibration photos. Default: {DEFAULT_SIZE}.",
+        ),
     ] = None,
     calibration_method: Annotated[
         str | None,
-        typer.Option("--calibration-method", help=f"int8: {CALIBRATION_HELP}"),
+        typer.Option("--calibration-method", help=f"{', '.join(CALIBRATED)}: {CALIBRATION_HELP}"),
     ] = None,
     gate: Gates = None,
     least_quantized: Annotated[

@@ -101,7 +101,7 @@ def _render_comparison(console: Console, result: ComparisonResult) -> None:
 
 def render(console: Console, result: ProfileResult) -> None:
     """Print one measurement as a table."""
-    from mobilevit_tools.cli.tables import number, size
+    from mobilevit_tools.cli.tables import add_partitioning, number, size
 
     console.print(escape(str(result.artifact)), highlight=False, soft_wrap=True)
     table = Table(box=None, show_header=False)
@@ -125,6 +125,8 @@ def render(console: Console, result: ProfileResult) -> None:
         table.add_row("outputs", f"{number(result.difference.snr_db, '.1f')} dB", "against this host")
     for unit, count in result.placement or ():
         table.add_row(escape(unit), str(count), "operators")
+    if result.partitioning is not None:
+        add_partitioning(table, result.partitioning)
     cpu = "" if result.host is None else f", {escape(result.host.cpu)}"
     table.add_row("where", escape(result.device), f"{result.threads} thread{'s' * (result.threads > 1)}{cpu}")
     console.print(table)

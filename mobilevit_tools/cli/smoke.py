@@ -25,6 +25,7 @@ from mobilevit_tools.cli.completion import complete_device, complete_target
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
+from mobilevit_tools.targets.precisions import CALIBRATED
 from mobilevit_tools.targets.registry import TARGETS
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def smoke(
         list[str] | None, typer.Option("--option", help="A model option, name=value. Repeatable.")
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option("--calibration", help="int8: folder of calibration photos.")
+        Path | None, typer.Option("--calibration", help=f"{', '.join(CALIBRATED)}: folder of calibration photos.")
     ] = None,
     calibration_size: Annotated[
         int | None,

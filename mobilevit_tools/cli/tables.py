@@ -11,6 +11,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mobilevit_tools.devices import Partitioning
     from mobilevit_tools.quantization.share import QuantizedShare
     from mobilevit_tools.verification.parity import Parity
     from mobilevit_tools.verification.tolerances import Tolerance
@@ -134,3 +135,10 @@ def parity_notes(parity: Parity) -> Iterator[str]:
             f"the same conversion in float32: {parity.float32.status.replace('_', ' ')}, "
             f"{number(parity.float32.snr_db, '.1f')} dB"
         )
+
+
+def add_partitioning(table: Table, found: Partitioning) -> None:
+    """Add rows on what an accelerator takes, and what it leaves to the CPU and why."""
+    table.add_row("partitions", str(found.partitions), f"{sum(found.taken.values())} operators on the accelerator")
+    for name, count in found.outside.items():
+        table.add_row("on the CPU", f"{count} {escape(name)}", escape(found.reasons.get(name, "")))

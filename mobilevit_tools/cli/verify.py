@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from mobilevit_tools.cli.arguments import Artifact, AsJson, CheckpointOption, Ema, Gates, Images, Verbosity, photos_in
 from mobilevit_tools.cli.completion import complete_device
@@ -73,7 +74,7 @@ def _hinting_at_weights(model: str | None) -> Iterator[None]:
 
 
 def _render(console: Console, result: VerifyResult) -> None:
-    from mobilevit_tools.cli.tables import number, parity_table, status
+    from mobilevit_tools.cli.tables import add_partitioning, number, parity_table, status
 
     parity_table(console, result.parity, result.gate)
     if result.native is not None:
@@ -85,7 +86,13 @@ def _render(console: Console, result: VerifyResult) -> None:
             apart = (
                 f"{number(result.difference.max_abs_rel, '.2e')}, {number(result.difference.snr_db, '.1f')} dB apart"
             )
+        if result.agreement is not None:
+            apart += f", same top-1 on {result.agreement:.1%}"
         console.print(f"ran on {escape(result.device)}; from this machine: {apart}", highlight=False, soft_wrap=True)
+    if result.partitioning is not None:
+        table = Table(box=None, show_header=False)
+        add_partitioning(table, result.partitioning)
+        console.print(table)
     if result.digest_matches is False:
         console.print("[yellow]The artifact does not match the digest in its manifest.[/]")
     reason = f": {escape(result.parity.reason)}" if result.parity.reason else ""

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from mobilevit_tools.devices._base import Device, OperatorTime, Readiness, RunRequest, RunResult, Settling, Timing
+from mobilevit_tools.devices._base import (
+    Device,
+    OperatorTime,
+    Partitioning,
+    Readiness,
+    RunRequest,
+    RunResult,
+    Settling,
+    Timing,
+)
 from mobilevit_tools.devices.registry import DEVICES, open_device, probe_devices
 
 __all__ = [
     "DEVICES",
     "Device",
     "OperatorTime",
+    "Partitioning",
     "Readiness",
     "RunRequest",
     "RunResult",

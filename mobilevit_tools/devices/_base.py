@@ -12,7 +12,7 @@ from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.targets.registry import target_of, targets_on
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -155,6 +155,23 @@ class OperatorTime:
 
 
 @dataclass(frozen=True)
+class Partitioning:
+    """How a device with an accelerator divides an artifact between that and its CPU.
+
+    Attributes:
+        partitions: Graphs on the accelerator; the CPU computes between any two of them.
+        taken: The accelerator's own operators, and how often each.
+        outside: Operators of the artifact that the CPU computes, and how often each.
+        reasons: Why, by operator, in the compiler's words; the first one where there are several.
+    """
+
+    partitions: int
+    taken: Mapping[str, int]
+    outside: Mapping[str, int]
+    reasons: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class RunResult:
     """What a device measured. Emulated devices have no ``timing``: there is no latency that could be printed.
 
@@ -169,6 +186,7 @@ class RunResult:
         instructions: Instructions of one inference; only `count` tells them.
         flags: What makes the numbers doubtful: ``not_pinned``, ``throttled``.
         placement: How many operators each compute unit gets; only `iphone` tells.
+        partitioning: What its accelerator takes; None where it has none that is asked.
         cpu_seconds: CPU time that the whole measurement took, where the device is this machine and tells it.
     """
 
@@ -183,6 +201,7 @@ class RunResult:
     flags: tuple[str, ...] = ()
     placement: tuple[tuple[str, int], ...] | None = None
     cpu_seconds: float | None = None
+    partitioning: Partitioning | None = None
 
 
 class Device(ABC):

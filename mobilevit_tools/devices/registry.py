@@ -24,11 +24,18 @@ class DeviceKind:
         module: Dotted path of a module with ``open_device(argument) -> Device`` and ``probe() -> tuple[Readiness]``.
         syntax: What to give to ``--device``.
         meaning: What its result means.
+        gate: The precision whose gate is for artifacts of any precision there, because the device computes in an
+            arithmetic of its own; None where it computes as the artifact says.
+        lint: Dotted path of a function that tells of an artifact, without the device, what is known to go wrong on it.
+        package: Dotted path of the optional package that it needs.
     """
 
     module: str
     syntax: str
     meaning: str
+    gate: str | None = None
+    lint: str | None = None
+    package: str | None = None
 
 
 DEVICES: Mapping[str, DeviceKind] = MappingProxyType(
@@ -47,6 +54,14 @@ DEVICES: Mapping[str, DeviceKind] = MappingProxyType(
         "browser": DeviceKind("mobilevit_tools.devices.browser", "browser", "latency in the browser (WebAssembly)"),
         "iphone": DeviceKind(
             "mobilevit_tools.devices.iphone", "iphone[:UDID]", "latency and compute units on an iPhone"
+        ),
+        "htp": DeviceKind(
+            "mobilevit_tools.devices.htp",
+            "htp[:CHIP]",
+            "what Qualcomm's NPU takes, and its numerics; no latency",
+            gate="int8",
+            lint="mobilevit_tools.devices.htp_lint:lint",
+            package="mobilevit_tools.devices.htp_package:PACKAGE",
         ),
     }
 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobilevit_tools.devices import RunRequest, RunResult, open_device
+from mobilevit_tools.devices.registry import find_kind
 from mobilevit_tools.errors import BadInputError, GateError, UsageError
 from mobilevit_tools.profiling.environment import HostInfo, LoadMeter, is_busy
 from mobilevit_tools.profiling.host import latency_spec, size_of
@@ -24,6 +25,7 @@ from mobilevit_tools.runtimes._base import only_input, seeded_noise
 from mobilevit_tools.runtimes.registry import check_threads, open_session
 from mobilevit_tools.targets.registry import target_of
 from mobilevit_tools.verification.metrics import Distance, distance, worst
+from mobilevit_tools.verification.tolerances import GATES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -125,7 +127,8 @@ def _check(artifact: Path, device: str, result: RunResult, expected: NDArray[Any
             hint="Run `mvt verify` on it, or try another precision.",
         )
     apart = distance(expected, result.outputs)
-    least = target_of(artifact).least_snr_db
+    gate = find_kind(device).gate
+    least = target_of(artifact).least_snr_db if gate is None else GATES[gate].snr_db
     if not apart.finite or apart.snr_db is None or apart.snr_db < least:
         raise GateError(
             f"{artifact} returns different outputs on {device} than on this host "
@@ -214,4 +217,5 @@ def _result(
         per_op=pilot.per_op,
         difference=difference,
         placement=pilot.placement,
+        partitioning=pilot.partitioning,
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mobilevit_tools.devices import OperatorTime
+from mobilevit_tools.devices import OperatorTime, Partitioning
 from mobilevit_tools.profiling.environment import HostInfo
 from mobilevit_tools.profiling.statistics import Comparison, LatencySummary
 from mobilevit_tools.result import Result
@@ -67,6 +67,7 @@ class ProfileResult(Result, command="profile"):
         difference: How far the device's outputs are from this machine's; None where this machine itself measured.
         published_ms: Latencies that others published for this model, by their device: never measured here.
         placement: How many operators each compute unit got, where the device tells.
+        partitioning: What the device's accelerator takes, where it tells.
         sha256: Digest of the artifact, as its manifest has it; None in a measurement of an older version.
         regression: How it stands against a baseline; None where it was compared with none.
     """
@@ -96,6 +97,7 @@ class ProfileResult(Result, command="profile"):
     published_ms: Mapping[str, float] = field(default_factory=dict)
     sha256: str | None = None
     regression: Regression | None = None
+    partitioning: Partitioning | None = None
 
 
 @dataclass(frozen=True, repr=False)

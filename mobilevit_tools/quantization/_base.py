@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.quantization.calibration import Calibration, CalibrationRecord
-from mobilevit_tools.targets.precisions import FLOATING, PRECISIONS
+from mobilevit_tools.targets.precisions import CALIBRATED, FLOATING, PRECISIONS
 from mobilevit_tools.targets.registry import find_target
 
 
@@ -96,11 +96,10 @@ def check_calibrated(precisions: Sequence[str], **given: object) -> None:
         UsageError: One is given, and none of the precisions measures activations.
     """
     named = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
-    calibrated = [precision.name for precision in PRECISIONS.values() if precision.calibrated]
-    if named and not set(precisions) & set(calibrated):
+    if named and not set(precisions) & set(CALIBRATED):
         raise UsageError(
             f"None of {', '.join(precisions)} takes {' or '.join(named)}.",
-            hint=f"Omit it; it is for {', '.join(calibrated)}.",
+            hint=f"Omit it; it is for {', '.join(CALIBRATED)}.",
         )
 
 
@@ -134,4 +133,4 @@ def plan_quantization(
             hint=f"It has {', '.join(offered)}.",
             code="unsupported_method",
         )
-    return Quantization(precision, calibration, method or offered[0], keep)
+    return Quantization(precision, calibration, method or PRECISIONS[precision].method or offered[0], keep)

@@ -36,6 +36,8 @@ CALIBRATION_METHODS = {
     "percentile": CalibrationMethod.Percentile,
     "entropy": CalibrationMethod.Entropy,
 }
+ACTIVATIONS = {"int8": QuantType.QUInt8, "a16w8": QuantType.QUInt16}
+"""Unsigned: in 8 bits about twice as fast as signed on x86."""
 DYNAMIC_OPERATORS = ("Gemm", "MatMul")
 UNARY = ("Relu", "Clip", "Gelu", "HardSwish", "LeakyRelu", "Sigmoid", "Tanh")
 """Functions of one value."""
@@ -56,7 +58,7 @@ def quantize(model: onnx.ModelProto, module: nn.Module, quantization: Quantizati
         quant_pre_process(source, source, skip_optimization=True, skip_symbolic_shape=True)
         prepared = onnx.load(source)
         nodes = [node.name for node, weight in weighted_nodes(prepared, module) if weight not in quantization.keep]
-        if quantization.calibration is not None:
+        if quantization.precision == "int8":
             alone = _depthwise_alone(prepared, set(nodes))
             nodes = [name for name in nodes if name not in alone]
         if not nodes:  # an empty list means every node to the quantizers
@@ -101,7 +103,7 @@ def quantize(model: onnx.ModelProto, module: nn.Module, quantization: Quantizati
                 nodes_to_quantize=nodes,
                 op_types_to_quantize=list(WEIGHTED_OPERATORS),
                 per_channel=True,
-                activation_type=QuantType.QUInt8,  # about twice as fast as QInt8 on x86
+                activation_type=ACTIVATIONS[quantization.precision],
                 weight_type=QuantType.QInt8,
                 calibrate_method=method,
                 calibration_cache_path=ranges,
@@ -113,7 +115,7 @@ def asked_to_stay(model: onnx.ModelProto, module: nn.Module, quantization: Quant
     """Return the names of the nodes of ``model``, exported from ``module``, that stay in floating point."""
     weights = {node.name: weight for node, weight in weighted_nodes(model, module)}
     kept = [name for name, weight in weights.items() if weight in quantization.keep]
-    if quantization.calibration is not None:
+    if quantization.precision == "int8":
         kept += _depthwise_alone(model, weights.keys() - set(kept))
     if quantization.precision == "dynamic-int8":
         kept += [node.name for node in model.graph.node if node.op_type in ("Conv", "ConvTranspose")]

@@ -45,7 +45,8 @@ WEIGHT_PLACES: Mapping[object, int] = {
 """Operators that are quantized, with the position of their weight; their input precedes it."""
 WEIGHT_BITS: Mapping[str, int] = {"palette6": 6, "palette4": 4, "int4-weight": 4}
 """Bits of a weight by precision, where they are not 8."""
-QUANTIZED_ACTIVATIONS = frozenset({"int8", "dynamic-int8"})
+ACTIVATION_BITS: Mapping[str, int] = {"int8": 8, "dynamic-int8": 8, "a16w8": 16}
+"""Bits of an activation by precision, where it is quantized."""
 
 Change = Callable[[str, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Takes the name of a weight, the operator's input and the weight; returns what takes their places."""
@@ -95,7 +96,8 @@ def rank_operators(module: nn.Module, inputs: Sequence[NDArray[np.float32]], pre
             if name != target:
                 return x, weight
             rounded = round_weight(weight, bits)
-            return (round_input(x, *seen[name]) if precision in QUANTIZED_ACTIVATIONS else x), rounded
+            levels = ACTIVATION_BITS.get(precision)
+            return (x if levels is None else round_input(x, *seen[name], levels)), rounded
 
         outputs = _run(graph, tensors, weights, degrade)
         error = sum(float((out - want).square().sum()) for out, want in zip(outputs, expected, strict=True))
@@ -112,11 +114,12 @@ def round_weight(weight: Tensor, bits: int) -> Tensor:
     return rounded
 
 
-def round_input(x: Tensor, low: float, high: float) -> Tensor:
-    """Round to 256 levels from ``low`` to ``high``, zero being one of them."""
-    step = (high - low) / 255 or 1.0
+def round_input(x: Tensor, low: float, high: float, bits: int = 8) -> Tensor:
+    """Round to the levels of that many bits from ``low`` to ``high``, zero being one of them."""
+    top = 2**bits - 1
+    step = (high - low) / top or 1.0
     zero = round(-low / step)
-    return ((x / step).round() + zero).clamp(0, 255).sub(zero) * step
+    return ((x / step).round() + zero).clamp(0, top).sub(zero) * step
 
 
 class _Changed(Interpreter):

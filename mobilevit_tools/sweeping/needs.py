@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
-_UNTIMED = ("count", "arm64")
+_UNTIMED = ("count", "arm64", "htp")
 """Kinds of device that count or emulate: what else the machine does changes nothing."""
 _THIS_MACHINE = ("host", "browser")
 """Kinds of device that are the machine itself, and measure time on it."""

@@ -40,6 +40,11 @@ class Package:
     extra: str | None = None
     module: str | None = None
 
+    @property
+    def install(self) -> str:
+        """The command that brings it, where it is of an extra."""
+        return f"pip install 'mobilevit-tools[{self.extra}]'" if self.extra else f"pip install {self.name}"
+
 
 @dataclass(frozen=True)
 class BadPair:
@@ -290,7 +295,8 @@ class Target:
 
     def install(self, package: str) -> str:
         """Return the command that brings an importable package which the target needs."""
-        return f"pip install {package}" if self.extra is None else f"pip install 'mobilevit-tools[{self.extra}]'"
+        of_extras = (each.install for each in self.packages if each.extra is not None)
+        return next(of_extras, f"pip install {package}")
 
     def missing(self) -> tuple[str, ...]:
         """Return the importable packages that exporting to it and running its artifacts need and that are not here."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.targets._base import NativeRunner, Package, Target, TargetOptions, option
@@ -10,6 +11,8 @@ from mobilevit_tools.targets.precisions import FLOATING
 
 OPSETS = range(18, 24)
 DEFAULT_OPSET = 20
+OPSET_OF_16_BITS = 21
+"""The first operator set that quantizes to 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +26,27 @@ class OnnxOptions(TargetOptions):
     """
 
     dynamic_batch: bool = option(False, "allow any batch size.")
-    opset: int = option(DEFAULT_OPSET, f"the operator set, {OPSETS.start} or later. Default: {DEFAULT_OPSET}.")
+    opset: int | None = option(
+        None,
+        f"the operator set, {OPSETS.start} or later. Default: {DEFAULT_OPSET}, or {OPSET_OF_16_BITS} for a16w8.",
+    )
     nms: bool = option(False, "detect: non-maximum suppression in the graph.")
 
+    def settled(self, precision: str) -> Self:
+        """Choose the operator set."""
+        return (
+            self
+            if self.opset is not None
+            else replace(self, opset=OPSET_OF_16_BITS if precision == "a16w8" else DEFAULT_OPSET)
+        )
+
     def check(self, *, precision: str, batch: int) -> None:  # noqa: ARG002
-        """Refuse an operator set that the exporter does not write."""
-        if self.opset not in OPSETS:
+        """Refuse an operator set that the exporter does not write, or that lacks what the precision needs."""
+        least = OPSET_OF_16_BITS if precision == "a16w8" else OPSETS.start
+        if self.opset is not None and not least <= self.opset < OPSETS.stop:
             raise UsageError(
-                f"Opset {self.opset} is out of range.", hint=f"Give one from {OPSETS.start} to {OPSETS.stop - 1}."
+                f"Opset {self.opset} is out of range for {precision}.",
+                hint=f"Give one from {least} to {OPSETS.stop - 1}.",
             )
 
     @property
@@ -48,7 +64,7 @@ TARGET = Target(
     name="onnx",
     title="ONNX",
     suffixes=(".onnx",),
-    precisions=(*FLOATING, "int8", "int8-weight", "dynamic-int8"),
+    precisions=(*FLOATING, "int8", "a16w8", "int8-weight", "dynamic-int8"),
     packages=(
         Package("onnx", "exporting to ONNX", ("1.23.",)),
         Package("onnxscript", "exporting to ONNX", ("0.7.",)),
@@ -64,7 +80,7 @@ TARGET = Target(
     summary="export; runs in ONNX Runtime",
     options=OnnxOptions,
     calibration_methods=("percentile", "min-max", "entropy"),
-    devices=("host", "count", "arm64", "adb", "ssh", "browser"),
+    devices=("host", "count", "arm64", "adb", "ssh", "browser", "htp"),
     native_runner=NativeRunner(
         package="onnxruntime",
         folder="capi",

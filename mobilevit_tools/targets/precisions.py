@@ -16,12 +16,14 @@ class Precision:
         summary: What it does, in a few words.
         calibrated: Whether ranges of activations are measured on photos.
         weights_alone: Whether weights are rounded, and activations not.
+        method: How measured activations become ranges by default, where that is not the target's first choice.
     """
 
     name: str
     summary: str
     calibrated: bool = False
     weights_alone: bool = False
+    method: str | None = None
 
 
 PRECISIONS: Mapping[str, Precision] = MappingProxyType(
@@ -31,6 +33,12 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType(
             Precision("fp32", "weights and arithmetic in 32 bits"),
             Precision("fp16", "weights and arithmetic in 16 bits"),
             Precision("int8", "8-bit weights and activations, ranges measured on photos", calibrated=True),
+            Precision(
+                "a16w8",
+                "8-bit weights, 16-bit activations, ranges measured on photos; for NPUs",
+                calibrated=True,
+                method="min-max",  # with so many levels nothing is gained by clipping
+            ),
             Precision("dynamic-int8", "8-bit weights, activation ranges measured at each inference"),
             Precision("int8-weight", "8-bit weights, floating-point arithmetic", weights_alone=True),
             Precision(
@@ -45,3 +53,6 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType(
 
 FLOATING = ("fp32", "fp16")
 """Precisions that quantize nothing."""
+
+CALIBRATED = tuple(precision.name for precision in PRECISIONS.values() if precision.calibrated)
+"""Precisions that measure activations on photos."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobilevit_tools.devices import RunRequest, open_device
+from mobilevit_tools.devices import Partitioning, RunRequest, open_device
 from mobilevit_tools.devices.registry import targets_of
 from mobilevit_tools.errors import DeviceError, UsageError
 from mobilevit_tools.runtimes._base import Session, TensorInfo, UnsupportedOperatorError, numpy_type, only_input
@@ -41,11 +41,16 @@ class DeviceVerification:
         parity: Its figures against PyTorch, and the verdict.
         difference: Its distance from what this machine computes; None where this machine cannot run the artifact, or
             gets what is not finite.
+        agreement: The share of the images that have the same top-1 there as on this machine; None where ``difference``
+            is, or there are no scores.
+        partitioning: What the device's accelerator takes, where it tells.
     """
 
     device: str
     parity: Parity
     difference: Distance | None
+    agreement: float | None = None
+    partitioning: Partitioning | None = None
 
 
 def check_device(device: str, artifact: Path) -> None:
@@ -106,21 +111,30 @@ def verify_on_device(
     if len(ran.outputs) != (count := sum(map(len, feeds))):
         raise DeviceError(f"{device} returned {len(ran.outputs)} outputs for {count} inputs.", code="bad_answer")
     outputs = np.split(ran.outputs, len(feeds))
+    apart, agreement = _apart(session, feeds, outputs)
     return DeviceVerification(
         ran.device,
         verify_session(_Ran(session, info, outputs), reference, inputs, tolerance),
-        _apart(session, feeds, outputs),
+        apart,
+        agreement,
+        ran.partitioning,
     )
 
 
-def _apart(session: Session, feeds: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]) -> Distance | None:
+def _apart(
+    session: Session, feeds: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]]
+) -> tuple[Distance | None, float | None]:
     with suppress(UnsupportedOperatorError):
         here = [session.run(feed)[0] for feed in feeds]
         alike = all(wanted.shape == got.shape for wanted, got in zip(here, outputs, strict=True))
         if not alike or not all(np.isfinite(wanted).all() for wanted in here):
-            return None
-        return worst([distance(wanted, got) for wanted, got in zip(here, outputs, strict=True)])
-    return None
+            return None, None
+        apart = worst([distance(wanted, got) for wanted, got in zip(here, outputs, strict=True)])
+        if here[0].ndim != 2:
+            return apart, None
+        same = np.concatenate(here).argmax(axis=1) == np.concatenate(outputs).argmax(axis=1)
+        return apart, float(same.mean())
+    return None, None
 
 
 class _Ran(Session):

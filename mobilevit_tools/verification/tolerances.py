@@ -85,6 +85,7 @@ GATES: Mapping[str, Tolerance] = MappingProxyType(
             max_abs_rel=2e-2, snr_db=40.0, cosine=0.9995, top1_agreement=1.0, near_ties=NEAR_TIE_SHARE, pixel_ties=1e-2
         ),
         **dict.fromkeys(("int8-weight", "int4-weight", "palette8", "palette6", "palette4"), _WEIGHTS_ONLY),
+        "a16w8": replace(_WEIGHTS_ONLY, judged=_INT8.judged),
         "dynamic-int8": _INT8,
         "int8": _INT8,
     }

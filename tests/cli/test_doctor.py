@@ -100,7 +100,9 @@ def test_a_bare_machine_is_told_what_each_device_needs(
     devices = {
         check["name"]: check for check in ran.envelope["result"]["checks"] if check["name"].startswith("--device")
     }
-    assert set(devices) == {f"--device {name}" for name in ("count", "arm64", "adb", "ssh", "browser")}
+    assert set(devices) == {f"--device {name}" for name in ("count", "arm64", "adb", "ssh", "browser", "htp")}
+    simulator = devices.pop("--device htp")  # a package, which no PATH hides
+    assert simulator["remedy"] == (None if simulator["status"] == "ok" else "pip install 'mobilevit-tools[qnn]'")
     for check in devices.values():
         assert check["status"] == "missing"
         assert check["detail"]
