@@ -23,6 +23,8 @@ from mobilevit_tools.staging import check_file, write_whole
 from mobilevit_tools.targets._base import Target, load
 from mobilevit_tools.targets.registry import find_target, target_of
 
+GRAPHS = (*FORMATS, "json")
+
 
 @dataclass(frozen=True, repr=False)
 class InspectResult(Result, command="inspect"):
@@ -66,7 +68,8 @@ def inspect(artifact: str | Path, *, graph: str | Path | None = None, overwrite:
 
     Args:
         artifact: The artifact.
-        graph: An ``.svg`` or ``.png`` file that receives a drawing of what its backend takes over, and what not.
+        graph: An ``.svg`` or ``.png`` file that receives a drawing of what its backend takes over, and what not, or a
+            ``.json`` file for Model Explorer.
         overwrite: Replace an existing drawing.
 
     Raises:
@@ -105,10 +108,8 @@ def inspect(artifact: str | Path, *, graph: str | Path | None = None, overwrite:
 
 
 def _destination(graph: Path, *, overwrite: bool) -> Path:
-    if graph.suffix.removeprefix(".") not in FORMATS:
-        raise UsageError(
-            f"{graph} has the suffix of no format that can be drawn.", hint=f"Use .{' or .'.join(FORMATS)}."
-        )
+    if graph.suffix.removeprefix(".") not in GRAPHS:
+        raise UsageError(f"{graph} has the suffix of no format that can be drawn.", hint=f"Use .{', .'.join(GRAPHS)}.")
     check_file(graph, overwrite=overwrite)
     return graph
 
@@ -127,9 +128,14 @@ def _draw(pieces: tuple[Piece, ...], artifact: Path, drawing: Path, deployment: 
             code="no_delegation",
         )
     from mobilevit_tools.reporting.delegation_graph import graph_plot
+    from mobilevit_tools.reporting.model_explorer import graph_collection
 
+    suffix = drawing.suffix.removeprefix(".")
+    if suffix not in FORMATS:
+        write_whole(drawing, graph_collection(pieces, artifact.name, deployment))
+        return
     with styled():
-        write_whole(drawing, figure_file(graph_plot(pieces, deployment), drawing.suffix.removeprefix(".")))
+        write_whole(drawing, figure_file(graph_plot(pieces, deployment), suffix))
 
 
 def _quantized(artifact: Path, target: Target) -> QuantizedShare | None:

@@ -25,7 +25,9 @@ def inspect(
     artifact: Artifact,
     graph: Annotated[
         Path | None,
-        typer.Option("--graph", help="Draw which parts the backend takes over, as an .svg or .png file."),
+        typer.Option(
+            "--graph", help="Draw what the backend takes over: an .svg or .png file, or .json for Model Explorer."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing drawing.")] = False,
     as_json: AsJson = False,
