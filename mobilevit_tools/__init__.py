@@ -23,18 +23,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mobilevit_tools.api.artifact import ExportedArtifact
     from mobilevit_tools.api.bench import BenchResult, bench_rewrites
     from mobilevit_tools.api.diff import DiffResult, diff
     from mobilevit_tools.api.doctor import DoctorResult, doctor
     from mobilevit_tools.api.evaluate import evaluate
-    from mobilevit_tools.api.evaluation_results import (
-        DetectEvalResult,
-        EvalResult,
-        RetrievalEvalResult,
-        SegmentEvalResult,
-    )
-    from mobilevit_tools.api.export import ExportResult, export
+    from mobilevit_tools.api.export import export
     from mobilevit_tools.api.export_bench import ExportBench, bench_export
     from mobilevit_tools.api.info import InfoResult, info
     from mobilevit_tools.api.inspect import InspectResult, inspect
@@ -44,8 +37,10 @@ if TYPE_CHECKING:
     from mobilevit_tools.api.report import ReportResult, report
     from mobilevit_tools.api.smoke import smoke
     from mobilevit_tools.api.sweep import SweepResult, sweep
-    from mobilevit_tools.api.verify import VerifyResult, verify
+    from mobilevit_tools.api.verify import verify
     from mobilevit_tools.api.zoo import ZooResult, bench_zoo
+    from mobilevit_tools.artifacts.exported import ExportedArtifact, ExportResult
+    from mobilevit_tools.artifacts.manifest import Manifest
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.data.preprocessing import Preprocessing
     from mobilevit_tools.devices.registry import DeviceList, probe_devices
@@ -58,7 +53,6 @@ if TYPE_CHECKING:
         MvtError,
         UsageError,
     )
-    from mobilevit_tools.exporters.manifest import Manifest
     from mobilevit_tools.matrix.baseline import Margins
     from mobilevit_tools.matrix.cell import CellResult
     from mobilevit_tools.matrix.outcome import SmokeResult
@@ -67,7 +61,14 @@ if TYPE_CHECKING:
     from mobilevit_tools.models.own_card import Card
     from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
     from mobilevit_tools.runtimes._base import UnsupportedOperatorError
+    from mobilevit_tools.verification.evaluations import (
+        DetectEvalResult,
+        EvalResult,
+        RetrievalEvalResult,
+        SegmentEvalResult,
+    )
     from mobilevit_tools.verification.parity import Parity
+    from mobilevit_tools.verification.result import VerifyResult
 
 # ONNX Runtime's wheel reports usage home unless it is told not to before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -79,20 +80,20 @@ _HOMES = {
     "CellResult": "matrix.cell",
     "ComparisonResult": "profiling.result",
     "Contract": "data.contract",
-    "DetectEvalResult": "api.evaluation_results",
+    "DetectEvalResult": "verification.evaluations",
     "DeviceError": "errors",
     "DeviceList": "devices.registry",
     "DiffResult": "api.diff",
     "DoctorResult": "api.doctor",
-    "EvalResult": "api.evaluation_results",
+    "EvalResult": "verification.evaluations",
     "ExitCode": "errors",
     "ExportBench": "api.export_bench",
-    "ExportResult": "api.export",
-    "ExportedArtifact": "api.artifact",
+    "ExportResult": "artifacts.exported",
+    "ExportedArtifact": "artifacts.exported",
     "GateError": "errors",
     "InfoResult": "api.info",
     "InspectResult": "api.inspect",
-    "Manifest": "exporters.manifest",
+    "Manifest": "artifacts.manifest",
     "Margins": "matrix.baseline",
     "MissingDependencyError": "errors",
     "MvtError": "errors",
@@ -102,13 +103,13 @@ _HOMES = {
     "Preprocessing": "data.preprocessing",
     "ProfileResult": "profiling.result",
     "ReportResult": "api.report",
-    "RetrievalEvalResult": "api.evaluation_results",
-    "SegmentEvalResult": "api.evaluation_results",
+    "RetrievalEvalResult": "verification.evaluations",
+    "SegmentEvalResult": "verification.evaluations",
     "SmokeResult": "matrix.outcome",
     "SweepResult": "api.sweep",
     "UnsupportedOperatorError": "runtimes._base",
     "UsageError": "errors",
-    "VerifyResult": "api.verify",
+    "VerifyResult": "verification.result",
     "ZooResult": "api.zoo",
     "bench_export": "api.export_bench",
     "bench_precisions": "api.precision_bench",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from pathlib import PurePath
 
@@ -14,6 +14,15 @@ SCHEMA = 1
 """The version of the envelope."""
 
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
+
+
+@dataclass(frozen=True)
+class StatedError:
+    """The error in an envelope: its code, what happened in a sentence, and what to do next."""
+
+    code: str
+    message: str
+    hint: str | None = None
 
 
 def jsonable(value: object) -> JsonValue:
@@ -41,7 +50,7 @@ def envelope(command: str, result: object, error: MvtError | None = None) -> Jso
     """Return what a command ended with: ``result``, or ``error`` with what was found before it, if anything."""
     body: dict[str, object] = {"schema": SCHEMA, "command": command, "status": "ok" if error is None else "error"}
     if error is not None:
-        body["error"] = {"code": error.error_code, "message": error.message, "hint": error.hint}
+        body["error"] = StatedError(error.error_code, error.message, error.hint)
     if error is None or result is not None:
         body["result"] = result
     return jsonable(body)

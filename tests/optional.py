@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import mobilevit_tools
-from mobilevit_tools.api.export import ExportResult
+from mobilevit_tools.artifacts.exported import ExportResult
 
 ROOT = Path(__file__).parents[1]
 PHOTOS = ROOT / "mobilevit_tools/data/photos"

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from mobilevit_tools import documents
-from mobilevit_tools.documents import parse, parse_lines, printable, read_text, typed
+from mobilevit_tools.documents import DocumentKind, clean, parse, parse_lines, printable, read_document, typed
 from mobilevit_tools.errors import BadInputError
 
 
@@ -21,7 +20,7 @@ def test_all_other_text_is_left_alone(good: str) -> None:
 
 
 def test_text_is_cleaned_wherever_it_is() -> None:
-    assert parse('{"\\u0000": ["\\ud800", {"x": "\\u202e"}]}', "x") == {"�": ["�", {"x": "�"}]}
+    assert clean(parse('{"\\u0000": ["\\ud800", {"x": "\\u202e"}]}', "x")) == {"�": ["�", {"x": "�"}]}
 
 
 @pytest.mark.parametrize("text", ["", "{", "NaN", "[Infinity]", "1e999", "-1e999", str(1 << 63), "[" * 100_000])
@@ -40,11 +39,13 @@ def test_the_last_line_may_have_been_cut_off(tmp_path: Path) -> None:
             list(parse_lines(path))
 
 
-def test_lines_are_bounded_each_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+SMALL = DocumentKind("a note", "bad_note", missing="no_note", hint="Write one.", max_bytes=4)
+
+
+def test_lines_are_bounded_each_for_itself(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("[1]\n[2]\n[345]\n")
-    monkeypatch.setattr(documents, "MAX_DOCUMENT_BYTES", 4)
-    lines = parse_lines(path)
+    lines = parse_lines(path, SMALL)
     assert [next(lines), next(lines)] == [(f"{path}:1", [1]), (f"{path}:2", [2])]
     with pytest.raises(BadInputError, match="x:3 is too large"):
         next(lines)
@@ -52,17 +53,17 @@ def test_lines_are_bounded_each_for_itself(tmp_path: Path, monkeypatch: pytest.M
         next(parse_lines(tmp_path))
 
 
-def test_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_bounded(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text("12345")
-    assert read_text(path) == "12345"
-    with pytest.raises(BadInputError, match="cannot be read"):
-        read_text(tmp_path)
-    with pytest.raises(BadInputError, match="cannot be read"):
-        read_text(tmp_path / ("n" * 5000))
-    monkeypatch.setattr(documents, "MAX_DOCUMENT_BYTES", 4)
-    with pytest.raises(BadInputError, match="too large"):
-        read_text(path)
+    assert read_document(path) == 12345
+    for missing in (tmp_path, tmp_path / ("n" * 5000)):
+        with pytest.raises(BadInputError, match="cannot be read") as refused:
+            read_document(missing, replace(SMALL, max_bytes=1 << 20))
+        assert (refused.value.error_code, refused.value.hint) == ("no_note", "Write one.")
+    with pytest.raises(BadInputError, match="too large for a note: over 4 bytes") as refused:
+        read_document(path, SMALL)
+    assert refused.value.error_code == "bad_note"
 
 
 @dataclass(frozen=True)
@@ -77,3 +78,16 @@ def test_types_are_checked_and_more_is_ignored() -> None:
         typed(Pair, {"first": 1, "second": 2}, "x")
     with pytest.raises(BadInputError, match="first"):
         typed(Pair, {"second": "x"}, "x")
+
+
+@dataclass(frozen=True)
+class Triple:
+    first: int
+    second: str
+    third: float
+
+
+def test_of_several_kinds_it_is_the_one_that_has_all_its_fields() -> None:
+    for raw, kind in (({"first": 1, "second": "x"}, Pair), ({"first": 1, "second": "x", "third": 2}, Triple)):
+        found: Pair | Triple = typed(Pair | Triple, raw, "x")
+        assert type(found) is kind

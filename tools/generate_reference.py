@@ -20,8 +20,8 @@ from pydantic import TypeAdapter
 import mobilevit_tools
 from mobilevit_tools import create_model, errors
 from mobilevit_tools.analysis.memory import peak_activation_bytes
+from mobilevit_tools.artifacts.manifest import Manifest
 from mobilevit_tools.bundle.contents import Golden
-from mobilevit_tools.exporters.manifest import Manifest
 from mobilevit_tools.rewrites.registry import REWRITES, deployments_of
 from mobilevit_tools.runtimes.coreml.design_rules import RULES
 from mobilevit_tools.runtimes.coreml.design_rules import SOURCES as DESIGN_SOURCES

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,20 +12,21 @@ from mobilevit_tools.api.conversion import Conversion, check_conversion, scores_
 from mobilevit_tools.api.decisions import count_flips
 from mobilevit_tools.api.description import contract_of
 from mobilevit_tools.api.trade import AccuracyBound, keep_within
+from mobilevit_tools.artifacts.exported import ExportedArtifact
+from mobilevit_tools.artifacts.files import describe_artifact
+from mobilevit_tools.artifacts.manifest import Manifest, ModelRecord
+from mobilevit_tools.artifacts.staging import staged_folder
+from mobilevit_tools.artifacts.versions import tool_versions
 from mobilevit_tools.data.contract import DECISIONS
-from mobilevit_tools.exporters._base import Delegation, ExportSpec, Lowering, load_exporter
-from mobilevit_tools.exporters.manifest import Manifest, ModelRecord, describe_artifact, tool_versions
+from mobilevit_tools.exporters._base import ExportSpec, Lowering, load_exporter
 from mobilevit_tools.exporters.refusals import naming_refusals
 from mobilevit_tools.exporters.request import ExportRequest
 from mobilevit_tools.models.factory import LoadedModel
 from mobilevit_tools.precision.record import Preflight
 from mobilevit_tools.progress import Progress
-from mobilevit_tools.quantization._base import Quantization, QuantizationRecord
+from mobilevit_tools.quantization._base import Quantization
 from mobilevit_tools.quantization.share import QuantizedShare, share_of, with_share
-from mobilevit_tools.result import Shown
-from mobilevit_tools.rewrites.applied import AppliedRewrite
 from mobilevit_tools.runtimes.registry import open_made
-from mobilevit_tools.staging import staged_folder
 from mobilevit_tools.targets.precisions import FLOATING
 from mobilevit_tools.targets.registry import find_target
 from mobilevit_tools.verification.parity import Parity
@@ -38,51 +39,6 @@ if TYPE_CHECKING:
 
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.rewrites._base import Rewritten
-
-
-@dataclass(frozen=True, repr=False)
-class ExportedArtifact(Shown):
-    """One finished artifact.
-
-    Attributes:
-        target: Its target.
-        backend: Its backend; None where the target has no choice.
-        precision: Its precision.
-        path: Where it is; where a failed one would have been, if it was not kept.
-        manifest: Where its manifest is.
-        bundle: Where its golden bundle is; None where none was asked for.
-        size_bytes: Its size.
-        params: Parameters of the model as its authors wrote it.
-        macs: Multiply-accumulates of one image.
-        parity: How right it is.
-        delegation: How much its backend took over; None where that does not apply.
-        rewrites: The deployment rewrites that were applied, in order.
-        rewrite_difference: How far they moved the outputs in float64, as a share of the largest.
-        quantization: How it was quantized; None where it is in floating point.
-        quantized: How much of it is; None where it is in floating point, or nothing multiplies by a weight.
-        preflight: What half precision does to the model, and what stays in float32 for it; None in float32.
-        seconds: How long it took, by step, in ``other`` and in ``total``.
-        kept: Whether the artifact is on disk.
-    """
-
-    target: str
-    backend: str | None
-    precision: str
-    path: Path
-    manifest: Path
-    bundle: Path | None
-    size_bytes: int
-    params: int
-    macs: int
-    parity: Parity
-    delegation: Delegation | None
-    rewrites: tuple[AppliedRewrite, ...]
-    rewrite_difference: float
-    quantization: QuantizationRecord | None
-    quantized: QuantizedShare | None
-    preflight: Preflight | None
-    seconds: Mapping[str, float]
-    kept: bool
 
 
 def make_artifact(

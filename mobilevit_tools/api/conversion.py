@@ -25,9 +25,9 @@ from mobilevit_tools.verification.running import verify_session
 from mobilevit_tools.verification.tolerances import GATES
 
 if TYPE_CHECKING:
+    from mobilevit_tools.artifacts.manifest import ModelRecord
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.exporters._base import Exporter
-    from mobilevit_tools.exporters.manifest import ModelRecord
     from mobilevit_tools.models.factory import LoadedModel
     from mobilevit_tools.rewrites._base import Rewritten
     from mobilevit_tools.verification.inputs import VerificationInput

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from mobilevit_tools.artifacts.manifest import ModelRecord
 from mobilevit_tools.data.contract import Contract, OutputKind
-from mobilevit_tools.exporters.manifest import ModelRecord
 
 if TYPE_CHECKING:
     from mobilevit_tools.exporters._base import ExportSpec

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilevit_tools.api.given import artifact_path
+from mobilevit_tools.api.given import given_artifact
 from mobilevit_tools.comparison.facts import Change, diff_manifests
 from mobilevit_tools.comparison.graph import GraphDiff, diff_graphs
 from mobilevit_tools.comparison.latency import LatencyDiff, diff_latency
@@ -92,7 +92,7 @@ def diff(
         >>> mvt.diff(artifact, artifact.parent).identical
         True
     """
-    one, other = find_subject(artifact_path(a, "diff")), find_subject(artifact_path(b, "diff"))
+    one, other = find_subject(given_artifact(a, "diff").path), find_subject(given_artifact(b, "diff").path)
     latency = None
     if profiles is not None:
         first, second = (_profile_of(Path(path), side) for path, side in zip(profiles, (one, other), strict=True))

@@ -8,17 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobilevit_tools.api.evaluate_others import MEASURED_OTHERWISE, Evaluation, evaluate_other, refuse_truth
-from mobilevit_tools.api.evaluation_results import ClassResult, EvalResult, UnreadablePhoto
-from mobilevit_tools.api.given import artifact_path
+from mobilevit_tools.api.given import given_artifact
 from mobilevit_tools.api.predict import answering_with, classifier_contract
 from mobilevit_tools.api.verify import reference_model
+from mobilevit_tools.artifacts.artifact import Artifact
 from mobilevit_tools.errors import BadInputError, GateError
-from mobilevit_tools.exporters.manifest import check_digest, describe_artifact
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.runtimes._base import only_input
-from mobilevit_tools.runtimes.registry import open_session
-from mobilevit_tools.targets.registry import target_of
 from mobilevit_tools.verification.accuracy import (
     TOP_K,
     clearly_best,
@@ -26,6 +23,7 @@ from mobilevit_tools.verification.accuracy import (
     is_in_top,
     wilson_interval,
 )
+from mobilevit_tools.verification.evaluations import ClassResult, EvalResult, UnreadablePhoto
 from mobilevit_tools.verification.reference import Reference, torch_reference
 
 if TYPE_CHECKING:
@@ -33,12 +31,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from mobilevit_tools.api.evaluation_results import DetectEvalResult, RetrievalEvalResult, SegmentEvalResult
     from mobilevit_tools.data.class_order import ClassOrder
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.data.labelled import LabelledImages
     from mobilevit_tools.runtimes._base import Session
     from mobilevit_tools.tasks._base import Answering
+    from mobilevit_tools.verification.evaluations import DetectEvalResult, RetrievalEvalResult, SegmentEvalResult
 
 MAX_CONFUSIONS = 100
 
@@ -95,15 +93,15 @@ def evaluate(
     """
     from mobilevit_tools.data.labelled import read_labelled
 
-    path, source = artifact_path(artifact, "evaluate"), Path(data)
-    target_of(path)
-    manifest = check_digest(path)
-    with open_session(path, threads=threads) as session:
+    given, source = given_artifact(artifact, "evaluate"), Path(data)
+    given.check()
+    path, manifest = given.path, given.manifest
+    with given.open(threads=threads) as session:
         if (other := _of_another_task(session, path)) is not None:
             run = None
             if reference:
                 run = torch_reference(reference_model(other.contract, manifest, model, checkpoint, ema).module)
-            return evaluate_other(Evaluation(other, source, run, progress), masks, coco, class_order)
+            return evaluate_other(Evaluation(other, given.file.sha256, source, run, progress), masks, coco, class_order)
         refuse_truth(path, masks=masks, coco=coco)
         contract = classifier_contract(session, path)
         only_input(session)  # before the photos are read, and the first output, which there may not be
@@ -126,7 +124,7 @@ def evaluate(
                 )
             run_reference = torch_reference(loaded.module)
         result = evaluate_session(
-            session, contract, run_reference, photos, path=path, source=source, threads=threads, progress=progress
+            session, contract, run_reference, photos, artifact=given, source=source, threads=threads, progress=progress
         )
     if result.non_finite:
         raise GateError(
@@ -151,7 +149,7 @@ def evaluate_session(
     run_reference: Reference | None,
     photos: LabelledImages,
     *,
-    path: Path,
+    artifact: Artifact,
     source: Path,
     threads: int,
     progress: Progress,
@@ -165,7 +163,7 @@ def evaluate_session(
     import numpy as np
 
     info = only_input(session)
-    sha256 = describe_artifact(path).sha256  # now: by the end there may be another file
+    path, sha256 = artifact.path, artifact.file.sha256  # now: by the end there may be another file
     unreadable: list[UnreadablePhoto] = []
     outputs, expected, truths, seconds = [], [], [], 0.0
     with progress(f"Evaluating {path.name} on {len(photos.images)} photos", len(photos.images)) as advance:

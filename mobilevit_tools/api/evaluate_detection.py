@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobilevit_tools.api.evaluation_results import ClassPrecision, DetectEvalResult, UnreadablePhoto
 from mobilevit_tools.data.coco import read_coco
 from mobilevit_tools.data.images import load_image
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.exporters.manifest import describe_artifact
 from mobilevit_tools.tasks.detect import best_of, chosen
 from mobilevit_tools.tasks.suppression import LEAST_SCORE
+from mobilevit_tools.verification.evaluations import ClassPrecision, DetectEvalResult, UnreadablePhoto
 from mobilevit_tools.verification.mean_precision import Detected, check_installed, mean_precision
 
 if TYPE_CHECKING:
@@ -44,7 +43,6 @@ def evaluate_detector(asked: Evaluation, annotations: Path | None) -> DetectEval
     contract = artifact.contract
     truth = read_coco(annotations, asked.data)
     categories = truth.categories_of(contract.labels, contract.classes)
-    sha256 = describe_artifact(artifact.path).sha256
     seen: list[int] = []
     found: list[Detected] = []
     own: list[Detected] = []
@@ -93,7 +91,7 @@ def evaluate_detector(asked: Evaluation, annotations: Path | None) -> DetectEval
             for index, category in enumerate(categories)
         ),
         unreadable=tuple(unreadable),
-        sha256=sha256,
+        sha256=asked.sha256,
     )
 
 

@@ -9,23 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobilevit_tools.api.evaluation_results import (
+from mobilevit_tools.data.folders import list_images
+from mobilevit_tools.data.images import load_image
+from mobilevit_tools.data.masks import load_mask, pair_masks
+from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.progress import Progress
+from mobilevit_tools.tasks._base import Answering
+from mobilevit_tools.tasks.embed import cosine_similarity, directions, embedding
+from mobilevit_tools.tasks.segment import class_map, largest
+from mobilevit_tools.verification.accuracy import TOP_K, wilson_interval
+from mobilevit_tools.verification.evaluations import (
     ClassIoU,
     DetectEvalResult,
     RetrievalEvalResult,
     SegmentEvalResult,
     UnreadablePhoto,
 )
-from mobilevit_tools.data.folders import list_images
-from mobilevit_tools.data.images import load_image
-from mobilevit_tools.data.masks import load_mask, pair_masks
-from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.exporters.manifest import describe_artifact
-from mobilevit_tools.progress import Progress
-from mobilevit_tools.tasks._base import Answering
-from mobilevit_tools.tasks.embed import cosine_similarity, directions, embedding
-from mobilevit_tools.tasks.segment import class_map, largest
-from mobilevit_tools.verification.accuracy import TOP_K, wilson_interval
 from mobilevit_tools.verification.retrieval import rivals
 from mobilevit_tools.verification.segmentation import (
     IGNORED,
@@ -52,12 +51,14 @@ class Evaluation:
 
     Attributes:
         artifact: The artifact.
+        sha256: Its digest.
         data: The photos.
         reference: The PyTorch model; None where it is not run.
         progress: Told of every photo.
     """
 
     artifact: Answering
+    sha256: str
     data: Path
     reference: Reference | None
     progress: Progress
@@ -119,7 +120,6 @@ def evaluate_segmenter(asked: Evaluation, masks: Path | None) -> SegmentEvalResu
         )
     contract = asked.artifact.contract
     classes = contract.classes or len(contract.labels or ())
-    sha256 = describe_artifact(asked.artifact.path).sha256
     pairs = pair_masks(asked.data, masks)
     counts: list[PixelCounts] = []
     own: list[PixelCounts] = []
@@ -165,7 +165,7 @@ def evaluate_segmenter(asked: Evaluation, masks: Path | None) -> SegmentEvalResu
             for index in range(classes)
         ),
         unreadable=tuple(unreadable),
-        sha256=sha256,
+        sha256=asked.sha256,
     )
 
 
@@ -182,7 +182,6 @@ def evaluate_embedding(asked: Evaluation) -> RetrievalEvalResult:
             hint="Give an ImageFolder: one folder a class.",
             code="no_labels",
         )
-    sha256 = describe_artifact(asked.artifact.path).sha256
     vectors, own, labels, unreadable = [], [], [], []
     count = len(folder.images)
     with asked.progress(f"Evaluating {asked.artifact.path.name} on {count} photos", count) as advance:
@@ -216,7 +215,7 @@ def evaluate_embedding(asked: Evaluation) -> RetrievalEvalResult:
         if own
         else None,
         unreadable=tuple(unreadable),
-        sha256=sha256,
+        sha256=asked.sha256,
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobilevit_tools.api.artifact import ExportedArtifact, make_artifact
+from mobilevit_tools.api.artifact import make_artifact
 from mobilevit_tools.api.description import describe_model
 from mobilevit_tools.api.given import given_module
 from mobilevit_tools.api.trade import AccuracyBound
+from mobilevit_tools.artifacts.exported import ExportedArtifact, ExportResult
 from mobilevit_tools.data.class_order import ClassOrder
 from mobilevit_tools.data.contract import TaskName
 from mobilevit_tools.data.labels import read_labels
@@ -18,7 +18,6 @@ from mobilevit_tools.errors import GateError, MvtError, UsageError
 from mobilevit_tools.exporters._base import check_packages
 from mobilevit_tools.exporters.request import ExportRequest, requests_for
 from mobilevit_tools.input_size import parse_size
-from mobilevit_tools.models.branches import Fused
 from mobilevit_tools.models.factory import LoadedModel, load_model, with_labels
 from mobilevit_tools.models.options import OptionValue, option_texts, parse_options
 from mobilevit_tools.models.references import folder_name
@@ -27,36 +26,14 @@ from mobilevit_tools.progress import Progress, numbered, silent
 from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, load_calibration
 from mobilevit_tools.quantization.share import too_little
-from mobilevit_tools.result import Result
-from mobilevit_tools.staging import check_destination
 from mobilevit_tools.targets.registry import find_target, named_targets
 from mobilevit_tools.tasks.registry import settle
+from mobilevit_tools.writing import check_destination
 
 if TYPE_CHECKING:
     from torch import nn
 
     from mobilevit_tools.models.own_card import Card
-
-
-@dataclass(frozen=True, repr=False)
-class ExportResult(Result, command="export"):
-    """All artifacts of one call, in the order of its targets.
-
-    Attributes:
-        model: The model's name.
-        random_weights: Whether the weights are random.
-        ema: Whether the checkpoint's moving average was taken; None where it holds a single set.
-        artifacts: The artifacts.
-        left_out: Keys of the checkpoint that are of no part of the model.
-        fused: What became of branches that only training needs; None where the model has none.
-    """
-
-    model: str
-    random_weights: bool
-    ema: bool | None
-    artifacts: tuple[ExportedArtifact, ...]
-    left_out: tuple[str, ...] = ()
-    fused: Fused | None = None
 
 
 @restoring

@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory, TemporaryFile
 
+from mobilevit_tools.artifacts.versions import tool_versions
 from mobilevit_tools.child import explicit
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.exporters.manifest import tool_versions
 from mobilevit_tools.models.names import is_registered
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.statistics import median_interval

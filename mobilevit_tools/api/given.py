@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mobilevit_tools.artifacts.artifact import Artifact
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.models.own_card import Card
 
@@ -90,14 +91,14 @@ def given_module(
     return GivenModule(model, module_name(model, name), {**stated, **said})
 
 
-def artifact_path(artifact: object, verb: str) -> Path:
-    """Return the path of the artifact that a call was given.
+def given_artifact(artifact: object, verb: str) -> Artifact:
+    """Return the artifact that a call was given the path of.
 
     Raises:
         UsageError: It was given a model, or what is no path.
     """
     if isinstance(artifact, str | Path):
-        return Path(artifact)
+        return Artifact(Path(artifact))
     if _is_module(artifact):
         raise UsageError(
             f"{verb} takes the path of an artifact, not a module in memory.",

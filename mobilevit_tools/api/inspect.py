@@ -6,22 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilevit_tools.api.given import artifact_path
+from mobilevit_tools.api.given import given_artifact
+from mobilevit_tools.artifacts.manifest import Manifest
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.devices.registry import DEVICES
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.exporters.delegation_lint import reason
-from mobilevit_tools.exporters.manifest import Manifest, check_digest
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.quantization.share import QuantizedShare, share_of_strangers
 from mobilevit_tools.reporting.figures import FORMATS, figure_file, styled
 from mobilevit_tools.result import Result
 from mobilevit_tools.runtimes._base import DELEGATE, OperatorUse, Session, TensorInfo
 from mobilevit_tools.runtimes.pieces import Piece
-from mobilevit_tools.runtimes.registry import open_session
-from mobilevit_tools.staging import check_file, write_whole
 from mobilevit_tools.targets._base import Target, load
-from mobilevit_tools.targets.registry import find_target, target_of
+from mobilevit_tools.targets.registry import find_target
+from mobilevit_tools.writing import check_file, write_whole
 
 GRAPHS = (*FORMATS, "json")
 
@@ -82,27 +81,27 @@ def inspect(artifact: str | Path, *, graph: str | Path | None = None, overwrite:
         >>> found.operators["Conv"], found.contract.labels
         (1, ('cat', 'dog', 'horse'))
     """
-    path = artifact_path(artifact, "inspect")
+    given = given_artifact(artifact, "inspect")
     drawing = None if graph is None else _destination(Path(graph), overwrite=overwrite)
-    target = target_of(path)
-    manifest = check_digest(path)
-    with open_session(path) as session:
+    given.check()
+    path, manifest = given.path, given.manifest
+    with given.open() as session:
         pieces = _pieces(session, manifest)
         if drawing is not None:
-            _draw(pieces, path, drawing, target.name if manifest is None else manifest.spec.deployment)
+            _draw(pieces, path, drawing, given.target.name if manifest is None else manifest.spec.deployment)
         return InspectResult(
-            artifact=path,
+            artifact=given.path,
             manifest=manifest,
             contract=session.contract,
             operators=session.operators(),
             operator_uses=session.operator_uses(),
-            quantized=_quantized(path, target) if manifest is None else manifest.quantized,
+            quantized=_quantized(path, given.target) if manifest is None else manifest.quantized,
             pieces=pieces,
             outside=_outside(session.operators(), manifest),
             inputs=session.inputs,
             outputs=session.outputs,
             metadata={name: text for name, text in session.metadata.items() if "contract" not in name},
-            notes=(*session.notes, *_lint(path, target)),
+            notes=(*session.notes, *_lint(path, given.target)),
             graph=drawing,
         )
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from mobilevit_tools.api.artifact import ExportedArtifact
 from mobilevit_tools.api.evaluate import evaluate
-from mobilevit_tools.api.evaluation_results import EvalResult
-from mobilevit_tools.api.export import ExportResult, export
+from mobilevit_tools.api.export import export
 from mobilevit_tools.api.given import model_names
 from mobilevit_tools.api.profile import compare, profile
+from mobilevit_tools.artifacts.exported import ExportedArtifact, ExportResult
 from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.host import latency_spec
@@ -23,6 +22,7 @@ from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.result import Result
 from mobilevit_tools.targets.precisions import PRECISIONS
 from mobilevit_tools.targets.registry import STANDARD, find_target, named_targets
+from mobilevit_tools.verification.evaluations import EvalResult
 
 if TYPE_CHECKING:
     from mobilevit_tools.data.class_order import ClassOrder

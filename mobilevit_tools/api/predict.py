@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from mobilevit_tools.api.given import artifact_path
+from mobilevit_tools.api.given import given_artifact
 from mobilevit_tools.data.contract import CLASS_SCORES, Contract, TaskName
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.exporters.manifest import check_digest
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.result import Result
 from mobilevit_tools.runtimes._base import Session, only_input
-from mobilevit_tools.runtimes.registry import open_session
-from mobilevit_tools.targets.registry import target_of
 from mobilevit_tools.tasks._base import SHOWN_SCORE, Answering, Asked
 from mobilevit_tools.tasks.registry import find_task, load_task
 from mobilevit_tools.tasks.shown import DetectPrediction, EmbedPrediction, Prediction, RawPrediction, SegmentPrediction
@@ -82,10 +79,10 @@ def predict(
         >>> all(guess.label in ("cat", "dog", "horse") for guess in result.predictions[0].top)
         True
     """
-    path = artifact_path(artifact, "predict")
-    target_of(path)
-    check_digest(path)
-    with open_session(path, threads=threads) as session:
+    given = given_artifact(artifact, "predict")
+    given.check()
+    path = given.path
+    with given.open(threads=threads) as session:
         contract = stated_contract(session, path)
         answering = answering_with(session, contract, path)
         asked = Asked(top, None if output is None else Path(output), overwrite, least_score)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mobilevit_tools.api.given import artifact_path
+from mobilevit_tools.api.given import given_artifact
+from mobilevit_tools.artifacts.files import describe_artifact
+from mobilevit_tools.artifacts.manifest import Manifest
 from mobilevit_tools.errors import DeviceError, GateError, UsageError
-from mobilevit_tools.exporters.manifest import Manifest, describe_artifact, find_manifest, naming_changes
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.baseline import compare_with_baseline, read_profile
@@ -18,8 +19,7 @@ from mobilevit_tools.profiling.statistics import Comparison, Verdict
 from mobilevit_tools.profiling.statistics import compare as compare_samples
 from mobilevit_tools.profiling.trace import trace_of
 from mobilevit_tools.progress import Progress, silent
-from mobilevit_tools.runtimes.registry import open_session
-from mobilevit_tools.staging import check_file, write_whole
+from mobilevit_tools.writing import check_file, write_whole
 
 MAX_REGRESS = 0.02
 """How much slower than a baseline is allowed, as a share of it, where nobody says."""
@@ -76,18 +76,18 @@ def profile(
         ...     print(error.message)
         no-such.json cannot be read: No such file or directory.
     """
-    path = artifact_path(artifact, "profile")
+    given = given_artifact(artifact, "profile")
     baseline = against if against is None or isinstance(against, ProfileResult) else read_profile(Path(against))
-    manifest = find_manifest(path)
+    manifest = given.manifest
     if trace is not None:
         check_file(Path(trace), overwrite=overwrite)
         per_op = True
-    with naming_changes(path, manifest):  # not before: reading a file makes its next load faster
+    with given.naming_changes():  # not before: reading a file makes its next load faster
         try:
-            result = _measure(path, device, threads=threads, rigor=rigor, per_op=per_op, progress=progress)
+            result = _measure(given.path, device, threads=threads, rigor=rigor, per_op=per_op, progress=progress)
         except DeviceError as error:
             if error.error_code == "crash":  # a file that ends its runtime wherever it is opened is at fault itself
-                open_session(path).close()
+                given.open().close()
             raise
     if trace is not None and result.per_op is not None:
         write_whole(Path(trace), trace_of(result.per_op, result.device).encode())
@@ -154,7 +154,7 @@ def compare(
         ...     print(error.message)
         compare takes the path of an artifact, not a module in memory.
     """
-    first, second = artifact_path(a, "compare"), artifact_path(b, "compare")
+    first, second = given_artifact(a, "compare").path, given_artifact(b, "compare").path
     if device == DEVICE:
         compared = compare_on_host(first, second, threads=threads, rigor=rigor, progress=progress)
         return replace(compared, a=_with_digest(compared.a), b=_with_digest(compared.b))

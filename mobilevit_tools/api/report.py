@@ -13,7 +13,7 @@ from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.reporting.figures import FORMATS, figure_file, styled
 from mobilevit_tools.reporting.intake import read_runs
 from mobilevit_tools.result import Result
-from mobilevit_tools.staging import check_destination, write_whole
+from mobilevit_tools.writing import check_destination, write_whole
 
 if TYPE_CHECKING:
     from mobilevit_tools.reporting.contents import Contents

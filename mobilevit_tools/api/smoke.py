@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mobilevit_tools.api.given import model_names
+from mobilevit_tools.artifacts.versions import tool_versions
 from mobilevit_tools.errors import BadInputError, MvtError, UsageError
-from mobilevit_tools.exporters.manifest import tool_versions
 from mobilevit_tools.jsonable import envelope
 from mobilevit_tools.matrix.aside import without_artifact
 from mobilevit_tools.matrix.baseline import Margins, check_comparable, compare_with_baseline, read_baseline
@@ -28,8 +28,8 @@ from mobilevit_tools.models.names import list_models
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, counted, silent
 from mobilevit_tools.quantization._base import check_calibrated
-from mobilevit_tools.staging import check_file, write_whole
 from mobilevit_tools.targets.registry import ALL, TARGETS, named_targets
+from mobilevit_tools.writing import check_file, write_whole
 
 TIMEOUT_S = 600.0
 Finished = Callable[[CellResult, int, int], None]

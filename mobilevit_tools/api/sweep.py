@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mobilevit_tools.api.given import plan_path
+from mobilevit_tools.artifacts.exported import ExportedArtifact
 from mobilevit_tools.errors import MvtError, UsageError
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.matrix.outcome import exit_code_of
@@ -218,11 +219,11 @@ def _is_finished(results: Mapping[str, CellResult], job: Job, *, retry_failed: b
     return job.folder is None or _is_kept(result.artifact, job.folder)
 
 
-def _is_kept(artifact: Mapping[str, object] | None, folder: Path) -> bool:
+def _is_kept(made: ExportedArtifact | None, folder: Path) -> bool:
     """Tell whether a cell's artifact is in its folder; the sweep may have been moved since."""
-    if artifact is None or artifact.get("kept") is False:
+    if made is None or not made.kept:
         return False
-    _, found, inside = str(artifact.get("path")).partition(f"/{folder.name}/")
+    _, found, inside = str(made.path).partition(f"/{folder.name}/")
     return bool(found) and (folder / inside).exists()
 
 

@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mobilevit_tools.api.evaluate import evaluate_session
+from mobilevit_tools.artifacts.artifact import Artifact
 from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.exporters._base import Exporter, ExportSpec, Preflight
-from mobilevit_tools.exporters.manifest import describe_artifact
 from mobilevit_tools.exporters.refusals import naming_refusals
 from mobilevit_tools.profiling.host import compare_on_host, profile_on_host
 from mobilevit_tools.progress import Progress
@@ -129,9 +129,10 @@ def _judge(
     first: Path,
     progress: Progress,
 ) -> TradeStep:
+    made = Artifact(path)
     with open_made(path) as session:
         result = evaluate_session(
-            session, contract, reference, photos, path=path, source=data, threads=1, progress=progress
+            session, contract, reference, photos, artifact=made, source=data, threads=1, progress=progress
         )
     agreement, own = result.agreement, result.reference_top1
     if agreement is None or own is None:
@@ -139,7 +140,7 @@ def _judge(
     latency, against_first = _time(path, first)
     return TradeStep(
         kept=kept,
-        size_bytes=describe_artifact(path).size_bytes,
+        size_bytes=made.file.size_bytes,
         latency_ms=latency,
         relative_latency=against_first.ratio if against_first else None,
         relative_interval=against_first.interval if against_first else None,

@@ -4,69 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobilevit_tools.api.given import artifact_path, given_module
+from mobilevit_tools.api.given import given_artifact, given_module
+from mobilevit_tools.artifacts.manifest import Manifest
 from mobilevit_tools.data.contract import Contract
-from mobilevit_tools.devices import Partitioning
 from mobilevit_tools.devices.registry import find_kind
 from mobilevit_tools.errors import BadInputError, GateError, MissingDependencyError, UsageError
-from mobilevit_tools.exporters.manifest import Manifest, describe_artifact, find_manifest, naming_changes
 from mobilevit_tools.models.factory import IN_MEMORY, LoadedModel, load_model
 from mobilevit_tools.models.references import is_file_reference, path_in, short_name, with_path
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
-from mobilevit_tools.result import Result
-from mobilevit_tools.runtimes.registry import open_session
-from mobilevit_tools.targets.registry import target_of
 from mobilevit_tools.tasks.registry import settle
-from mobilevit_tools.verification.metrics import Distance
 from mobilevit_tools.verification.on_device import check_device, verify_on_device
-from mobilevit_tools.verification.parity import Parity
 from mobilevit_tools.verification.reference import torch_reference
+from mobilevit_tools.verification.result import VerifyResult
 from mobilevit_tools.verification.running import verify_session
-from mobilevit_tools.verification.tolerances import GATES, Tolerance, tightened
+from mobilevit_tools.verification.tolerances import GATES, tightened
 
 if TYPE_CHECKING:
     from torch import nn
 
 _ASSUMED = f"Without a manifest, the fp32 gate applies; pass --precision for another one: {', '.join(GATES)}."
-
-
-@dataclass(frozen=True, repr=False)
-class VerifyResult(Result, command="verify"):
-    """What a verification found.
-
-    Attributes:
-        artifact: The artifact.
-        model: The model that it was compared with.
-        precision: The precision whose gate was applied.
-        gate: The gate.
-        digest_matches: Whether the file is the one that its manifest describes; None without a manifest.
-        parity: The figures and the verdict.
-        native: The same on the system's own runtime, where ``parity`` comes from a model of it and the system has it
-            (Core ML on macOS).
-        device: Where the artifact ran, in full; None where it ran in this process.
-        difference: How far the device's outputs are from this machine's, over all inputs; None without a device, or
-            where this machine cannot run the artifact or gets what is not finite.
-        agreement: The share of the images with the same top-1 on the device as on this machine; None as above, or where
-            there are no scores.
-        partitioning: What the device's accelerator takes, where it tells.
-    """
-
-    artifact: Path
-    model: str
-    precision: str
-    gate: Tolerance
-    digest_matches: bool | None
-    parity: Parity
-    native: Parity | None = None
-    device: str | None = None
-    difference: Distance | None = None
-    agreement: float | None = None
-    partitioning: Partitioning | None = None
 
 
 @restoring
@@ -121,15 +82,15 @@ def verify(
     from mobilevit_tools.data.bundled import verification_photos
     from mobilevit_tools.verification.inputs import build_inputs
 
-    path = artifact_path(artifact, "verify")
+    given = given_artifact(artifact, "verify")
+    path = given.path
     if device is not None:
         check_device(device, path)
-    target_of(path)
-    manifest = find_manifest(path)
-    found = describe_artifact(path)
-    with naming_changes(path, manifest), ExitStack() as stack:
+    matches = given.is_described
+    manifest = given.manifest
+    with given.naming_changes(), ExitStack() as stack:
         with progress(f"Loading {path}"):
-            session = stack.enter_context(open_session(path))
+            session = stack.enter_context(given.open())
         with progress("Loading the model"):
             loaded = reference_model(session.contract, manifest, model, checkpoint, ema)
         own = None if device is None else find_kind(device).gate
@@ -154,7 +115,7 @@ def verify(
         model=loaded.name,
         precision=chosen,
         gate=gate,
-        digest_matches=found == manifest.artifact if manifest else None,
+        digest_matches=matches,
         parity=parity,
         native=native,
         device=ran.device if ran else None,

@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mobilevit_tools.api.profile import compare
+from mobilevit_tools.artifacts.versions import tool_versions
 from mobilevit_tools.errors import MvtError, UsageError
-from mobilevit_tools.exporters.manifest import tool_versions
 from mobilevit_tools.matrix.aside import without_artifact
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.matrix.run import run_cell
@@ -96,16 +96,14 @@ class ZooRow:
     @property
     def macs_share(self) -> float | None:
         """The share of the multiply-accumulates that the target's backend does; None where nobody knows."""
-        delegation = (self.result.artifact or {}).get("delegation")
-        share = delegation.get("macs_share") if isinstance(delegation, Mapping) else None
-        return float(share) if isinstance(share, int | float) else None
+        made = self.result.artifact
+        return made.delegation.macs_share if made is not None and made.delegation is not None else None
 
     @property
     def quantized_share(self) -> float | None:
         """The share of the weights that is in 8 bits or fewer; None in floating point and where nobody knows."""
-        quantized = (self.result.artifact or {}).get("quantized")
-        share = quantized.get("weights") if isinstance(quantized, Mapping) else None
-        return float(share) if isinstance(share, int | float) else None
+        made = self.result.artifact
+        return made.quantized.weights if made is not None and made.quantized is not None else None
 
 
 @dataclass(frozen=True)
@@ -261,7 +259,7 @@ def _row(cell: Cell, folder: Path, *, latency: bool, rigor: str, timeout_s: floa
         plain = folder / f"{cell.spec.variant}-plain"
         without = run_cell(replace(cell, rewrites=()), plain, timeout_s=timeout_s)
         if without.artifact is not None:
-            paths = (str(each.artifact["path"]) for each in (without, result) if each.artifact is not None)
+            paths = (each.artifact.path for each in (without, result) if each.artifact is not None)
             with suppress(MvtError):  # an artifact that no longer loads is no reason to lose the other rows
                 speed = compare(*paths, device=DEVICE, threads=1, rigor=rigor)
     return ZooRow(without_artifact(result, ours), speed)

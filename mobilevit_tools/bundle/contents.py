@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from mobilevit_tools.artifacts.files import ArtifactFile
 from mobilevit_tools.data.contract import OutputKind
 from mobilevit_tools.data.preprocessing import Preprocessing
-from mobilevit_tools.exporters.manifest import ArtifactFile
 from mobilevit_tools.verification.parity import Status
 
 GOLDEN_SCHEMA = 1

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobilevit_tools.artifacts.manifest import Manifest
 from mobilevit_tools.bundle.contents import Golden, GoldenInput, GoldenOutput
 from mobilevit_tools.bundle.snippets import render, snippets_of
 from mobilevit_tools.data.contract import CLASS_SCORES, OutputKind
 from mobilevit_tools.data.labels import unique_labels
-from mobilevit_tools.exporters.manifest import Manifest
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.tasks.probabilities import softmax
 from mobilevit_tools.tasks.registry import load_task

@@ -15,7 +15,7 @@ from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import UsageError
 
 if TYPE_CHECKING:
-    from mobilevit_tools.api.evaluation_results import (
+    from mobilevit_tools.verification.evaluations import (
         DetectEvalResult,
         EvalResult,
         RetrievalEvalResult,
@@ -84,7 +84,7 @@ def evaluate(
 
 
 def _render(console: Console, result: EvalResult | SegmentEvalResult | DetectEvalResult | RetrievalEvalResult) -> None:
-    from mobilevit_tools.api.evaluation_results import DetectEvalResult, RetrievalEvalResult, SegmentEvalResult
+    from mobilevit_tools.verification.evaluations import DetectEvalResult, RetrievalEvalResult, SegmentEvalResult
 
     if isinstance(result, SegmentEvalResult):
         _render_segmenter(console, result)

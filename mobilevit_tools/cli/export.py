@@ -43,8 +43,7 @@ from mobilevit_tools.targets.registry import ALL, TARGETS
 from mobilevit_tools.tasks.registry import TASKS, find_task
 
 if TYPE_CHECKING:
-    from mobilevit_tools.api.artifact import ExportedArtifact
-    from mobilevit_tools.api.export import ExportResult
+    from mobilevit_tools.artifacts.exported import ExportedArtifact, ExportResult
     from mobilevit_tools.precision.record import Preflight
     from mobilevit_tools.targets._base import Target
 

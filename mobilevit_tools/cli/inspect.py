@@ -17,7 +17,7 @@ from mobilevit_tools.tasks.registry import find_task
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.inspect import InspectResult
-    from mobilevit_tools.exporters.manifest import Manifest
+    from mobilevit_tools.artifacts.manifest import Manifest
     from mobilevit_tools.runtimes._base import OperatorUse, TensorInfo
 
 

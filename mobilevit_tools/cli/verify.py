@@ -17,7 +17,7 @@ from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import UsageError
 
 if TYPE_CHECKING:
-    from mobilevit_tools.api.verify import VerifyResult
+    from mobilevit_tools.verification.result import VerifyResult
 
 
 def verify(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from mobilevit_tools.exporters.manifest import Manifest
+from mobilevit_tools.artifacts.manifest import Manifest
 from mobilevit_tools.jsonable import JsonValue, jsonable
 
 SECTIONS: Mapping[str, str] = MappingProxyType(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilevit_tools.exporters.manifest import MANIFEST_NAME, Manifest, describe_artifact, find_manifest, read_manifest
+from mobilevit_tools.artifacts.artifact import Artifact
+from mobilevit_tools.artifacts.files import MANIFEST_NAME, describe_artifact
+from mobilevit_tools.artifacts.manifest import Manifest, read_manifest
 from mobilevit_tools.targets.registry import SUFFIXES, target_of
 
 
@@ -41,9 +43,9 @@ def find_subject(path: Path) -> Subject:
     """
     if path.name == MANIFEST_NAME or (path.is_dir() and path.suffix.lower() not in SUFFIXES):
         return _of_manifest(path, path.parent if path.name == MANIFEST_NAME else path)
-    target = target_of(path)
-    described, manifest = describe_artifact(path), find_manifest(path)
-    return Subject(path, path, manifest, target.name, described.sha256, described.size_bytes)
+    found = Artifact(path)
+    target, file = found.target.name, found.file
+    return Subject(path, path, found.manifest, target, file.sha256, file.size_bytes)
 
 
 def _of_manifest(path: Path, folder: Path) -> Subject:
@@ -53,5 +55,5 @@ def _of_manifest(path: Path, folder: Path) -> Subject:
     if not artifact.exists():
         return Subject(path, None, manifest, manifest.spec.target, stated.sha256, stated.size_bytes)
     target_of(artifact)
-    described = describe_artifact(artifact)
-    return Subject(path, artifact, manifest, manifest.spec.target, described.sha256, described.size_bytes)
+    file = describe_artifact(artifact)
+    return Subject(path, artifact, manifest, manifest.spec.target, file.sha256, file.size_bytes)

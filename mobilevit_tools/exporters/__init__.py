@@ -1,1 +1,1 @@
-"""One file per target, a shared base and the manifest."""
+"""One file per target, and a shared base."""

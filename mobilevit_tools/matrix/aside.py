@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,15 +15,22 @@ def without_artifact(result: CellResult, folder: Path) -> CellResult:
     def shown(text: str | None) -> str | None:
         return text and text.replace(str(folder), str(TYPED_FOLDER))
 
-    def moved(mapping: Mapping[str, object] | None) -> Mapping[str, object] | None:
-        return mapping and {key: shown(value) if isinstance(value, str) else value for key, value in mapping.items()}
+    def moved(path: Path) -> Path:
+        return TYPED_FOLDER / path.relative_to(folder) if path.is_relative_to(folder) else path
 
-    artifact = moved(result.artifact)
+    made, profile, evaluation = result.artifact, result.profile, result.evaluation
     return replace(
         result,
         message=shown(result.message),
         hint=shown(result.hint),
-        artifact=artifact and {**artifact, "kept": False},
-        profile=moved(result.profile),
-        evaluation=moved(result.evaluation),
+        artifact=made
+        and replace(
+            made,
+            path=moved(made.path),
+            manifest=moved(made.manifest),
+            bundle=made.bundle and moved(made.bundle),
+            kept=False,
+        ),
+        profile=profile and replace(profile, artifact=moved(profile.artifact)),
+        evaluation=evaluation and replace(evaluation, artifact=moved(evaluation.artifact)),
     )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobilevit_tools.documents import DocumentKind, read_document, typed
 from mobilevit_tools.errors import BadInputError, ExitCode
 from mobilevit_tools.jsonable import SCHEMA
-from mobilevit_tools.matrix.cell import Cell, CellResult, read_cell_result
-from mobilevit_tools.matrix.figures import Figures, parity_status
+from mobilevit_tools.matrix.cell import Cell, CellResult
+from mobilevit_tools.matrix.figures import Figures
 
-MAX_BASELINE_BYTES = 64 * 1024 * 1024
+BASELINE = DocumentKind("a result of mvt smoke", "bad_baseline", hint="Create one with: mvt smoke ... -o smoke.json")
 _SAME = ("input_size", "options", "random_weights")
 """The fields of a cell without which two artifacts of one name are not of one model."""
 _FAILED = "It did not pass in the baseline run."
@@ -97,23 +96,16 @@ def read_baseline(path: Path) -> dict[str, CellResult]:
     Raises:
         BadInputError: The file is missing, of another schema, or holds something else.
     """
-    try:
-        if path.stat().st_size > MAX_BASELINE_BYTES:
-            raise _bad(f"{path} is too large.")
-        raw = json.loads(path.read_bytes(), parse_constant=_finite, parse_float=_finite)
-    except OSError as error:
-        raise _bad(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise _bad(f"{path} is not JSON: {error}.") from error
+    raw = read_document(path, BASELINE)
     if not isinstance(raw, dict) or raw.get("command") != "smoke":
-        raise _bad(f"{path} is not a result of mvt smoke.")
+        raise BASELINE.error(f"{path} is not a result of mvt smoke.")
     if raw.get("schema") != SCHEMA:
-        raise _bad(f"{path} has schema {raw.get('schema')!r}; this version reads {SCHEMA}.")
+        raise BASELINE.error(f"{path} has schema {raw.get('schema')!r}; this version reads {SCHEMA}.")
     result = raw.get("result")
     cells = result.get("cells") if isinstance(result, dict) else None
     if not isinstance(cells, list):
-        raise _bad(f"{path} holds no cells.")
-    results = (read_cell_result(cell, f"{path}, cell {index}") for index, cell in enumerate(cells, start=1))
+        raise BASELINE.error(f"{path} holds no cells.")
+    results = (typed(CellResult, cell, f"{path}, cell {index}", BASELINE) for index, cell in enumerate(cells, start=1))
     return {result.cell.name: result for result in results}
 
 
@@ -183,8 +175,7 @@ def _unusable(before: CellResult) -> str | None:
     """Say why a stored cell has no figures to compare with; None where it has."""
     if before.artifact is None or before.exit_code != ExitCode.OK:
         return _FAILED
-    known = Figures.of(before)
-    return "Its figures are not in the baseline." if known == Figures(None, None, None, None, None) else None
+    return None
 
 
 def _incomparable(before: CellResult, now: CellResult) -> Incomparable | None:
@@ -195,7 +186,7 @@ def _incomparable(before: CellResult, now: CellResult) -> Incomparable | None:
     if before.artifact is None or unusable is not None:
         return Incomparable(name, unusable or _FAILED, other_model=False)
     for figure in ("params", "macs"):
-        was, has = before.artifact.get(figure), now.artifact.get(figure)
+        was, has = getattr(before.artifact, figure), getattr(now.artifact, figure)
         if was != has:
             unit = "parameters" if figure == "params" else "MACs"
             return Incomparable(name, f"It has {has} {unit}, and {was} in the baseline.", other_model=True)
@@ -206,7 +197,8 @@ def _worse(before: CellResult, now: CellResult, margins: Margins) -> Iterator[tu
     was, has = Figures.of(before), Figures.of(now)
     yield from _grown("size", "bytes", was.size_bytes, has.size_bytes, margins.size)
     yield from _grown("instructions", "instructions", was.instructions, has.instructions, margins.instructions)
-    if parity_status(before) == "passed" and parity_status(now) == "not_verified":
+    verdicts = tuple(None if each.artifact is None else each.artifact.parity.status for each in (before, now))
+    if verdicts == ("passed", "not_verified"):
         yield "parity", "not verified, but verified in the baseline"
     elif was.snr_db is not None and has.snr_db is not None and has.snr_db < was.snr_db - margins.snr_db:
         fall = f"{was.snr_db - has.snr_db:.1f} dB below {was.snr_db:.1f}"
@@ -230,15 +222,3 @@ def _grown(figure: str, unit: str, was: int | None, has: int | None, share: floa
 def _more(figure: str, unit: str, was: int | None, has: int | None, allowed: int) -> Iterator[tuple[str, str]]:
     if was is not None and has is not None and has > was + allowed:
         yield figure, f"{has} {unit}, {has - was} more than {was}, where {allowed} are allowed"
-
-
-def _finite(text: str) -> float:
-    """Read a number; one that is none, or overflows, would compare as no worse than anything."""
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is no finite number")
-    return number
-
-
-def _bad(message: str) -> BadInputError:
-    return BadInputError(message, hint="Create one with: mvt smoke ... -o smoke.json", code="bad_baseline")

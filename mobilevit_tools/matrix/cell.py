@@ -5,22 +5,23 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from mobilevit_tools.artifacts.exported import ExportedArtifact
+from mobilevit_tools.artifacts.versions import tool_versions
 from mobilevit_tools.data.labelled import MAX_CSV_BYTES
-from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.exporters.manifest import tool_versions
+from mobilevit_tools.documents import DocumentKind, typed
+from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters.request import ExportRequest
 from mobilevit_tools.models.references import folder_name, path_in
+from mobilevit_tools.profiling.result import ProfileResult
 from mobilevit_tools.result import Shown
+from mobilevit_tools.verification.evaluations import Evaluated
 
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
+RESULT = DocumentKind("the result of a cell", "bad_results")
 Status = Literal["passed", "not_verified", "failed", "error"]
 
 
@@ -136,9 +137,9 @@ class CellResult(Shown):
         message: The error, or why it was not verified, in one sentence; None if passed.
         hint: What to do next.
         command: The commands up to the one that failed, to be typed again; None if none did.
-        artifact: The artifact as ``mvt export --json`` tells of it; None where there is none.
-        profile: The result of ``mvt profile --json``; None where it was not asked for or not reached.
-        evaluation: The result of ``mvt eval --json``, likewise.
+        artifact: The artifact; None where there is none.
+        profile: What was measured of it; None where that was not asked for or not reached.
+        evaluation: How it did on the photos, likewise.
         seconds: How long the cell took.
     """
 
@@ -150,9 +151,9 @@ class CellResult(Shown):
     message: str | None
     hint: str | None
     command: str | None
-    artifact: Mapping[str, object] | None
-    profile: Mapping[str, object] | None
-    evaluation: Mapping[str, object] | None
+    artifact: ExportedArtifact | None
+    profile: ProfileResult | None
+    evaluation: Evaluated | None
     seconds: float
 
 
@@ -166,20 +167,4 @@ def read_cell_result(raw: object, source: str) -> CellResult:
     Raises:
         BadInputError: It is no such result.
     """
-    from pydantic import ValidationError
-
-    try:
-        return _validator().validate_python(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BadInputError(f"{source} is no result of a cell: {where}: {first['msg']}.", code="bad_results") from error
-    except UsageError as error:
-        raise BadInputError(f"{source} is no result of a cell: {error.message}", code="bad_results") from error
-
-
-@cache
-def _validator() -> TypeAdapter[CellResult]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(CellResult)
+    return typed(CellResult, raw, source, RESULT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Self
 
@@ -31,16 +30,15 @@ class Figures:
 
     @classmethod
     def of(cls, result: CellResult) -> Self:
-        """Read them; a result may come from a file, and that need not hold what this version writes."""
-        artifact = result.artifact or {}
-        parity, delegation = parity_of(artifact), _mapping(artifact.get("delegation"))
-        outside = delegation.get("outside")
+        """Read them."""
+        made = result.artifact
+        delegation = None if made is None else made.delegation
         return cls(
-            size_bytes=_integer(artifact.get("size_bytes")),
-            snr_db=_number(parity.get("snr_db")),
-            calls=_integer(delegation.get("calls")),
-            outside=sum(_integer(count) or 0 for count in outside.values()) if isinstance(outside, Mapping) else None,
-            instructions=_integer((result.profile or {}).get("instructions")),
+            size_bytes=None if made is None else made.size_bytes,
+            snr_db=None if made is None else made.parity.snr_db,
+            calls=None if delegation is None else delegation.calls,
+            outside=None if delegation is None else sum(delegation.outside.values()),
+            instructions=None if result.profile is None else result.profile.instructions,
         )
 
     def texts(self, seconds: float) -> tuple[str, ...]:
@@ -51,26 +49,3 @@ class Figures:
             "-" if value is None else format(value, pattern)
             for value, pattern in zip(values, (".2f", ".1f", "d", "d", ",d", ".1f"), strict=True)
         )
-
-
-def parity_of(artifact: Mapping[str, object] | None) -> Mapping[str, object]:
-    """Return what an artifact's verification found; empty where nothing tells."""
-    return _mapping((artifact or {}).get("parity"))
-
-
-def parity_status(result: CellResult) -> str | None:
-    """Return the verdict on the artifact's parity; None where there is none."""
-    status = parity_of(result.artifact).get("status")
-    return status if isinstance(status, str) else None
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

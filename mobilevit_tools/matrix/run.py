@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mobilevit_tools.artifacts.exported import ExportedArtifact, ExportResult
 from mobilevit_tools.child import explicit
 from mobilevit_tools.devices.process import Finished, run
+from mobilevit_tools.documents import typed
 from mobilevit_tools.errors import ExitCode, MvtError
+from mobilevit_tools.jsonable import StatedError
 from mobilevit_tools.matrix.cell import Cell, CellResult, Status
-from mobilevit_tools.matrix.figures import parity_of
+from mobilevit_tools.profiling.result import ProfileResult
+from mobilevit_tools.verification.evaluations import Evaluated
 
 TYPED_FOLDER = Path("out")
 """The folder in the commands that people are shown: the cell's own may be gone by then."""
@@ -30,9 +34,9 @@ GRACE_S = 5.0
 class _Heard:
     """What the cell's commands printed so far."""
 
-    artifact: Mapping[str, object] | None = None
-    profile: Mapping[str, object] | None = None
-    evaluation: Mapping[str, object] | None = None
+    artifact: ExportedArtifact | None = None
+    profile: ProfileResult | None = None
+    evaluation: Evaluated | None = None
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,8 @@ def _run_commands(cell: Cell, folder: Path, deadline: float, timeout_s: float, h
         _note(call[0], envelope, heard)
         if ended.code != ExitCode.OK or envelope is None or envelope.get("status") != "ok":
             return _failure(call, ended, envelope, calls, timeout_s)
-    parity = parity_of(heard.artifact)
-    if parity.get("status") == "not_verified":
-        return _Ending(code="not_verified", message=f"Not verified: {parity.get('reason')}")
+    if heard.artifact is not None and heard.artifact.parity.status == "not_verified":
+        return _Ending(code="not_verified", message=f"Not verified: {heard.artifact.parity.reason}")
     return _Ending()
 
 
@@ -126,15 +129,20 @@ def _envelope(printed: str) -> dict[str, object] | None:
 
 
 def _note(verb: str, envelope: Mapping[str, object] | None, heard: _Heard) -> None:
-    result = envelope.get("result") if envelope is not None else None
-    if not isinstance(result, dict):
+    """Read what a command found.
+
+    Raises:
+        BadInputError: It is not what that command gives.
+    """
+    result, source = envelope.get("result") if envelope is not None else None, f"what mvt {verb} printed"
+    if result is None:
         return
     if verb == "export":
-        heard.artifact = next(iter(result["artifacts"]), None)
+        heard.artifact = next(iter(typed(ExportResult, result, source).artifacts), None)
     elif verb == "profile":
-        heard.profile = result
+        heard.profile = typed(ProfileResult, result, source)
     else:
-        heard.evaluation = result
+        heard.evaluation = typed(Evaluated, result, source)
 
 
 def _failure(
@@ -147,8 +155,9 @@ def _failure(
         hint = "Raise --timeout, or run the command separately to find out where it hangs."
         return _Ending(None, "timed_out", message, hint, calls)
     code = ended.code or ExitCode.INTERNAL  # one that claims success without a result has failed
-    if isinstance(error, dict):
-        return _Ending(code, error["code"], error["message"], error["hint"], calls)
+    if error is not None:
+        stated = typed(StatedError, error, f"what {what} printed")
+        return _Ending(code, stated.code, stated.message, stated.hint, calls)
     if ended.code < 0:
         name = signal.Signals(-ended.code).name if -ended.code in set(signal.Signals) else f"signal {-ended.code}"
         memory = "The process may have run out of memory." if name == "SIGKILL" else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mobilevit_tools.documents import parse, read_text, typed
+from mobilevit_tools.documents import read_document, typed
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.profiling.place import Place, place_of
 from mobilevit_tools.profiling.result import ProfileResult, Regression
@@ -16,7 +16,7 @@ def read_profile(path: Path) -> ProfileResult:
     Raises:
         BadInputError: The file is missing, holds something else, or a figure that no measurement has.
     """
-    raw = parse(read_text(path), str(path))
+    raw = read_document(path)
     if not isinstance(raw, dict) or raw.get("command") != "profile" or not isinstance(raw.get("result"), dict):
         raise BadInputError(
             f"{path} is not a measurement.", hint="Create one with: mvt profile ARTIFACT --json", code="bad_run"

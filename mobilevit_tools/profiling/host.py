@@ -11,7 +11,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from mobilevit_tools.artifact_files import artifact_files
+from mobilevit_tools.artifacts.files import artifact_files
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.profiling.environment import HostInfo, LoadMeter, is_busy
 from mobilevit_tools.profiling.process import PATIENCE_SECONDS, MeasuringProcess

@@ -11,7 +11,8 @@ from mobilevit_tools.comparison.facts import diff_manifests
 from mobilevit_tools.comparison.latency import LatencyDiff, diff_latency
 from mobilevit_tools.profiling.place import place_of
 from mobilevit_tools.profiling.result import ProfileResult
-from mobilevit_tools.reporting.evidence import Artifact, Evaluation
+from mobilevit_tools.reporting.evidence import Artifact
+from mobilevit_tools.verification.evaluations import Score
 from mobilevit_tools.verification.parity import Parity
 
 Mark = Literal["", "changed", "better", "worse"]
@@ -51,7 +52,7 @@ class Pair:
         calls: Calls into its backend.
         outside: Operators outside its backend.
         costs: Latency or instructions, a place each.
-        top1: Its accuracy, the same photos each.
+        scores: Its accuracy, the same photos each.
         fields: Other fields of its manifest that changed; how many more there are is the last.
     """
 
@@ -62,14 +63,14 @@ class Pair:
     calls: Change
     outside: Change
     costs: tuple[Change, ...]
-    top1: tuple[Change, ...]
+    scores: tuple[Change, ...]
     fields: tuple[str, ...]
 
     @property
     def marks(self) -> frozenset[Mark]:
         """What became of any of its figures."""
         return frozenset(
-            each.mark for each in (self.gate, self.size, self.snr, self.calls, self.outside, *self.costs, *self.top1)
+            each.mark for each in (self.gate, self.size, self.snr, self.calls, self.outside, *self.costs, *self.scores)
         )
 
 
@@ -127,7 +128,7 @@ def _pair(before: Artifact, now: Artifact) -> Pair:
         calls=_smaller_is_better(_calls(before), _calls(now), str),
         outside=_smaller_is_better(_outside(before), _outside(now), str),
         costs=tuple(_costs(before, now)),
-        top1=tuple(_accuracies(before, now)),
+        scores=tuple(_accuracies(before, now)),
         fields=tuple(_fields(before, now)),
     )
 
@@ -202,19 +203,21 @@ def _ratio(found: LatencyDiff) -> str:
 
 def _accuracies(before: Artifact, now: Artifact) -> Iterator[Change]:
     then, today = (
-        {(str(each.data), each.images): each for each in artifact.own_evaluations} for artifact in (before, now)
+        {(str(each.data), each.images, each.score.name): each.score for each in artifact.own_evaluations}
+        for artifact in (before, now)
     )
     for photos in sorted(then.keys() & today.keys()):
-        yield _accuracy(then[photos], today[photos], f"{photos[1]:,} photos of {photos[0]}")
+        yield _accuracy(then[photos], today[photos], f"{photos[2]}, {photos[1]:,} photos of {photos[0]}")
 
 
-def _accuracy(before: Evaluation, now: Evaluation, photos: str) -> Change:
+def _accuracy(before: Score, now: Score, photos: str) -> Change:
     apart: Mark = ""
-    if now.interval[0] > before.interval[1]:
-        apart = "better"
-    elif now.interval[1] < before.interval[0]:
-        apart = "worse"
-    return Change(f"{before.top1:.1%}", f"{now.top1:.1%}", apart, photos)
+    if before.interval is not None and now.interval is not None:
+        if now.interval[0] > before.interval[1]:
+            apart = "better"
+        elif now.interval[1] < before.interval[0]:
+            apart = "worse"
+    return Change(f"{before.value:.1%}", f"{now.value:.1%}", apart, photos)
 
 
 def _fields(before: Artifact, now: Artifact) -> Iterator[str]:

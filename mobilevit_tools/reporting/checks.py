@@ -7,7 +7,7 @@ from dataclasses import astuple
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.profiling.result import ProfileResult
-from mobilevit_tools.reporting.evidence import Evaluation
+from mobilevit_tools.verification.evaluations import EvalResult, Evaluated
 
 
 def check_profile(profile: ProfileResult, source: str) -> None:
@@ -24,13 +24,16 @@ def check_profile(profile: ProfileResult, source: str) -> None:
         raise BadInputError(f"{source} has an inference time of zero.", code="bad_run")
 
 
-def check_evaluation(evaluation: Evaluation, source: str) -> None:
+def check_evaluation(evaluation: Evaluated, source: str) -> None:
     """Refuse an accuracy that is no share.
 
     Raises:
         BadInputError: It has one.
     """
-    shares = (evaluation.top1, evaluation.top5, *evaluation.interval, evaluation.agreement, evaluation.reference_top1)
+    score = evaluation.score
+    shares = (score.value, *(score.interval or ()), score.agreement, score.reference)
+    if isinstance(evaluation, EvalResult):
+        shares = (*shares, evaluation.top5)
     _check((evaluation.images,), source)
     if any(share is not None and not 0 <= share <= 1 for share in shares):
         raise BadInputError(f"{source} has a share that is not between 0 and 1.", code="bad_run")

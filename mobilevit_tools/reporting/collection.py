@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from mobilevit_tools.artifacts.exported import ExportedArtifact, ExportResult
+from mobilevit_tools.artifacts.manifest import Manifest
 from mobilevit_tools.documents import printable
-from mobilevit_tools.exporters.manifest import Manifest
 from mobilevit_tools.paths import shared_parts
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
-from mobilevit_tools.reporting.evidence import Artifact, Evaluation, Evidence, ExportedEntry, ExportedModel, Failure
-from mobilevit_tools.reporting.evidence import Verification as Verified
+from mobilevit_tools.reporting.evidence import Artifact, Evidence, Failure
+from mobilevit_tools.verification.evaluations import Evaluated
+from mobilevit_tools.verification.result import VerifyResult
 
 _KNOWN_BY = 3
 """How many last parts of a path `mvt export` chooses: model, variant and file. Where a run was copied from another
@@ -33,12 +35,12 @@ class _Entry:
     precision: str = ""
     size_bytes: int | None = None
     manifest: Manifest | None = None
-    exported: ExportedEntry | None = None
+    exported: ExportedArtifact | None = None
     random_weights: bool | None = None
     aliases: list[Path] = field(default_factory=list)
-    verifications: list[Verified] = field(default_factory=list)
+    verifications: list[VerifyResult] = field(default_factory=list)
     profiles: list[ProfileResult] = field(default_factory=list)
-    evaluations: list[Evaluation] = field(default_factory=list)
+    evaluations: list[Evaluated] = field(default_factory=list)
 
     @property
     def sha256(self) -> str | None:
@@ -103,7 +105,7 @@ class Collection:
         entry.size_bytes = stated.size_bytes
         entry.random_weights = manifest.model.weights.random
 
-    def add_export(self, export: ExportedModel, source: str, detail: str = "", origin: str = "") -> list[str]:
+    def add_export(self, export: ExportResult, source: str, detail: str = "", origin: str = "") -> list[str]:
         """Learn of the artifacts of one export; return their keys.
 
         An artifact that was thrown away is not the file that has its path now: it is known by what told of it.
@@ -128,7 +130,7 @@ class Collection:
                 entry.size_bytes, entry.random_weights = made.size_bytes, export.random_weights
         return keys
 
-    def add_verification(self, verification: Verified) -> None:
+    def add_verification(self, verification: VerifyResult) -> None:
         """Learn of a later verification."""
         entry = self._entries[self._key(verification.artifact)]
         entry.model = entry.model or verification.model
@@ -149,7 +151,7 @@ class Collection:
         self.add_profile(comparison.b)
         _add(self._comparisons, comparison)
 
-    def add_evaluation(self, evaluation: Evaluation, key: str | None = None) -> None:
+    def add_evaluation(self, evaluation: Evaluated, key: str | None = None) -> None:
         """Learn of an evaluation, of the artifact of that key or else of the one that has its path."""
         entry = self._entries[key or self._key(evaluation.artifact, sha256=evaluation.sha256)]
         _add(entry.evaluations, evaluation)

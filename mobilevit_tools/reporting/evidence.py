@@ -6,62 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mobilevit_tools.artifacts.manifest import Manifest
 from mobilevit_tools.exporters._base import Delegation
-from mobilevit_tools.exporters.manifest import Manifest
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
 from mobilevit_tools.rewrites.applied import AppliedRewrite
+from mobilevit_tools.verification.evaluations import Evaluated
 from mobilevit_tools.verification.parity import Parity
-
-
-@dataclass(frozen=True)
-class ExportedEntry:
-    """One artifact, as ``mvt export --json`` tells of it; the fields are those of its result."""
-
-    target: str
-    backend: str | None
-    precision: str
-    path: Path
-    size_bytes: int
-    parity: Parity
-    delegation: Delegation | None
-    rewrites: tuple[AppliedRewrite, ...]
-    seconds: Mapping[str, float]
-    kept: bool = True
-
-
-@dataclass(frozen=True)
-class ExportedModel:
-    """The result of ``mvt export --json``, as far as a report shows it."""
-
-    model: str
-    random_weights: bool
-    artifacts: tuple[ExportedEntry, ...]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The result of ``mvt eval --json``, as far as a report shows it; shares are fractions from 0 to 1."""
-
-    artifact: Path
-    data: Path
-    images: int
-    top1: float
-    interval: tuple[float, float]
-    top5: float
-    agreement: float | None
-    reference_top1: float | None
-    sha256: str | None = None
-
-
-@dataclass(frozen=True)
-class Verification:
-    """The result of ``mvt verify --json``, as far as a report shows it."""
-
-    artifact: Path
-    model: str
-    precision: str
-    parity: Parity
-    native: Parity | None = None
+from mobilevit_tools.verification.result import VerifyResult
 
 
 @dataclass(frozen=True)
@@ -124,9 +75,9 @@ class Artifact:
     manifest: Manifest | None
     seconds: Mapping[str, float] = field(default_factory=dict)
     aliases: tuple[Path, ...] = ()
-    verifications: tuple[Verification, ...] = ()
+    verifications: tuple[VerifyResult, ...] = ()
     profiles: tuple[ProfileResult, ...] = ()
-    evaluations: tuple[Evaluation, ...] = ()
+    evaluations: tuple[Evaluated, ...] = ()
     sha256: str | None = None
 
     @property
@@ -134,14 +85,14 @@ class Artifact:
         """The target with its backend, where it has one."""
         return f"{self.target}-{self.backend}" if self.backend else self.target
 
-    def has_other_bytes(self, told: ProfileResult | Evaluation) -> bool:
+    def has_other_bytes(self, told: ProfileResult | Evaluated) -> bool:
         """Tell whether what was measured or evaluated is not what is here now, by its digest or else its size."""
         if None not in (told.sha256, self.sha256):
             return told.sha256 != self.sha256
         return isinstance(told, ProfileResult) and told.size_bytes != (self.size_bytes or 0)
 
     @property
-    def own_evaluations(self) -> tuple[Evaluation, ...]:
+    def own_evaluations(self) -> tuple[Evaluated, ...]:
         """Those evaluations that are of the bytes that it has now."""
         return tuple(each for each in self.evaluations if not self.has_other_bytes(each))
 

@@ -10,7 +10,8 @@ from mobilevit_tools.models.cards import ModelCard
 from mobilevit_tools.models.names import all_cards
 from mobilevit_tools.profiling.place import Place, place_of
 from mobilevit_tools.profiling.result import ProfileResult
-from mobilevit_tools.reporting.evidence import Artifact, Evaluation
+from mobilevit_tools.reporting.evidence import Artifact
+from mobilevit_tools.verification.evaluations import Evaluated, Score
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class TradePoint:
         label: Its label.
         cost: See :attr:`Measurement.cost`.
         cost_interval: The 95 % interval of ``cost``; None where there is none.
-        evaluation: Its accuracy.
+        score: Its accuracy.
         size_bytes: Its size.
         optimal: Whether no other point is at least as good in accuracy, cost and size, and better in one.
     """
@@ -65,18 +66,19 @@ class TradePoint:
     label: str
     cost: float
     cost_interval: tuple[float, float] | None
-    evaluation: Evaluation
+    score: Score
     size_bytes: int
     optimal: bool = False
 
 
 @dataclass(frozen=True)
 class Trade:
-    """Accuracy, cost and size of what one place measured and the same photos judged."""
+    """Accuracy, cost and size of what one place measured and the same photos judged, by one figure."""
 
     place: Place
     data: str
     images: int
+    figure: str
     points: tuple[TradePoint, ...]
 
 
@@ -123,18 +125,18 @@ def trades(groups: Iterable[PlaceGroup]) -> tuple[Trade, ...]:
     found = []
     for group in groups:
         points = [
-            (evaluation, TradePoint(each.artifact, each.label, *each.cost, evaluation, each.profile.size_bytes))
+            (evaluation, TradePoint(each.artifact, each.label, *each.cost, evaluation.score, each.profile.size_bytes))
             for each in group.measurements
             if each.cost is not None and not each.other_bytes
             for evaluation in each.artifact.own_evaluations
         ]
-        for (data, images), same in groupby(sorted(points, key=_photos), key=_photos):
-            found.append(Trade(group.place, data, images, mark_optimal([point for _, point in same])))
+        for (data, images, figure), same in groupby(sorted(points, key=_photos), key=_photos):
+            found.append(Trade(group.place, data, images, figure, mark_optimal([point for _, point in same])))
     return tuple(found)
 
 
-def _photos(entry: tuple[Evaluation, TradePoint]) -> tuple[str, int]:
-    return str(entry[0].data), entry[0].images
+def _photos(entry: tuple[Evaluated, TradePoint]) -> tuple[str, int, str]:
+    return str(entry[0].data), entry[0].images, entry[0].score.name
 
 
 def mark_optimal(points: Sequence[TradePoint]) -> tuple[TradePoint, ...]:
@@ -144,7 +146,7 @@ def mark_optimal(points: Sequence[TradePoint]) -> tuple[TradePoint, ...]:
         pairs = [
             (one.cost, other.cost),
             (one.size_bytes, other.size_bytes),
-            (other.evaluation.top1, one.evaluation.top1),
+            (other.score.value, one.score.value),
         ]
         return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from mobilevit_tools.documents import parse, parse_lines, read_text, typed
+from mobilevit_tools.artifacts.exported import ExportResult
+from mobilevit_tools.artifacts.files import MANIFEST_NAME
+from mobilevit_tools.artifacts.manifest import Manifest, is_manifest
+from mobilevit_tools.documents import RUN, clean, parse_lines, read_document, typed
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.exporters.manifest import MANIFEST_NAME, Manifest, is_manifest
+from mobilevit_tools.jsonable import StatedError
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.reporting.checks import check_evaluation, check_profile, check_size
 from mobilevit_tools.reporting.collection import Collection
-from mobilevit_tools.reporting.evidence import Evaluation, Evidence, ExportedEntry, ExportedModel, Failure, Verification
+from mobilevit_tools.reporting.evidence import Evidence, Failure
 from mobilevit_tools.targets.registry import SUFFIXES
+from mobilevit_tools.verification.evaluations import Evaluated
+from mobilevit_tools.verification.result import VerifyResult
 
 RESULTS_NAME = "results.jsonl"
 SHOWN = ("export", "verify", "profile", "eval", "smoke")
@@ -27,15 +31,6 @@ _HINT = (
     f"Pass an export folder, the JSON output of mvt {', '.join(SHOWN)} printed with --json, or a sweep's "
     f"{RESULTS_NAME}."
 )
-
-
-@dataclass(frozen=True)
-class _StatedError:
-    """The error of an envelope."""
-
-    code: str
-    message: str
-    hint: str | None
 
 
 def read_runs(runs: Sequence[Path]) -> Evidence:
@@ -72,11 +67,11 @@ def _files_in(folder: Path) -> list[Path]:
 def _read_file(file: Path, collection: Collection) -> None:
     if file.suffix == ".jsonl":
         # A cell that ran again has a line more, with another digest if its checkpoint changed; the last one counts.
-        lines = ((source, typed(CellResult, raw, source)) for source, raw in parse_lines(file))
+        lines = ((source, typed(CellResult, clean(raw), source)) for source, raw in parse_lines(file, RUN))
         for source, result in {result.cell: (source, result) for source, result in lines}.values():
             _add_cell(result, source, str(file), collection)
         return
-    raw = parse(read_text(file), str(file))
+    raw = clean(read_document(file))
     if not isinstance(raw, dict):
         raise _not_a_run(file)
     if file.name == MANIFEST_NAME:
@@ -101,7 +96,7 @@ def _add_envelope(raw: dict[str, object], source: str, collection: Collection) -
         )
     error = raw.get("error")
     if isinstance(error, dict):
-        stated = typed(_StatedError, error, source)
+        stated = typed(StatedError, error, source)
         collection.add_failure(
             Failure(f"mvt {command}", stated.code, stated.message, stated.hint, gate=stated.code == "gate_failed")
         )
@@ -110,14 +105,15 @@ def _add_envelope(raw: dict[str, object], source: str, collection: Collection) -
             raise BadInputError(f"{source} has neither a result nor an error.", hint=_HINT, code="bad_run")
         return
     if command == "export":
-        export = typed(ExportedModel, result, source)
+        export = typed(ExportResult, result, source)
         for entry in export.artifacts:
             check_size(entry.size_bytes, source)
         collection.add_export(export, source)
     elif command == "verify":
-        collection.add_verification(typed(Verification, result, source))
+        collection.add_verification(typed(VerifyResult, result, source))
     elif command == "eval":
-        _add_evaluation(result, source, collection)
+        evaluation: Evaluated = typed(Evaluated, result, source)
+        _add_evaluation(evaluation, source, collection)
     elif command == "profile":
         _add_measurement(result, source, collection)
     else:
@@ -125,20 +121,22 @@ def _add_envelope(raw: dict[str, object], source: str, collection: Collection) -
             _add_cell(typed(CellResult, cell, source), source, source, collection)
 
 
-def _add_measurement(result: object, source: str, collection: Collection, key: str | None = None) -> None:
+def _add_measurement(result: object, source: str, collection: Collection) -> None:
     if isinstance(result, dict) and "comparison" in result:
         comparison = typed(ComparisonResult, result, source)
         check_profile(comparison.a, source)
         check_profile(comparison.b, source)
         collection.add_comparison(comparison)
     else:
-        profile = typed(ProfileResult, result, source)
-        check_profile(profile, source)
-        collection.add_profile(profile, key)
+        _add_profile(typed(ProfileResult, result, source), source, collection)
 
 
-def _add_evaluation(result: object, source: str, collection: Collection, key: str | None = None) -> None:
-    evaluation = typed(Evaluation, result, source)
+def _add_profile(profile: ProfileResult, source: str, collection: Collection, key: str | None = None) -> None:
+    check_profile(profile, source)
+    collection.add_profile(profile, key)
+
+
+def _add_evaluation(evaluation: Evaluated, source: str, collection: Collection, key: str | None = None) -> None:
     check_evaluation(evaluation, source)
     collection.add_evaluation(evaluation, key)
 
@@ -164,14 +162,13 @@ def _add_cell(result: CellResult, source: str, run: str, collection: Collection)
             )
         )
     if result.artifact is not None:
-        entry = typed(ExportedEntry, dict(result.artifact), source)
-        check_size(entry.size_bytes, source)
-        export = ExportedModel(cell.model, cell.random_weights, (entry,))
+        check_size(result.artifact.size_bytes, source)
+        export = ExportResult(cell.model, cell.random_weights, None, (result.artifact,))
         (key,) = collection.add_export(export, run, _detail(cell), _origin(cell))
     if result.profile is not None:
-        _add_measurement(dict(result.profile), source, collection, key)
+        _add_profile(result.profile, source, collection, key)
     if result.evaluation is not None:
-        _add_evaluation(dict(result.evaluation), source, collection, key)
+        _add_evaluation(result.evaluation, source, collection, key)
 
 
 def _detail(cell: Cell) -> str:

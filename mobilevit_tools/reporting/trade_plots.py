@@ -30,7 +30,7 @@ def trade_plot(trade: Trade) -> Figure:
     best = sorted((point for point in trade.points if point.optimal), key=lambda point: point.cost)
     axes.plot(
         [point.cost for point in best],
-        [100 * point.evaluation.top1 for point in best],
+        [100 * point.score.value for point in best],
         color=PALETTE["muted"],
         linewidth=1,
         linestyle=(0, (4, 3)),
@@ -41,7 +41,7 @@ def trade_plot(trade: Trade) -> Figure:
     axes.margins(0.16, 0.18)
     unit = "million instructions" if trade.place.emulated else "median ms"
     axes.set_xlabel(f"{unit} for one inference, {short(trade.place.title)}")
-    axes.set_ylabel("top-1 in %")
+    axes.set_ylabel(f"{trade.figure} in %")
     _write_key(figure, axes, named, "M" if trade.place.emulated else "ms")
     return figure
 
@@ -58,7 +58,7 @@ def _write_key(figure: Figure, axes: Axes, points: Sequence[TradePoint], unit: s
         right, up = _CORNERS[number % len(_CORNERS)]
         axes.annotate(
             str(number),
-            (point.cost, 100 * point.evaluation.top1),
+            (point.cost, 100 * point.score.value),
             xytext=(right * _LARGEST / 1.7, up * _LARGEST / 1.7),
             textcoords="offset points",
             ha="center",
@@ -73,21 +73,21 @@ def _write_key(figure: Figure, axes: Axes, points: Sequence[TradePoint], unit: s
 
 def _draw(axes: Axes, point: TradePoint, diameter: float) -> None:
     paint = colour(point.artifact.deployment)
-    low, high = point.evaluation.interval
-    top1 = point.evaluation.top1
+    value = point.score.value
+    low, high = point.score.interval or (value, value)
     spread = point.cost_interval or (point.cost, point.cost)
     axes.errorbar(
         [point.cost],
-        [100 * top1],
+        [100 * value],
         xerr=[[max(0.0, point.cost - spread[0])], [max(0.0, spread[1] - point.cost)]],
-        yerr=[[max(0.0, 100 * (top1 - low))], [max(0.0, 100 * (high - top1))]],
+        yerr=[[max(0.0, 100 * (value - low))], [max(0.0, 100 * (high - value))]],
         color=paint,
         linewidth=1,
         zorder=2,
     )
     axes.plot(
         [point.cost],
-        [100 * top1],
+        [100 * value],
         marker(point.artifact.deployment),
         markersize=diameter,
         markerfacecolor=paint if point.optimal else PALETTE["surface"],

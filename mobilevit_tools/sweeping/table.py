@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -10,8 +10,9 @@ from typing import get_args, get_type_hints
 
 from mobilevit_tools.matrix.cell import CellResult
 from mobilevit_tools.result import Shown
-from mobilevit_tools.staging import write_whole
 from mobilevit_tools.sweeping.labels import Label
+from mobilevit_tools.verification.evaluations import EvalResult
+from mobilevit_tools.writing import write_whole
 
 PARQUET = "results.parquet"
 
@@ -93,10 +94,11 @@ class Row(Shown):
 
 def row_of(result: CellResult, label: Label) -> Row:
     """Flatten a result; ``label`` is what its cell is called."""
-    cell, artifact, profile, evaluation = result.cell, result.artifact, result.profile, result.evaluation
-    interval = _at(profile, "latency_ms", "interval")
-    low, high = interval if isinstance(interval, tuple) else (None, None)
-    flags = _at(profile, "flags")
+    cell, made, profile = result.cell, result.artifact, result.profile
+    parity = None if made is None else made.parity
+    latency = None if profile is None else profile.latency_ms
+    low, high = (latency.interval if latency else None) or (None, None)
+    judged = result.evaluation if isinstance(result.evaluation, EvalResult) else None
     return Row(
         cell=label.cell,
         model=label.model,
@@ -105,30 +107,30 @@ def row_of(result: CellResult, label: Label) -> Row:
         backend=cell.backend,
         precision=cell.precision,
         device=cell.device,
-        ran_on=_text(_at(profile, "device")),
+        ran_on=profile.device if profile else None,
         status=result.status,
         exit_code=result.exit_code,
         code=result.code,
         message=result.message,
         hint=result.hint,
-        parity=_text(_at(artifact, "parity", "status")),
-        max_abs_rel=_number(_at(artifact, "parity", "max_abs_rel")),
-        snr_db=_number(_at(artifact, "parity", "snr_db")),
-        cosine=_number(_at(artifact, "parity", "cosine")),
-        size_bytes=_integer(_at(artifact, "size_bytes")),
-        params=_integer(_at(artifact, "params")),
-        macs=_integer(_at(artifact, "macs")),
-        threads=_integer(_at(profile, "threads")),
-        p50_ms=_number(_at(profile, "latency_ms", "p50")),
-        low_ms=_number(low),
-        high_ms=_number(high),
-        instructions=_integer(_at(profile, "instructions")),
-        peak_memory_bytes=_integer(_at(profile, "peak_memory_bytes")),
-        cpu=_text(_at(profile, "host", "cpu")),
-        flags=", ".join(map(str, flags)) if isinstance(flags, tuple) else None,
-        top1=_number(_at(evaluation, "top1")),
-        top5=_number(_at(evaluation, "top5")),
-        agreement=_number(_at(evaluation, "agreement")),
+        parity=parity.status if parity else None,
+        max_abs_rel=parity.max_abs_rel if parity else None,
+        snr_db=parity.snr_db if parity else None,
+        cosine=parity.cosine if parity else None,
+        size_bytes=made.size_bytes if made else None,
+        params=made.params if made else None,
+        macs=made.macs if made else None,
+        threads=profile.threads if profile else None,
+        p50_ms=latency.p50 if latency else None,
+        low_ms=low,
+        high_ms=high,
+        instructions=profile.instructions if profile else None,
+        peak_memory_bytes=profile.peak_memory_bytes if profile else None,
+        cpu=profile.host.cpu if profile and profile.host else None,
+        flags=", ".join(profile.flags) if profile else None,
+        top1=judged.top1 if judged else None,
+        top5=judged.top5 if judged else None,
+        agreement=judged.agreement if judged else None,
         seconds=result.seconds,
         digest=result.digest,
     )
@@ -153,21 +155,3 @@ def write_parquet(rows: Sequence[Row], path: Path) -> None:
     content = BytesIO()
     pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema), content)
     write_whole(path, content.getvalue())
-
-
-def _at(value: object, *keys: str) -> object:
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _integer(value: object) -> int | None:
-    return int(value) if isinstance(value, int | float) else None

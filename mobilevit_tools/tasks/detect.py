@@ -122,8 +122,8 @@ def _places(names: Sequence[str], tensors: Sequence[Tensor]) -> tuple[int, int] 
 
 def predict(artifact: Answering, images: Sequence[Path], asked: Asked) -> list[DetectPrediction]:
     """Draw every photo's boxes and tell them; see :class:`mobilevit_tools.tasks._base.Task`."""
-    from mobilevit_tools.staging import write_whole
     from mobilevit_tools.tasks.overlay import annotated
+    from mobilevit_tools.writing import write_whole
 
     predictions = []
     for path, picture in zip(images, picture_paths(images, asked, "boxes"), strict=True):

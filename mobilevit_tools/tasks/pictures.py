@@ -19,7 +19,7 @@ def picture_paths(images: Sequence[Path], asked: Asked, kind: str) -> list[Path]
     Raises:
         UsageError: Two photos would have the same one, or one is there already and not to be replaced.
     """
-    from mobilevit_tools.staging import check_file
+    from mobilevit_tools.writing import check_file
 
     pictures = [
         (image.parent if asked.output is None else asked.output) / f"{image.stem}.{kind}.png" for image in images

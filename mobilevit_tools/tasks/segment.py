@@ -100,8 +100,8 @@ def _place(names: Sequence[str], count: int) -> int | None:
 
 def predict(artifact: Answering, images: Sequence[Path], asked: Asked) -> list[SegmentPrediction]:
     """Write a picture of every photo's classes and tell their shares; see :class:`mobilevit_tools.tasks._base.Task`."""
-    from mobilevit_tools.staging import write_whole
     from mobilevit_tools.tasks.overlay import overlay
+    from mobilevit_tools.writing import write_whole
 
     predictions = []
     for image, picture in zip(images, picture_paths(images, asked, "overlay"), strict=True):

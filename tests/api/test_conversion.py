@@ -10,9 +10,9 @@ import pytest
 
 import mobilevit_tools
 from mobilevit_tools.api import conversion
+from mobilevit_tools.artifacts.manifest import read_manifest
 from mobilevit_tools.errors import GateError
 from mobilevit_tools.exporters import onnx as onnx_exporter
-from mobilevit_tools.exporters.manifest import read_manifest
 
 NET = """
     import torch

@@ -13,12 +13,12 @@ from PIL import Image
 
 from mobilevit_tools import evaluate
 from mobilevit_tools.api import evaluate as module
-from mobilevit_tools.api.evaluation_results import EvalResult
+from mobilevit_tools.artifacts.files import describe_artifact
 from mobilevit_tools.cli.app import run
 from mobilevit_tools.data.contract import METADATA_KEY, Contract
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, GateError
-from mobilevit_tools.exporters.manifest import describe_artifact
+from mobilevit_tools.verification.evaluations import EvalResult
 
 SIDE = 8
 COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}

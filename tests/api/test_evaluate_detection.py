@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 
 import mobilevit_tools as mvt
-from mobilevit_tools.api.evaluation_results import DetectEvalResult
 from mobilevit_tools.cli.app import run
 from mobilevit_tools.data.bundled import verification_photos
 from mobilevit_tools.data.coco import read_coco
 from mobilevit_tools.data.images import load_image
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, MissingDependencyError, UsageError
+from mobilevit_tools.verification.evaluations import DetectEvalResult
 from tests.tasks.nets import CARD, SIZE, detector, segmenter
 from tests.tasks.test_suppression import plain
 

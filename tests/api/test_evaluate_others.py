@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 import mobilevit_tools as mvt
-from mobilevit_tools.api.evaluation_results import RetrievalEvalResult, SegmentEvalResult
 from mobilevit_tools.cli.app import run
 from mobilevit_tools.data.bundled import verification_photos
 from mobilevit_tools.data.images import load_image
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.verification.evaluations import RetrievalEvalResult, SegmentEvalResult
 from tests.tasks.nets import CARD, LABELS, SIZE, embedder, segmenter
 
 

@@ -13,8 +13,8 @@ from torch import nn
 
 import mobilevit_tools
 from mobilevit_tools.api.given import given_module
+from mobilevit_tools.artifacts.manifest import read_manifest
 from mobilevit_tools.errors import GateError, UsageError
-from mobilevit_tools.exporters.manifest import read_manifest
 from tests.models.test_in_memory import SIZE, Net
 
 NOTEBOOK = """

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from mobilevit_tools.api.profile import compare, profile
+from mobilevit_tools.artifacts.files import describe_artifact
 from mobilevit_tools.errors import BadInputError, GateError
-from mobilevit_tools.exporters.manifest import describe_artifact
 from mobilevit_tools.models.names import resolve
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
 from mobilevit_tools.profiling.statistics import Comparison

@@ -14,6 +14,8 @@ from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.models import settled
 from mobilevit_tools.models.sources.torchvision import make_importable
 from mobilevit_tools.profiling.result import ComparisonResult
+from mobilevit_tools.quantization.share import QuantizedShare
+from tests.found import exported
 
 NAME = "timm:test_vit"
 
@@ -39,7 +41,7 @@ def test_what_fails_is_one_row_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
     def cell_result(cell: Cell, folder: Path, **_: object) -> CellResult:
         given = {"exit_code": 0, "code": None, "message": None, "hint": None, "command": None}
         rest = {"profile": None, "evaluation": None, "seconds": 0.0}
-        return CellResult(cell, "0", "passed", artifact={"path": str(folder)}, **given, **rest)
+        return CellResult(cell, "0", "passed", artifact=exported(path=folder), **given, **rest)
 
     def unloadable(*_: object, **__: object) -> ComparisonResult:
         raise BadInputError("It cannot be loaded.")
@@ -78,7 +80,17 @@ def test_no_model_is_refused() -> None:
 
 def test_precisions_are_cells_of_the_targets_that_have_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def cell_result(cell: Cell, folder: Path, **_: object) -> CellResult:
-        artifact = {"path": str(folder), "quantized": {"weights": 0.97} if cell.precision == "int8" else None}
+        share = QuantizedShare(
+            weights=0.97,
+            macs=0.9,
+            asked_weights=0.0,
+            asked_macs=0.0,
+            layers=4,
+            quantized=4,
+            floating=(),
+            weights_alone=False,
+        )
+        artifact = exported(path=folder, quantized=share if cell.precision == "int8" else None)
         given = {"exit_code": 0, "code": None, "message": None, "hint": None, "command": None}
         rest = {"profile": None, "evaluation": None, "seconds": 0.0}
         return CellResult(cell, "0", "passed", artifact=artifact, **given, **rest)

@@ -8,10 +8,10 @@ import pytest
 from pydantic import TypeAdapter
 
 import mobilevit_tools
+from mobilevit_tools.artifacts.manifest import read_manifest
 from mobilevit_tools.bundle.contents import Golden
 from mobilevit_tools.bundle.golden import write_bundle
 from mobilevit_tools.data.bundled import verification_photos
-from mobilevit_tools.exporters.manifest import read_manifest
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.verification.inputs import build_inputs
 from mobilevit_tools.verification.reference import torch_reference

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mobilevit_tools.artifacts.files import describe_artifact
 from mobilevit_tools.bundle.golden import allowed
 from mobilevit_tools.data.preprocessing import Preprocessing
-from mobilevit_tools.exporters.manifest import describe_artifact
 from mobilevit_tools.tasks.probabilities import softmax
 from mobilevit_tools.verification.metrics import distance
 from mobilevit_tools.verification.tolerances import GATES

@@ -14,8 +14,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from mobilevit_tools.artifacts.files import describe_artifact
+from mobilevit_tools.artifacts.manifest import read_manifest
 from mobilevit_tools.cli import main
-from mobilevit_tools.exporters.manifest import describe_artifact, read_manifest
 from mobilevit_tools.profiling import host
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from mobilevit_tools.exporters.manifest import describe_artifact
+from mobilevit_tools.artifacts.files import describe_artifact
 from mobilevit_tools.jsonable import jsonable
 from tests.cli.conftest import Ran
 from tests.reporting.conftest import profile

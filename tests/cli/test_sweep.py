@@ -15,15 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from mobilevit_tools.matrix.cell import CellResult
+from mobilevit_tools.profiling.statistics import summarize
 from mobilevit_tools.sweeping.expand import expand
 from mobilevit_tools.sweeping.job import Job
 from mobilevit_tools.sweeping.ledger import RESULTS, open_ledger
 from mobilevit_tools.sweeping.plan import read_plan
 from tests.cli.conftest import Ran
 from tests.conftest import SMALL
+from tests.found import exported, measured, parity
 from tests.sweeping.stand_in import PATIENCE_S, eventually
 
 Mvt = Callable[..., Ran]
+LATENCY = replace(summarize([3.25] * 30), interval=(3.0, 3.5))
 
 
 @pytest.fixture
@@ -46,8 +49,8 @@ def finish(plan: Path, folder: Path, **changes: object) -> list[CellResult]:
                 status="passed",
                 code=None,
                 message=None,
-                artifact={"size_bytes": 863726, "parity": {"status": "passed", "snr_db": 125.8}},
-                profile=None if cell.device is None else {"latency_ms": {"p50": 3.25, "interval": [3.0, 3.5]}},
+                artifact=exported(size_bytes=863726, parity=parity(snr_db=125.8)),
+                profile=None if cell.device is None else measured(latency_ms=LATENCY),
                 seconds=12.0,
             )
             results.append(replace(passed, **changes))  # type: ignore[arg-type]

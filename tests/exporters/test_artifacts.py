@@ -10,9 +10,10 @@ import onnx
 import pytest
 
 import mobilevit_tools
+from mobilevit_tools.artifacts.files import describe_artifact
+from mobilevit_tools.artifacts.manifest import read_manifest
 from mobilevit_tools.data.contract import METADATA_KEY
 from mobilevit_tools.errors import GateError
-from mobilevit_tools.exporters.manifest import describe_artifact, read_manifest
 from mobilevit_tools.runtimes.coreml.session import CoreMLSession
 from mobilevit_tools.runtimes.registry import open_session
 from tests.conftest import SMALL

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 import mobilevit_tools as mvt
+from mobilevit_tools.artifacts.files import MANIFEST_NAME
+from mobilevit_tools.artifacts.manifest import find_manifest
 from mobilevit_tools.data.bundled import verification_photos
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.data.images import load_image
@@ -18,7 +20,6 @@ from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.exporters._base import ExportSpec, load_exporter
 from mobilevit_tools.exporters.class_map import ClassMap, answering
-from mobilevit_tools.exporters.manifest import MANIFEST_NAME, find_manifest
 from mobilevit_tools.quantization._base import Quantization
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.targets.registry import TARGETS

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("coreai_torch", reason="the `coreai` extra is not installed; make test-targets")
 
-from mobilevit_tools.artifact_files import artifact_files
+from mobilevit_tools.artifacts.files import artifact_files
 from mobilevit_tools.data.contract import METADATA_KEY, Contract
 from tests.optional import artifact, exported
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import mobilevit_tools
-from mobilevit_tools.api.artifact import ExportedArtifact
+from mobilevit_tools.artifacts.exported import ExportedArtifact
+from mobilevit_tools.artifacts.manifest import read_manifest
 from mobilevit_tools.data.contract import KEPT_KEY
 from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.exporters.half import HalfPrecision
-from mobilevit_tools.exporters.manifest import read_manifest
 from mobilevit_tools.runtimes.coreml.session import open_session
 from tests.conftest import SMALL, golden, golden_input, golden_state_dict
 from tests.shallow import cut_builder

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("litert_torch", reason="the `litert` extra is not installed; make test-targets")
 
-from mobilevit_tools.artifact_files import artifact_files
+from mobilevit_tools.artifacts.files import artifact_files
 from mobilevit_tools.comparison.litert import read_layers
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.errors import UsageError

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 import mobilevit_tools as mvt
-from mobilevit_tools.api.evaluation_results import DetectEvalResult
 from mobilevit_tools.data.bundled import verification_photos
 from mobilevit_tools.data.images import load_image
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.tasks.detect import best_of
+from mobilevit_tools.verification.evaluations import DetectEvalResult
 from tests.api.test_evaluate_detection import NAMES, write_scenes
 from tests.tasks.nets import CARD, detector, segmenter
 

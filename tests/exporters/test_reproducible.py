@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import mobilevit_tools
+from mobilevit_tools.artifacts.files import describe_artifact
+from mobilevit_tools.artifacts.manifest import read_manifest
 from mobilevit_tools.data.bundled import verification_photos
 from mobilevit_tools.errors import GateError
-from mobilevit_tools.exporters.manifest import describe_artifact, read_manifest
 from tests.conftest import SMALL
 from tests.matrix import nets
 

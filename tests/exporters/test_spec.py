@@ -92,7 +92,10 @@ def test_options_go_through_json_and_back() -> None:
         ExportSpec("executorch"),
     ):
         assert reader.validate_json(json.dumps(jsonable(spec))) == spec
-    for options, sentence in (({"opsets": 20}, "no option 'opsets'"), ({"opset": "20"}, "opset takes int or None, not '20'")):
+    for options, sentence in (
+        ({"opsets": 20}, "no option 'opsets'"),
+        ({"opset": "20"}, "opset takes int or None, not '20'"),
+    ):
         with pytest.raises(UsageError, match=sentence):
             reader.validate_python({"target": "onnx", "options": options})
 

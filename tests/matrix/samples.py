@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from mobilevit_tools.exporters._base import Delegation
 from mobilevit_tools.matrix.cell import Cell, CellResult
+from tests import found
+from tests.found import exported, measured
 
 CELL = Cell("care_s0", "executorch", device="count", random_weights=True)
 
@@ -32,15 +35,15 @@ def passed(
         message=None,
         hint=None,
         command=None,
-        artifact={
-            "target": cell.target,
-            "size_bytes": size,
-            "params": params,
-            "macs": macs,
-            "parity": {"status": parity, "snr_db": snr_db},
-            "delegation": {"calls": calls, "outside": dict(outside or {})},
-        },
-        profile={"instructions": instructions},
+        artifact=exported(
+            target=cell.target,
+            size_bytes=size,
+            params=params,
+            macs=macs,
+            parity=found.parity(status=parity, snr_db=snr_db),
+            delegation=Delegation(calls, dict(outside or {})),
+        ),
+        profile=measured(instructions=instructions),
         evaluation=None,
         seconds=12.25,
     )

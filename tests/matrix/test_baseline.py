@@ -137,7 +137,7 @@ def test_a_baseline_is_read_by_name(tmp_path: Path) -> None:
         ({"command": "profile"}, "is not a result of mvt smoke"),
         ({"result": None}, "holds no cells"),
         ({"result": {"cells": 3}}, "holds no cells"),
-        ({"result": {"cells": [{}]}}, "cell 1 is no result of a cell"),
+        ({"result": {"cells": [{}]}}, "cell 1 is not a result of mvt smoke"),
     ],
 )
 def test_what_is_no_baseline_is_refused(tmp_path: Path, changes: dict[str, object], said: str) -> None:
@@ -149,9 +149,9 @@ def test_what_is_no_baseline_is_refused(tmp_path: Path, changes: dict[str, objec
     ("content", "said"),
     [
         ("[", "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
-        ("[NaN]", "is not JSON: NaN is no finite"),
-        ("[1e999]", "1e999 is no finite"),
+        ("[" * 100_000, "is nested too deeply"),
+        ("[NaN]", "is not JSON: NaN is not a finite"),
+        ("[1e999]", "1e999 is not a finite"),
         ("[]", "is not a result"),
         (None, "cannot be read"),
     ],
@@ -165,8 +165,7 @@ def test_a_file_that_is_none_of_ours_is_refused(tmp_path: Path, content: str | N
 
 
 def test_a_baseline_in_which_nothing_passed_is_refused_before_anything_runs() -> None:
-    without = replace(passed(), artifact={}, profile=None)
-    for then in (broken(CELL), broken(CELL, exit_code=4), without):
+    for then in (broken(CELL), broken(CELL, exit_code=4)):
         with pytest.raises(BadInputError, match="cannot be used") as refused:
             check_comparable({CELL.name: then}, [CELL], STORED)
         assert (refused.value.error_code, refused.value.exit_code) == ("other_baseline", 3)

@@ -9,6 +9,8 @@ import pytest
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.matrix.cell import Cell, CellResult, read_cell_result
+from mobilevit_tools.rewrites.applied import AppliedRewrite
+from tests.found import exported, judged, measured
 
 FOLDER = Path("out")
 FULL = Cell(
@@ -139,9 +141,9 @@ def result(cell: Cell = FULL) -> CellResult:
         message="It hung.",
         hint=None,
         command="mvt export",
-        artifact={"size_bytes": 3, "parity": {"snr_db": 90.5}},
-        profile=None,
-        evaluation=None,
+        artifact=exported(size_bytes=3, rewrites=(AppliedRewrite("flat_matmul", "Products of three axes.", 2, 0),)),
+        profile=measured(instructions=9, flags=("drift",), samples_ms=(1.0, 2.5)),
+        evaluation=judged(),
         seconds=1.5,
     )
 
@@ -158,7 +160,7 @@ def test_a_result_goes_to_json_and_back() -> None:
 def test_what_is_no_result_is_refused(path: str, value: object) -> None:
     raw = jsonable(result())
     assert isinstance(raw, dict)
-    with pytest.raises(BadInputError, match=f"smoke.json is no result of a cell: {path}"):
+    with pytest.raises(BadInputError, match=f"smoke.json is not the result of a cell: {path}"):
         read_cell_result({**raw, path: value}, "smoke.json")
 
 

@@ -36,9 +36,10 @@ def test_a_gate_that_fails_keeps_the_figures(net: str, tmp_path: Path) -> None:
     result = run_cell(cell, tmp_path / "out", timeout_s=PATIENCE_S)
     assert (result.status, result.exit_code, result.code) == ("failed", 4, "gate_failed")
     assert result.artifact is not None
-    assert result.artifact["parity"]["snr_db"] < 80  # type: ignore[index]
-    assert result.artifact["params"] == 12
-    assert not Path(str(result.artifact["path"])).exists()
+    assert result.artifact.parity.snr_db is not None
+    assert result.artifact.parity.snr_db < 80
+    assert result.artifact.params == 12
+    assert not result.artifact.path.exists()
     assert result.digest == cell.digest()
     assert result.profile is None
     assert result.command == shlex.join(["mvt", *cell.commands(Path("out"))[0]])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import mobilevit_tools as mvt
-from mobilevit_tools.api.artifact import ExportedArtifact
+from mobilevit_tools.artifacts.exported import ExportedArtifact
 from mobilevit_tools.data.bundled import verification_photos
 from tests.shallow import cut_bundled
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from mobilevit_tools.artifacts.files import ArtifactFile
+from mobilevit_tools.artifacts.manifest import Manifest, ModelRecord
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.devices import OperatorTime
 from mobilevit_tools.exporters._base import Delegation, ExportSpec
-from mobilevit_tools.exporters.manifest import ArtifactFile, Manifest, ModelRecord
 from mobilevit_tools.exporters.request import ExportRequest
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.models.factory import Weights
@@ -22,8 +23,10 @@ from mobilevit_tools.profiling.environment import HostInfo
 from mobilevit_tools.profiling.result import ProfileResult
 from mobilevit_tools.profiling.statistics import summarize
 from mobilevit_tools.runtimes.pieces import Piece
+from mobilevit_tools.verification.evaluations import EvalResult
 from mobilevit_tools.verification.metrics import Distance
 from mobilevit_tools.verification.parity import InputResult, Parity
+from tests.found import judged
 
 HOST = HostInfo("Some CPU", 2, "Linux", 0.1, 0.2, 0.0, "performance", {"numpy": "2.4.0"})
 NAMES = {"onnx": "model.onnx", "executorch": "model.pte", "coreml": "model.mlpackage"}
@@ -104,18 +107,8 @@ def profile(
     )
 
 
-def evaluation(artifact: str | Path, top1: float = 0.8, **more: Any) -> dict[str, Any]:
-    return {
-        "artifact": str(artifact),
-        "data": "val",
-        "images": 100,
-        "top1": top1,
-        "interval": [top1 - 0.05, top1 + 0.05],
-        "top5": 0.99,
-        "agreement": 0.98,
-        "reference_top1": 0.81,
-        **more,
-    }
+def evaluation(artifact: str | Path, top1: float = 0.8, **more: Any) -> EvalResult:
+    return judged(artifact=Path(artifact), top1=top1, interval=(top1 - 0.05, top1 + 0.05), **more)
 
 
 class Desk:

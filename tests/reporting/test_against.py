@@ -66,7 +66,7 @@ def test_what_became_worse_is_marked(before: Desk, now: Desk) -> None:
     (cost,) = pair.costs
     assert cost.mark == "worse"
     assert "ratio 1.500 (1.4" in cost.detail
-    (top1,) = pair.top1
+    (top1,) = pair.scores
     assert (top1.before, top1.now, top1.mark) == ("80.0%", "60.0%", "worse")
     back = only(compared(now, before))
     assert back.marks == {"better", ""}

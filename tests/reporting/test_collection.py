@@ -4,8 +4,9 @@ import random
 from pathlib import Path
 
 from mobilevit_tools.reporting.collection import Collection
-from mobilevit_tools.reporting.evidence import Evaluation, Failure
+from mobilevit_tools.reporting.evidence import Failure
 from mobilevit_tools.reporting.intake import read_runs
+from tests.found import judged
 from tests.reporting.conftest import SHA256, Desk, evaluation, manifest, profile
 
 
@@ -86,7 +87,7 @@ def test_the_same_measurement_counts_once() -> None:
     collection = Collection()
     for _ in range(2):
         collection.add_profile(profile("m.onnx"))
-        collection.add_evaluation(Evaluation(Path("m.onnx"), Path("val"), 9, 1.0, (0.7, 1.0), 1.0, None, None))
+        collection.add_evaluation(judged(artifact=Path("m.onnx")))
         collection.add_failure(Failure("cell", "crashed", "It crashed."))
     evidence = collection.evidence()
     assert len(evidence.artifacts[0].profiles) == len(evidence.artifacts[0].evaluations) == len(evidence.failures) == 1

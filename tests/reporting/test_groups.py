@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from mobilevit_tools.reporting.evidence import Artifact, Evaluation
+from mobilevit_tools.reporting.evidence import Artifact
 from mobilevit_tools.reporting.groups import TradePoint, group_by_place, mark_optimal, published_trades, trades
 from mobilevit_tools.reporting.intake import read_runs
+from tests.found import judged
 from tests.reporting.conftest import HOST, SHA256, Desk, evaluation, manifest, profile
 
 
@@ -98,8 +98,7 @@ def test_without_a_manifest_a_measurement_and_an_evaluation_of_two_files_are_not
 
 
 def point(artifact: Artifact, cost: float, top1: float, size_bytes: int) -> TradePoint:
-    judged = Evaluation(Path("x"), Path("val"), 10, top1, (0, 1), 1.0, None, None)
-    return TradePoint(artifact, "x", cost, None, judged, size_bytes)
+    return TradePoint(artifact, "x", cost, None, judged(top1=top1).score, size_bytes)
 
 
 def test_the_frontier_is_of_three_objectives(desk: Desk) -> None:

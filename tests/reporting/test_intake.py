@@ -8,27 +8,19 @@ from pathlib import Path
 import pytest
 
 from mobilevit_tools import documents
+from mobilevit_tools.artifacts.exported import ExportResult
 from mobilevit_tools.devices import OperatorTime
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.reporting import intake
 from mobilevit_tools.reporting.intake import read_runs
+from mobilevit_tools.verification.result import VerifyResult
+from mobilevit_tools.verification.tolerances import GATES
+from tests.found import exported
 from tests.reporting.conftest import Desk, draw, evaluation, manifest, parity, profile
 
-ENTRY = {
-    "target": "onnx",
-    "backend": None,
-    "precision": "fp32",
-    "path": "out/m/onnx-fp32/model.onnx",
-    "manifest": "out/m/onnx-fp32/manifest.json",
-    "size_bytes": 1000,
-    "parity": jsonable(parity()),
-    "delegation": None,
-    "rewrites": [],
-    "seconds": {"total": 3.0},
-    "kept": True,
-}
+ENTRY = exported(path=Path("out/m/onnx-fp32/model.onnx"), parity=parity())
 
 
 def cell(status: str = "passed", **more: object) -> CellResult:
@@ -39,8 +31,8 @@ def cell(status: str = "passed", **more: object) -> CellResult:
         "hint": None,
         "command": None,
         "artifact": ENTRY,
-        "profile": jsonable(profile(str(ENTRY["path"]), device="count", host=None, samples=(), instructions=9)),
-        "evaluation": evaluation(str(ENTRY["path"])),
+        "profile": profile(ENTRY.path, device="count", host=None, samples=(), instructions=9),
+        "evaluation": evaluation(ENTRY.path),
         "seconds": 1.0,
     }
     return CellResult(Cell("care_s0", "onnx", device="count"), "d", status, **{**fields, **more})  # type: ignore[arg-type]
@@ -73,14 +65,11 @@ def test_the_last_line_of_a_cell_counts(desk: Desk) -> None:
 
 
 def test_what_an_older_checkpoint_came_to_is_not_shown_beside_the_new_one(desk: Desk) -> None:
-    thrown = {**ENTRY, "kept": False}
+    thrown = replace(ENTRY, kept=False)
     crashed = cell("error", exit_code=3, code="bad_checkpoint", message="It is torn.", artifact=None, profile=None)
-    counts = [
-        jsonable(profile(str(ENTRY["path"]), device="count", host=None, samples=(), instructions=count))
-        for count in (9, 7)
-    ]
+    counts = [profile(ENTRY.path, device="count", host=None, samples=(), instructions=count) for count in (9, 7)]
     trained = [
-        cell(artifact=thrown, profile=counted, evaluation=evaluation(str(ENTRY["path"]), top1))
+        cell(artifact=thrown, profile=counted, evaluation=evaluation(ENTRY.path, top1))
         for counted, top1 in zip(counts, (0.6, 0.8), strict=True)
     ]
     path = desk.folder / "results.jsonl"
@@ -94,8 +83,8 @@ def test_what_an_older_checkpoint_came_to_is_not_shown_beside_the_new_one(desk: 
 
 
 def test_cells_whose_artifacts_were_thrown_away_are_kept_apart(desk: Desk) -> None:
-    thrown = {**ENTRY, "path": "out/model/onnx-fp32/model.onnx", "kept": False}
-    counted = jsonable(profile(str(thrown["path"]), device="count", host=None, samples=(), instructions=9))
+    thrown = replace(ENTRY, path=Path("out/model/onnx-fp32/model.onnx"), kept=False)
+    counted = profile(thrown.path, device="count", host=None, samples=(), instructions=9)
     cells = [
         replace(cell(artifact=thrown, profile=counted), cell=Cell("care_s0", "onnx", device=device, input_size=size))
         for size in ("160", "224")
@@ -112,7 +101,7 @@ def test_cells_whose_artifacts_were_thrown_away_are_kept_apart(desk: Desk) -> No
 
 
 def test_thrown_away_artifacts_of_cells_that_differ_in_anything_of_the_export_are_two(desk: Desk) -> None:
-    thrown = {**ENTRY, "kept": False}
+    thrown = replace(ENTRY, kept=False)
     base = Cell("care_s0", "onnx", "int8", device="count", calibration="photos", calibration_size=64)
     for change in (
         {"calibration_size": 128},
@@ -134,8 +123,8 @@ def test_thrown_away_artifacts_of_cells_that_differ_in_anything_of_the_export_ar
 
 
 def test_thrown_away_artifacts_of_two_models_are_two(desk: Desk) -> None:
-    thrown = {**ENTRY, "path": "out/net_build/onnx-fp32/model.onnx", "kept": False}
-    counted = jsonable(profile(str(thrown["path"]), device="count", host=None, samples=(), instructions=9))
+    thrown = replace(ENTRY, path=Path("out/net_build/onnx-fp32/model.onnx"), kept=False)
+    counted = profile(thrown.path, device="count", host=None, samples=(), instructions=9)
     models = [f"/nets/{place}/net.py:build" for place in ("a", "b")]
     cells = [
         replace(cell(artifact=thrown, profile=counted), cell=Cell(model, "onnx", device="count")) for model in models
@@ -146,7 +135,7 @@ def test_thrown_away_artifacts_of_two_models_are_two(desk: Desk) -> None:
 
 
 def test_a_failed_gate_is_a_failure_with_an_artifact(desk: Desk) -> None:
-    entry = {**ENTRY, "parity": jsonable(parity(10.0, "failed", "too far"))}
+    entry = replace(ENTRY, parity=parity(10.0, "failed", "too far"))
     error = {"code": "gate_failed", "message": "too far.", "hint": None}
     result = {"model": "care_s0", "random_weights": True, "ema": None, "artifacts": [entry]}
     desk.envelope("export", result, status="error", error=error)
@@ -166,8 +155,10 @@ def test_comparisons_and_verifications(desk: Desk) -> None:
     a, b = profile("a.onnx"), profile("b.onnx")
     comparison = {"verdict": "slower", "ratio": 1.5, "interval": [1.4, 1.6], "pairs": 20}
     desk.envelope("profile", {"a": jsonable(a), "b": jsonable(b), "comparison": comparison})
-    verdict = {"artifact": "a.onnx", "model": "care_s0", "precision": "fp32", "parity": jsonable(parity())}
-    desk.envelope("verify", verdict)
+    desk.envelope(
+        "verify",
+        VerifyResult(Path("a.onnx"), "care_s0", "fp32", GATES["fp32"], digest_matches=None, parity=parity()),
+    )
     evidence = read_runs(desk.runs)
     assert evidence.comparisons[0].comparison.ratio == 1.5
     assert [len(each.verifications) for each in evidence.artifacts] == [1, 0]
@@ -200,9 +191,9 @@ def test_a_sweep_may_be_larger_than_any_of_its_lines(desk: Desk, monkeypatch: py
     lines = [json.dumps(jsonable(replace(cell(), cell=Cell("care_s0", "onnx", device=str(n))))) for n in range(5)]
     path = desk.folder / "results.jsonl"
     path.write_text("\n".join(lines) + "\n")
-    monkeypatch.setattr(documents, "MAX_DOCUMENT_BYTES", len(lines[0]) + 1)
+    monkeypatch.setattr(intake, "RUN", replace(documents.RUN, max_bytes=len(lines[0]) + 1))
     assert len(read_runs([path]).artifacts) == 1
-    monkeypatch.setattr(documents, "MAX_DOCUMENT_BYTES", len(lines[0]) - 1)
+    monkeypatch.setattr(intake, "RUN", replace(documents.RUN, max_bytes=len(lines[0]) - 1))
     with pytest.raises(BadInputError, match=r"results\.jsonl:1 is too large"):
         read_runs([path])
 
@@ -268,7 +259,7 @@ def test_what_is_no_run_is_bad_input(tmp_path: Path, broken: Broken, code: str) 
     assert "\n" not in caught.value.message
 
 
-def _spoiled(fields: dict[str, object], path: Sequence[str | int], value: object) -> dict[str, object]:
+def _spoiled(fields: object, path: Sequence[str | int], value: object) -> dict[str, object]:
     spoiled = json.loads(json.dumps(jsonable(fields)))
     place = spoiled
     for key in path[:-1]:
@@ -312,8 +303,9 @@ def test_shares_are_between_0_and_1(desk: Desk, path: Sequence[str | int], value
 
 
 def test_sizes_are_not_negative(desk: Desk) -> None:
-    run = desk.envelope("export", {"model": "m", "random_weights": False, "artifacts": [{**ENTRY, "size_bytes": -1}]})
-    smoke = desk.envelope("smoke", {"cells": [cell(artifact={**ENTRY, "size_bytes": -1})]})
+    negative = replace(ENTRY, size_bytes=-1)
+    run = desk.envelope("export", ExportResult("m", random_weights=False, ema=None, artifacts=(negative,)))
+    smoke = desk.envelope("smoke", {"cells": [cell(artifact=negative)]})
     desk.export(manifest())
     path = next(desk.folder.rglob("manifest.json"))
     path.write_text(path.read_text().replace('"size_bytes": 1000', '"size_bytes": -1000'))

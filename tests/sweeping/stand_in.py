@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilevit_tools.matrix.cell import Cell, CellResult
+from tests.found import exported
 
 RUNNER = f"{__name__}:run"
 PATIENCE_S = 60.0
@@ -141,7 +142,7 @@ def run(cell: Cell, folder: Path, *, timeout_s: float) -> CellResult:
         message=None if word == "passed" else f"It ended as {word}.",
         hint=None,
         command=None,
-        artifact={"path": str(folder / "made"), "kept": True, "size_bytes": 7},
+        artifact=exported(path=folder / "made", size_bytes=7),
         profile=None,
         evaluation=None,
         seconds=float(seconds),

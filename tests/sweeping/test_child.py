@@ -13,6 +13,7 @@ import pytest
 from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.sweeping.child import Child
 from mobilevit_tools.sweeping.job import Job
+from tests.found import exported
 from tests.sweeping.stand_in import PATIENCE_S, RUNNER, entries, eventually, parent_of, stand_in
 
 
@@ -38,7 +39,7 @@ def test_a_result_comes_back_from_another_process(tmp_path: Path) -> None:
 
 def test_the_folder_of_an_artifact_that_nobody_keeps_goes_away(tmp_path: Path) -> None:
     result = Child(job(stand_in(tmp_path)), {"TMPDIR": str(tmp_path)}).result()
-    assert result.artifact == {"path": "out/made", "kept": False, "size_bytes": 7}
+    assert result.artifact == exported(path=Path("out/made"), kept=False, size_bytes=7)
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
@@ -47,7 +48,7 @@ def test_an_artifact_is_kept_where_that_is_asked_for(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "half").write_text("of an attempt that was killed")
     result = Child(job(stand_in(tmp_path), folder), {}).result()
-    assert result.artifact == {"path": str(folder / "made"), "kept": True, "size_bytes": 7}
+    assert result.artifact == exported(path=folder / "made", size_bytes=7)
     assert [path.name for path in folder.iterdir()] == ["made"]
 
 

@@ -73,7 +73,7 @@ def test_a_line_that_a_kill_cut_off_is_named_and_removed(tmp_path: Path, kept: i
         (b"[" * 200_000 + b"\n", "Line 2 of .* is not JSON."),
         (b" " * MAX_LINE_BYTES + b"\n", "Line 2 of .* is too long."),
         (b"\xff\xff\n", "Line 2 of .* is not JSON."),
-        (b'{"cell": 1}\n', "Line 2 of .* is no result of a cell: cell: "),
+        (b'{"cell": 1}\n', "Line 2 of .* is not the result of a cell: cell: "),
     ],
 )
 def test_a_spoilt_line_in_the_middle_is_refused_and_left_alone(tmp_path: Path, line: bytes, said: str) -> None:

@@ -9,9 +9,12 @@ import pytest
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.matrix.cell import Cell, CellResult
+from mobilevit_tools.profiling.environment import HostInfo
+from mobilevit_tools.profiling.statistics import summarize
 from mobilevit_tools.sweeping.job import Job
 from mobilevit_tools.sweeping.labels import Label
 from mobilevit_tools.sweeping.table import Row, row_of, write_parquet
+from tests.found import exported, judged, measured, parity
 
 CELL = Cell("care_s0.imagenette", "executorch", "int8", "xnnpack", device="adb", threads=2)
 MEASURED = CellResult(
@@ -23,22 +26,18 @@ MEASURED = CellResult(
     message=None,
     hint=None,
     command=None,
-    artifact={
-        "size_bytes": 1234,
-        "params": 7000,
-        "macs": 9000,
-        "parity": {"status": "passed", "max_abs_rel": 0.01, "snr_db": 27, "cosine": 0.999},
-    },
-    profile={
-        "device": "Pixel 8, Android 15 (adb:A1)",
-        "latency_ms": {"p50": 3.5, "interval": [3.4, 3.75]},
-        "threads": 2,
-        "peak_memory_bytes": 5_000_000_000,
-        "instructions": None,
-        "host": {"cpu": "A CPU"},
-        "flags": ["busy_host", "drift"],
-    },
-    evaluation={"top1": 0.75, "top5": 1, "agreement": 0.98},
+    artifact=exported(
+        size_bytes=1234, params=7000, macs=9000, parity=parity(max_abs_rel=0.01, snr_db=27.0, cosine=0.999)
+    ),
+    profile=measured(
+        device="Pixel 8, Android 15 (adb:A1)",
+        latency_ms=replace(summarize([3.5] * 30), interval=(3.4, 3.75)),
+        threads=2,
+        peak_memory_bytes=5_000_000_000,
+        host=HostInfo("A CPU", 2, "Linux", 0.1, 0.2, 0.0, "performance", {}),
+        flags=("busy_host", "drift"),
+    ),
+    evaluation=judged(top1=0.75, top5=1.0, agreement=0.98),
     seconds=12.5,
 )
 LABEL = Label("care_s0 (best.pth)/executorch-xnnpack/int8@adb", "care_s0", "best.pth")
@@ -92,7 +91,7 @@ def test_a_cell_that_came_to_nothing_has_a_row_too() -> None:
 
 
 def test_an_interval_that_few_runs_cannot_give() -> None:
-    row = row_of(replace(MEASURED, profile={"latency_ms": {"p50": 3.5, "interval": None}}), LABEL)
+    row = row_of(replace(MEASURED, profile=measured(latency_ms=replace(summarize([3.5]), interval=None))), LABEL)
     assert (row.p50_ms, row.low_ms, row.high_ms) == (3.5, None, None)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mobilevit_tools.artifacts.staging import staged_folder
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.staging import check_file, staged_folder
+from mobilevit_tools.writing import check_file
 
 
 def everything(folder: Path) -> list[str]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from mobilevit_tools.artifacts.manifest import find_manifest, read_manifest
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.exporters.manifest import find_manifest, read_manifest
 from mobilevit_tools.reporting.intake import read_runs
 
 

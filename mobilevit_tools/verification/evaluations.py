@@ -4,9 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from mobilevit_tools.result import Result
 from mobilevit_tools.verification.accuracy import Confusion
+
+
+@dataclass(frozen=True)
+class Score:
+    """The figure by which artifacts of one task are compared; all shares are fractions from 0 to 1.
+
+    Attributes:
+        name: What it is, such as ``top-1``.
+        value: The figure; the larger, the better.
+        interval: Its 95 % interval; None where there is none.
+        agreement: Share in which the PyTorch float32 model says the same; None where that was not run or has none.
+        reference: The PyTorch model's own figure; None where it was not run.
+    """
+
+    name: str
+    value: float
+    interval: tuple[float, float] | None
+    agreement: float | None
+    reference: float | None
 
 
 @dataclass(frozen=True)
@@ -74,6 +94,11 @@ class EvalResult(Result, command="eval"):
     confusions: tuple[Confusion, ...]
     sha256: str | None = None
 
+    @property
+    def score(self) -> Score:
+        """The share of photos that are recognised."""
+        return Score("top-1", self.top1, self.interval, self.agreement, self.reference_top1)
+
 
 @dataclass(frozen=True)
 class ClassIoU:
@@ -123,6 +148,11 @@ class SegmentEvalResult(Result, command="eval"):
     classes: tuple[ClassIoU, ...]
     unreadable: tuple[UnreadablePhoto, ...]
     sha256: str
+
+    @property
+    def score(self) -> Score:
+        """The mean intersection over union."""
+        return Score("mean IoU", self.miou, self.interval, self.agreement, self.reference_miou)
 
 
 @dataclass(frozen=True)
@@ -180,6 +210,11 @@ class DetectEvalResult(Result, command="eval"):
     unreadable: tuple[UnreadablePhoto, ...]
     sha256: str
 
+    @property
+    def score(self) -> Score:
+        """The mean average precision."""
+        return Score("mean AP", self.mean_ap, None, None, self.reference_mean_ap)
+
 
 @dataclass(frozen=True, repr=False)
 class RetrievalEvalResult(Result, command="eval"):
@@ -208,3 +243,12 @@ class RetrievalEvalResult(Result, command="eval"):
     cosine: float | None
     unreadable: tuple[UnreadablePhoto, ...]
     sha256: str
+
+    @property
+    def score(self) -> Score:
+        """The share of photos whose nearest other one is of their class."""
+        return Score("recall at 1", self.recall_at_1, self.interval, None, self.reference_recall_at_1)
+
+
+Evaluated: TypeAlias = EvalResult | SegmentEvalResult | DetectEvalResult | RetrievalEvalResult
+"""What ``mvt eval`` gives, whatever the task."""

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mobilevit_tools.artifact_files import artifact_files
-from mobilevit_tools.exporters.manifest import describe_artifact
+from mobilevit_tools.artifacts.files import artifact_files, describe_artifact
 from mobilevit_tools.profiling.host import size_of
 
 LEFTOVERS = (".DS_Store", "Data/.DS_Store", "Data/._weight.bin", "__MACOSX/Data/weight.bin", "Icon\r", ".localized")
