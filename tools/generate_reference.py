@@ -22,6 +22,7 @@ from mobilevit_tools import create_model, errors
 from mobilevit_tools.analysis.memory import peak_activation_bytes
 from mobilevit_tools.artifacts.manifest import Manifest
 from mobilevit_tools.bundle.contents import Golden
+from mobilevit_tools.documents import DocumentKind
 from mobilevit_tools.rewrites.registry import REWRITES, deployments_of
 from mobilevit_tools.runtimes.coreml.design_rules import RULES
 from mobilevit_tools.runtimes.coreml.design_rules import SOURCES as DESIGN_SOURCES
@@ -67,6 +68,8 @@ def error_codes() -> str:
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
                 continue
+            for code, sentence in _document_codes(node):
+                found.setdefault((code, str(int(errors.BadInputError.exit_code))), []).append(sentence)
             raised = classes.get(node.func.id) if isinstance(node.func, ast.Name) else None
             status = str(int(raised.exit_code)) if raised else ANY_STATUS
             for code in _literals(next((word.value for word in node.keywords if word.arg == "code"), None), assigned):
@@ -80,6 +83,18 @@ def error_codes() -> str:
         if status != ANY_STATUS or code not in known
     ]
     return "\n".join(["# Error codes", "", ERRORS, "", "| code | exit code | says |", "|---|---|---|", *rows, ""])
+
+
+def _document_codes(call: ast.Call) -> list[tuple[str, str]]:
+    """Return the codes of a kind of document that is declared here, and what the reader says with each."""
+    if not (isinstance(call.func, ast.Name) and call.func.id == DocumentKind.__name__):
+        return []
+    stated = dict(zip((field.name for field in fields(DocumentKind)), call.args, strict=False))
+    stated |= {word.arg: word.value for word in call.keywords if word.arg is not None}
+    (name,) = _literals(stated["name"])
+    codes = _literals(stated["code"])  # none where it is the default of all bad input
+    missing = _literals(stated.get("missing")) or codes
+    return [(code, f"… is not {name}: ….") for code in codes] + [(code, "… cannot be read: ….") for code in missing]
 
 
 def _error_classes(sources: Mapping[Path, ast.Module]) -> dict[str, type[errors.MvtError]]:

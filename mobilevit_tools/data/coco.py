@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mobilevit_tools.documents import DocumentKind, read_document
 from mobilevit_tools.errors import BadInputError
 
-MAX_BYTES = 2 * 1024**3
+ANNOTATIONS = DocumentKind(
+    "a COCO annotation file",
+    "bad_annotations",
+    hint="Pass a file with images, categories, and annotations with boxes, such as instances_val2017.json.",
+    max_bytes=2 * 1024**3,
+)
 MOST_PIXELS = 1e9
 """Of a side; nothing larger is an image, and NaN is not less."""
 LISTED = 5
@@ -105,16 +110,9 @@ def read_coco(path: Path, photos: Path) -> CocoPhotos:
     Raises:
         BadInputError: It cannot be read, lacks something, or names photos outside of the folder.
     """
-    try:
-        if path.exists() and not path.is_file():
-            raise _refusal(path, "it is no file")
-        if path.stat().st_size > MAX_BYTES:
-            raise _refusal(path, f"it is larger than {MAX_BYTES // 1024**3} GiB")
-        dataset = json.loads(path.read_bytes())
-    except OSError as error:
-        raise _refusal(path, f"it cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise _refusal(path, "it is not JSON") from error
+    if path.exists() and not path.is_file():
+        raise _refusal(path, "it is no file")
+    dataset = read_document(path, ANNOTATIONS)
     if not isinstance(dataset, dict):
         raise _refusal(path, "it is not an object")
     _check(path, dataset, "images", {"id": int, "file_name": str})
@@ -177,8 +175,4 @@ def _check(path: Path, dataset: Mapping[str, Any], key: str, wanted: Mapping[str
 
 
 def _refusal(path: Path, why: str) -> BadInputError:
-    return BadInputError(
-        f"{path} is not a COCO annotation file: {why}.",
-        hint="Pass a file with images, categories, and annotations with boxes, such as instances_val2017.json.",
-        code="bad_annotations",
-    )
+    return ANNOTATIONS.error(f"{path} is not a COCO annotation file: {why}.")

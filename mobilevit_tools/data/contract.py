@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from mobilevit_tools.data.preprocessing import Preprocessing
+from mobilevit_tools.documents import DocumentKind, parse, typed
 from mobilevit_tools.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ INPUT_NAME = "image"
 KEPT_KEY = "mobilevit_tools.fp16_keep"
 """Under it, a half-precision artifact names the operators that deliberately stayed in float32."""
 MAX_CONTRACT_BYTES = 16 * 1024 * 1024
+_KIND = DocumentKind("a contract", BadInputError.code, max_bytes=MAX_CONTRACT_BYTES)
 
 InputKind = Literal["tensor", "image"]
 OutputKind = Literal[
@@ -97,14 +99,8 @@ class Contract:
             BadInputError: The text is not such a contract, or one of a newer schema, or one that no image can be
                 prepared by.
         """
-        from pydantic import TypeAdapter, ValidationError
-
-        if len(text) > MAX_CONTRACT_BYTES:
-            raise BadInputError(f"The artifact's contract is larger than the limit of {MAX_CONTRACT_BYTES} bytes.")
-        try:
-            contract = TypeAdapter(cls).validate_json(text)
-        except ValidationError as error:
-            raise BadInputError(f"The artifact's contract cannot be read: {error.errors()[0]['msg']}.") from error
+        source = "The artifact's contract"
+        contract = typed(cls, parse(text, source, _KIND), source, _KIND)
         if contract.schema != CONTRACT_SCHEMA:
             raise BadInputError(
                 f"The artifact's contract has schema {contract.schema}; this version reads {CONTRACT_SCHEMA}.",

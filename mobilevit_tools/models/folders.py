@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from mobilevit_tools.documents import DocumentKind, parse
 from mobilevit_tools.errors import BadInputError
 
-MAX_INDEX_BYTES = 32 * 1024**2
+SHARD_INDEX = DocumentKind("a shard index", "damaged_checkpoint", max_bytes=32 * 1024**2)
 MAX_SHARDS = 1000
 _WHOLE = (
     "model.safetensors",
@@ -74,12 +74,8 @@ def read_index(content: bytes, source: str) -> Mapping[str, str] | None:
     """
     if content.lstrip()[:1] != b"{" or b'"weight_map"' not in content:
         return None
-    if len(content) > MAX_INDEX_BYTES:
-        raise BadInputError(f"{source} is larger than {MAX_INDEX_BYTES} bytes.", code="not_a_checkpoint")
-    try:
-        shards = json.loads(content)["weight_map"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BadInputError(f"{source} is a damaged shard index.", code="damaged_checkpoint") from error
+    index = parse(content, source, SHARD_INDEX)
+    shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
         raise BadInputError(f"{source} is a shard index without shards.", code="damaged_checkpoint")
     if len(set(shards.values())) > MAX_SHARDS:

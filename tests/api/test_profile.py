@@ -24,7 +24,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, sha256: s
     stated = SimpleNamespace(sha256=sha256 or describe_artifact(path).sha256)
     manifest = SimpleNamespace(artifact=stated, model=SimpleNamespace(name=name, params=7, macs=9))
     result = replace(COUNTED, artifact=path)
-    monkeypatch.setattr("mobilevit_tools.api.profile.find_manifest", lambda _path: manifest)
+    monkeypatch.setattr("mobilevit_tools.artifacts.artifact.find_manifest", lambda _path: manifest)
     monkeypatch.setattr("mobilevit_tools.api.profile.profile_on_host", lambda *_, **__: result)
     monkeypatch.setattr("mobilevit_tools.api.profile.profile_on_device", lambda _, paths, **__: (result,) * len(paths))
     both = ComparisonResult(result, result, Comparison("no difference", 1.0, None, 1))

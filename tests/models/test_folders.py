@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,8 +121,8 @@ def test_all_shards_together_are_bounded(sharded: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(module_under_test, "MAX_BYTES", largest)
     with pytest.raises(BadInputError, match="is larger than"):
         read_checkpoint(str(sharded))
-    monkeypatch.setattr(folders, "MAX_INDEX_BYTES", 10)
-    with pytest.raises(BadInputError, match="is larger than 10 bytes"):
+    monkeypatch.setattr(folders, "SHARD_INDEX", replace(folders.SHARD_INDEX, max_bytes=10))
+    with pytest.raises(BadInputError, match="too large for a shard index: over 10 bytes"):
         read_checkpoint(str(sharded))
 
 

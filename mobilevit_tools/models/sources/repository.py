@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mobilevit_tools.documents import DocumentKind, read_document
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models import hub
 from mobilevit_tools.models.folders import inside
 
-MAX_JSON_BYTES = 8 * 1024**2
+CONFIGURATION = DocumentKind("the configuration of a model", "own_model", max_bytes=8 * 1024**2)
 _LICENSE = re.compile(r"^license:\s*[\"']?([\w.+-]+)", re.MULTILINE)
 
 
@@ -48,12 +48,7 @@ class Repository:
         path = self.path(file)
         if path is None:
             return None
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise BadInputError(f"The {file} of {self._name} is larger than {MAX_JSON_BYTES} bytes.", code="own_model")
-        try:
-            content = json.loads(path.read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise BadInputError(f"The {file} of {self._name} is no JSON: {error}.", code="own_model") from error
+        content = read_document(path, CONFIGURATION)
         if not isinstance(content, dict):
             raise BadInputError(f"The {file} of {self._name} holds no object.", code="own_model")
         return content
@@ -78,7 +73,7 @@ class Repository:
             if error.error_code != hub.NOT_IN_CACHE:
                 raise
             return None
-        if path is None or path.stat().st_size > MAX_JSON_BYTES:
+        if path is None or path.stat().st_size > CONFIGURATION.max_bytes:
             return None
         text = path.read_text(encoding="utf-8", errors="replace")
         head = text.partition("\n---")[0] if text.startswith("---") else ""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mobilevit_tools.documents import read_document
 from mobilevit_tools.errors import BadInputError
 
 from .blob import WeightFile
@@ -17,7 +17,7 @@ from .dtypes import ElementType
 from .features import Color, Feature, FeatureKind, ModelDescription
 from .mil import Graph, ValueType
 from .miltext import parse_program
-from .package import MAX_MANIFEST_BYTES, Package
+from .package import MANIFEST, Package
 from .schema import model_class
 
 MAX_TEXT_BYTES = 1 << 28
@@ -107,9 +107,9 @@ def _description(path: Path, graph: Graph, function: str) -> ModelDescription:
 
 def _metadata(path: Path) -> dict[str, Any]:
     file = path / "metadata.json"
-    if not file.is_file() or file.stat().st_size > MAX_MANIFEST_BYTES:
+    if not file.is_file():
         return {}
-    content = json.loads(file.read_bytes())
+    content = read_document(file, MANIFEST)
     found = content[0] if isinstance(content, list) and content else content
     if not isinstance(found, dict):
         raise BadInputError(f"The metadata.json of {path.name} is damaged.")

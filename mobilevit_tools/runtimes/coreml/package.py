@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from mobilevit_tools.documents import DocumentKind, read_document
 from mobilevit_tools.errors import BadInputError
 
 from .schema import model_class
@@ -15,7 +15,7 @@ from .schema import model_class
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-MAX_MANIFEST_BYTES = 1 << 20
+MANIFEST = DocumentKind("a manifest of Core ML", BadInputError.code, max_bytes=1 << 20)
 MAX_MODEL_BYTES = (1 << 31) - 1  # protobuf's own limit for one message
 _MODEL_PATH = "@model_path/"
 
@@ -71,15 +71,11 @@ def _root_model(path: Path) -> Path:
     manifest = path / "Manifest.json"
     if not manifest.is_file():
         raise BadInputError(f"{path.name} is not a Core ML package: it has no Manifest.json.")
-    if manifest.stat().st_size > MAX_MANIFEST_BYTES:
-        raise BadInputError(
-            f"The Manifest.json of {path.name} is over {MAX_MANIFEST_BYTES} bytes; refusing to read it."
-        )
+    content: Any = read_document(manifest, MANIFEST)
     try:
-        content = json.loads(manifest.read_bytes())
         item = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BadInputError(f"The Manifest.json of {path.name} is cut short or names no root model.") from error
+    except (KeyError, TypeError) as error:
+        raise BadInputError(f"The Manifest.json of {path.name} names no root model.") from error
     if not isinstance(item, str):
         raise BadInputError(f"The Manifest.json of {path.name} names no root model.")
     return _inside(path.resolve(), path / "Data", item, "model file")
