@@ -60,5 +60,8 @@ def test_a_recipe_that_no_image_can_follow_is_refused_wherever_it_comes_from(
         replace(RECIPE, **recipe)
     written = json.loads(Contract("m", RECIPE).to_json())
     written["preprocessing"] |= recipe
-    with pytest.raises(BadInputError, match=message):
-        Contract.from_json(json.dumps(written))
+    stored = json.dumps(written)
+    with pytest.raises(
+        BadInputError, match="not a finite number" if "NaN" in stored or "Infinity" in stored else message
+    ):
+        Contract.from_json(stored)

@@ -99,12 +99,12 @@ def test_a_weights_file_that_is_a_link_elsewhere_is_refused_except_in_the_hubs_c
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"weight_map": ', "is a damaged"),
+        ('{"weight_map": ', "is not JSON"),
         ('{"weight_map": []}', "without shards"),
         ('{"weight_map": {}}', "without shards"),
         ('{"weight_map": {"a": 3}}', "without shards"),
         ("[" * 100_000 + '"weight_map"', "is a text file"),
-        ('{"weight_map": ' + '{"a":' * 100_000, "is a damaged"),
+        ('{"weight_map": ' + '{"a":' * 100_000, "is nested too deeply"),
         (json.dumps({"weight_map": {str(i): f"{i}.bin" for i in range(1001)}}), "names more than 1000 files"),
         ('{"weight_map": {"a": "absent.safetensors"}}', "There is no checkpoint at .*absent.safetensors"),
         (json.dumps({"weight_map": {"c.weight": NAMES[0]}}), r"lacks c\.weight, which .* lists"),

@@ -126,7 +126,7 @@ def test_its_metadata_describe_it(compiled: Path) -> None:
     assert program.metadata["author"] == "me"
     assert program.metadata["k"] == "v"
     (compiled / "metadata.json").write_text("{")
-    with pytest.raises(BadInputError, match=r"small\.mlmodelc is damaged"):
+    with pytest.raises(BadInputError, match=r"metadata\.json is not JSON"):
         load_program(compiled)
 
 
