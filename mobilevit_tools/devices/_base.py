@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from statistics import median
@@ -12,7 +13,6 @@ from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.targets.registry import target_of, targets_on
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
