@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from mobilevit_tools.exporters import executorch_forms
-from mobilevit_tools.forms import attention, means, norms, products, views
+from mobilevit_tools.forms import attention, means, norms, products, views, windows
 from mobilevit_tools.forms._base import Forms, check_results, functional, results_in_double, write_forms
 from mobilevit_tools.forms.activations import (
     exponential_celu,
@@ -103,6 +103,8 @@ FORMS: Forms = {
     _aten.std.dim: means.deviation_along,
     _aten.var_mean.correction: means.variance_and_mean,
     _aten.linalg_vector_norm.default: means.vector_norm,
+    _aten.im2col.default: windows.columns,
+    _aten.col2im.default: windows.map_of_columns,
     _aten.matmul.default: products.stacked,
     _aten.einsum.default: products.spelt_out,
     _aten.alias.default: views.itself,

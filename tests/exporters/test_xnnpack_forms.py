@@ -134,6 +134,9 @@ class Block(nn.Module):
             + F.softshrink(y)
             - F.hardshrink(y) * y.amax((2, 3), keepdim=True)
         )
+        y = F.fold(F.unfold(y, 2, stride=2), y.shape[2:], 2, stride=2) + F.unfold(y, 3, padding=1)[:, 4::9].reshape(
+            y.shape
+        )
         y = y - y.amin(1, keepdim=True) + y.flatten(2).max(1).values.reshape(1, 1, *y.shape[2:])
         y = torch.lerp(F.selu(y), F.celu(1 - y**3).repeat(1, 2, 1, 1)[:, :8], 0.3)
         return F.elu(F.gelu(y / (sizes + 1), approximate="tanh"))[..., ::2, 1::2].mean((1, 2))
