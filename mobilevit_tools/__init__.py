@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mobilevit_tools.api.predict import PredictResult, predict
     from mobilevit_tools.api.profile import compare, profile
     from mobilevit_tools.api.report import ReportResult, report
+    from mobilevit_tools.api.runtimes_bench import RuntimesBench, bench_runtimes
     from mobilevit_tools.api.smoke import smoke
     from mobilevit_tools.api.sweep import SweepResult, sweep
     from mobilevit_tools.api.verify import verify
@@ -114,6 +115,8 @@ _HOMES = {
     "bench_export": "api.export_bench",
     "bench_precisions": "api.precision_bench",
     "bench_rewrites": "api.bench",
+    "RuntimesBench": "api.runtimes_bench",
+    "bench_runtimes": "api.runtimes_bench",
     "bench_zoo": "api.zoo",
     "compare": "api.profile",
     "create_model": "models.factory",
@@ -164,6 +167,7 @@ __all__ = [
     "ProfileResult",
     "ReportResult",
     "RetrievalEvalResult",
+    "RuntimesBench",
     "SegmentEvalResult",
     "SmokeResult",
     "SweepResult",
@@ -174,6 +178,7 @@ __all__ = [
     "bench_export",
     "bench_precisions",
     "bench_rewrites",
+    "bench_runtimes",
     "bench_zoo",
     "compare",
     "create_model",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mobilevit_tools.api.bench import BenchResult
     from mobilevit_tools.api.export_bench import ExportBench, ExportCost
     from mobilevit_tools.api.precision_bench import PrecisionBench
+    from mobilevit_tools.api.runtimes_bench import RuntimesBench
     from mobilevit_tools.api.zoo import ZooResult
     from mobilevit_tools.profiling.result import ProfileResult
     from mobilevit_tools.profiling.statistics import Comparison
@@ -127,6 +128,37 @@ def precisions(
             progress=output.progress,
         )
         output.show(result, _render_precisions)
+
+
+@bench.command()
+def runtimes(
+    models: Annotated[list[str], typer.Argument(help="Models, as `mvt export` takes them.", show_default=False)],
+    target: Annotated[
+        list[str] | None, typer.Option("--target", "-t", help=f"{', '.join(TARGETS)}. Repeatable. Default: all.")
+    ] = None,
+    reference: Annotated[
+        str, typer.Option("--reference", help="The target that the others are measured against.")
+    ] = STANDARD[0],
+    precision: Annotated[str, typer.Option("--precision", help="A precision of all targets.")] = "fp32",
+    threads: Threads = 1,
+    rigor: Rigor = "default",
+    as_json: AsJson = False,
+    verbose: Verbosity = 0,
+) -> None:
+    """Compare runtimes: size, parity, delegation, and latency measured alternately with one of them."""
+    with command_output("bench runtimes", as_json=as_json, verbosity=verbose) as output:
+        from mobilevit_tools.api.runtimes_bench import bench_runtimes
+
+        result = bench_runtimes(
+            models,
+            targets=target or tuple(TARGETS),
+            reference=reference,
+            precision=precision,
+            threads=threads,
+            rigor=rigor,
+            progress=output.progress,
+        )
+        output.show(result, _render_runtimes)
 
 
 @bench.command()
@@ -235,6 +267,41 @@ def _render_precisions(console: Console, result: PrecisionBench) -> None:
             row.artifact.parity.status.replace("_", " "),
         )
     _print(console, table)
+
+
+def _render_runtimes(console: Console, result: RuntimesBench) -> None:
+    from mobilevit_tools.cli.tables import number, size
+
+    table = _table(
+        ("model", "runtime"),
+        ("size", "SNR dB", "calls", "outside", f"time of {result.reference}'s (95 %)"),
+        remark="why",
+    )
+    for row in result.rows:
+        made, delegation = row.artifact, None if row.artifact is None else row.artifact.delegation
+        table.add_row(
+            escape(row.model),
+            row.deployment,
+            "-" if made is None else size(made.size_bytes),
+            "-" if made is None else number(made.parity.snr_db, ".1f"),
+            "-" if delegation is None else str(delegation.calls),
+            "-" if delegation is None else str(sum(delegation.outside.values())),
+            _relative(row.measured.comparison) if row.measured is not None else "1" if row.is_reference else "-",
+            escape(_cut(row.reason or "")),
+        )
+    _print(console, table)
+    for name, command in result.missing.items():
+        _print(console, escape(f"{name} is not installed: {command}"))
+    versions = (f"{name} {version}" for name, version in sorted(result.tools.items()))
+    _print(console, ", ".join(versions))
+
+
+def _relative(comparison: Comparison) -> str:
+    text = f"{comparison.ratio:.2f}"
+    if comparison.interval is None:
+        return f"{text} (too few runs)"
+    low, high = comparison.interval
+    return f"{text} ({low:.2f} to {high:.2f})"
 
 
 def _render_zoo(console: Console, result: ZooResult) -> None:
