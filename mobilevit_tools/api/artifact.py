@@ -13,12 +13,13 @@ from mobilevit_tools.api.decisions import count_flips
 from mobilevit_tools.api.description import contract_of
 from mobilevit_tools.api.trade import AccuracyBound, keep_within
 from mobilevit_tools.artifacts.exported import ExportedArtifact
-from mobilevit_tools.artifacts.files import describe_artifact
+from mobilevit_tools.artifacts.files import MANIFEST_NAME, describe_artifact
 from mobilevit_tools.artifacts.manifest import Manifest, ModelRecord
 from mobilevit_tools.artifacts.staging import staged_folder
 from mobilevit_tools.artifacts.versions import tool_versions
+from mobilevit_tools.bundle.golden import BUNDLE_FOLDER, write_bundle
 from mobilevit_tools.data.contract import DECISIONS
-from mobilevit_tools.exporters._base import ExportSpec, Lowering, load_exporter
+from mobilevit_tools.exporters._base import ExportSpec, Half, Lowering, load_exporter
 from mobilevit_tools.exporters.refusals import naming_refusals
 from mobilevit_tools.exporters.request import ExportRequest
 from mobilevit_tools.models.factory import LoadedModel
@@ -35,10 +36,10 @@ from mobilevit_tools.verification.running import verify_session
 from mobilevit_tools.verification.tolerances import tightened
 
 if TYPE_CHECKING:
-    from torch.export import ExportedProgram
-
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.rewrites._base import Rewritten
+    from mobilevit_tools.runtimes._base import Session
+    from mobilevit_tools.verification.parity import Float32Check
 
 
 def make_artifact(
@@ -74,104 +75,165 @@ def make_artifact(
         BadInputError: The converter does not take the model, or the photos or the destination cannot be used.
         GateError: The rewritten model does not compute what the model computes.
     """
-    from mobilevit_tools.bundle.golden import BUNDLE_FOLDER, write_bundle
-    from mobilevit_tools.data.bundled import verification_photos
-    from mobilevit_tools.verification.inputs import build_inputs, held_out_inputs
-
     clock = StepClock(progress)
-    spec, gate = request.spec, tightened(request.precision, request.gates)
+    conversion = _prepare(loaded, record, request, quantization, images=images, clock=clock)
+    check = _check(conversion, clock)
+    half, preflight = _plan_half(conversion, clock)
+    spec = request.spec
+    if bound is not None and quantization is not None:
+        with clock.step("search", f"Searching for operators that {spec.variant} must keep in floating point"):
+            quantization = keep_within(
+                bound,
+                conversion.rewritten.module,
+                quantization,
+                exporter=conversion.exporter,
+                spec=spec,
+                contract=conversion.contract,
+                num_classes=loaded.num_classes,
+                reference=conversion.reference,
+                half=half,
+                progress=progress,
+            )
+    with staged_folder(final, overwrite=overwrite) as stage:
+        path = stage.folder / spec.file_name
+        lowering = _lower(conversion, path, quantization, half, clock)
+        with open_made(path) as session:
+            parity = _verify(session, conversion, request, quantization, check=check, clock=clock)
+            quantized = share_in(path, spec, lowering)
+            manifest = Manifest(
+                artifact=describe_artifact(path),
+                model=record,
+                spec=spec,
+                contract=conversion.contract,
+                parity=with_share(parity, quantized, request.least_quantized),
+                rewrites=conversion.rewritten.applied,
+                rewrite_difference=conversion.rewritten.difference,
+                quantization=quantization.record if quantization else None,
+                quantized=quantized,
+                fp16_keep=preflight.keep if preflight else (),
+                delegation=lowering.delegation,
+                tools=tool_versions(),
+                request=request,
+            )
+            manifest.write(stage.folder)
+            if bundle:
+                with clock.step("bundle", f"Bundling {spec.variant}"):
+                    write_bundle(path, manifest, session, conversion.reference, conversion.inputs)
+        stage.keep = manifest.parity.status != "failed" or keep_failed
+    return _finished(manifest, final, preflight, clock, bundle=bundle, kept=stage.keep)
+
+
+def _prepare(
+    loaded: LoadedModel,
+    record: ModelRecord,
+    request: ExportRequest,
+    quantization: Quantization | None,
+    *,
+    images: Sequence[Path] | None,
+    clock: StepClock,
+) -> Conversion:
+    """Rewrite the model for its target, and bring together what is converted and what that is judged on."""
+    from mobilevit_tools.data.bundled import verification_photos
+    from mobilevit_tools.verification.inputs import build_inputs
+
+    spec = request.spec
     contract = contract_of(loaded, spec)
     with clock.step("import", f"Loading the {spec.target} converter"):
         exporter = load_exporter(spec.target)
     with clock.step("rewrite", f"Rewriting for {spec.deployment} and checking the rewrites"):
         rewritten = _rewrite(loaded, spec, contract, quantization)
     inputs = build_inputs(contract.preprocessing, verification_photos() if images is None else images)
-    reference = torch_reference(loaded.module)
-    conversion = Conversion(loaded, record, rewritten, spec, contract, exporter, reference, inputs)
-    check = None
-    if spec.precision != "fp32" or contract.output in DECISIONS:  # these hide as much as a reduced precision
-        with clock.step("float32", f"Checking the conversion to {spec.deployment} in float32"):
-            check = check_conversion(conversion)
-    preflights: list[Preflight] = []
+    return Conversion(loaded, record, rewritten, spec, contract, exporter, torch_reference(loaded.module), inputs)
 
-    def preflight(program: ExportedProgram) -> tuple[str, ...]:
+
+def _check(conversion: Conversion, clock: StepClock) -> Float32Check | None:
+    """Judge the conversion in float32 where the artifact hides what that got wrong; None where it hides nothing."""
+    spec = conversion.spec
+    if spec.precision == "fp32" and conversion.contract.output not in DECISIONS:
+        return None
+    with clock.step("float32", f"Checking the conversion to {spec.deployment} in float32"):
+        return check_conversion(conversion)
+
+
+def _plan_half(conversion: Conversion, clock: StepClock) -> tuple[Half | None, Preflight | None]:
+    """Find what must stay in float32 of an artifact that computes in half precision; None of any other."""
+    spec, contract = conversion.spec, conversion.contract
+    if spec.arithmetic != "fp16":
+        return None, None
+    module = conversion.rewritten.module
+    with (
+        clock.step("preflight", "Checking the model in half precision"),
+        naming_refusals(contract, spec, module),
+    ):
+        program = conversion.exporter.trace(module, spec, contract)
+        if program is None:
+            return None, None
         from mobilevit_tools.precision.preflight import run_preflight
 
-        if not preflights:  # all that a search tries is made of one program
-            with clock.step("preflight", "Checking the model in half precision"):
-                preflights.append(run_preflight(program, scores_of(contract), reference, inputs, spec.fp16_keep))
-        return preflights[-1].names
+        found = run_preflight(program, scores_of(contract), conversion.reference, conversion.inputs, spec.fp16_keep)
+    return Half(program, found.names), found
 
-    if bound is not None and quantization is not None:
-        with clock.step("search", f"Searching for operators that {spec.variant} must keep in floating point"):
-            quantization = keep_within(
-                bound,
-                rewritten.module,
-                quantization,
-                exporter=exporter,
-                spec=spec,
-                contract=contract,
-                num_classes=loaded.num_classes,
-                reference=reference,
-                preflight=preflight,
-                progress=progress,
-            )
-    with staged_folder(final, overwrite=overwrite) as stage:
-        path = stage.folder / spec.file_name
-        with clock.step("convert", f"Converting to {spec.variant}"), naming_refusals(contract, spec, rewritten.module):
-            lowering = exporter.lower(rewritten.module, spec, contract, path, quantization, preflight=preflight)
-        with clock.step("verify", f"Verifying {spec.variant}"), open_made(path) as session:
-            calibration = quantization.calibration if quantization else None
-            held_out = held_out_inputs(contract.preprocessing, calibration.held_out) if calibration else []
-            parity = verify_session(session, reference, [*inputs, *held_out], gate, progress)
-        if parity.status == "failed":
-            parity = _with_flips(parity, count_flips(loaded.module, exporter, spec, contract, inputs))
-        if check is not None:
-            parity = with_check(parity, check)
-        elif parity.status == "failed":
-            with clock.step("drift", "Looking for the first operator that drifts"):
-                parity = with_drift(parity, conversion)
-        quantized = share_in(path, spec, lowering)
-        described = describe_artifact(path)
-        manifest = Manifest(
-            artifact=described,
-            model=record,
-            spec=spec,
-            contract=contract,
-            parity=(parity := with_share(parity, quantized, request.least_quantized)),
-            rewrites=rewritten.applied,
-            rewrite_difference=rewritten.difference,
-            quantization=quantization.record if quantization else None,
-            quantized=quantized,
-            fp16_keep=preflights[-1].keep if preflights else (),
-            delegation=lowering.delegation,
-            tools=tool_versions(),
-            request=request,
-        )
-        manifest_path = manifest.write(stage.folder)
-        if bundle:
-            with clock.step("bundle", f"Bundling {spec.variant}"), open_made(path) as session:
-                write_bundle(path, manifest, session, reference, inputs)
-        stage.keep = parity.status != "failed" or keep_failed
+
+def _lower(
+    conversion: Conversion, path: Path, quantization: Quantization | None, half: Half | None, clock: StepClock
+) -> Lowering:
+    spec, contract, module = conversion.spec, conversion.contract, conversion.rewritten.module
+    with clock.step("convert", f"Converting to {spec.variant}"), naming_refusals(contract, spec, module):
+        return conversion.exporter.lower(module, spec, contract, path, quantization, half=half)
+
+
+def _verify(
+    session: Session,
+    conversion: Conversion,
+    request: ExportRequest,
+    quantization: Quantization | None,
+    *,
+    check: Float32Check | None,
+    clock: StepClock,
+) -> Parity:
+    """Apply the gate of what was asked for, and say of a failed artifact where it went wrong."""
+    from mobilevit_tools.verification.inputs import held_out_inputs
+
+    spec, contract, inputs = conversion.spec, conversion.contract, conversion.inputs
+    gate = tightened(spec.precision, request.gates)
+    with clock.step("verify", f"Verifying {spec.variant}"):
+        calibration = quantization.calibration if quantization else None
+        held_out = held_out_inputs(contract.preprocessing, calibration.held_out) if calibration else []
+        parity = verify_session(session, conversion.reference, [*inputs, *held_out], gate, clock.progress)
+    if parity.status == "failed":
+        decided = count_flips(conversion.loaded.module, conversion.exporter, spec, contract, inputs)
+        parity = _with_flips(parity, decided)
+    if check is not None:
+        return with_check(parity, check)
+    if parity.status == "failed":
+        with clock.step("drift", "Looking for the first operator that drifts"):
+            return with_drift(parity, conversion)
+    return parity
+
+
+def _finished(
+    manifest: Manifest, final: Path, preflight: Preflight | None, clock: StepClock, *, bundle: bool, kept: bool
+) -> ExportedArtifact:
+    spec = manifest.spec
     return ExportedArtifact(
         target=spec.target,
         backend=spec.backend,
         precision=spec.precision,
-        path=final / path.name,
-        manifest=final / manifest_path.name,
+        path=final / manifest.artifact.file,
+        manifest=final / MANIFEST_NAME,
         bundle=final / BUNDLE_FOLDER if bundle else None,
-        size_bytes=described.size_bytes,
-        params=record.params,
-        macs=record.macs,
-        parity=parity,
-        delegation=lowering.delegation,
-        rewrites=rewritten.applied,
-        rewrite_difference=rewritten.difference,
-        quantization=quantization.record if quantization else None,
-        quantized=quantized,
-        preflight=preflights[-1] if preflights else None,
+        size_bytes=manifest.artifact.size_bytes,
+        params=manifest.model.params,
+        macs=manifest.model.macs,
+        parity=manifest.parity,
+        delegation=manifest.delegation,
+        rewrites=manifest.rewrites,
+        rewrite_difference=manifest.rewrite_difference,
+        quantization=manifest.quantization,
+        quantized=manifest.quantized,
+        preflight=preflight,
         seconds=clock.whole(),
-        kept=stage.keep,
+        kept=kept,
     )
 
 

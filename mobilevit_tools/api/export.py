@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mobilevit_tools.api.artifact import make_artifact
 from mobilevit_tools.api.description import describe_model
-from mobilevit_tools.api.given import given_module
+from mobilevit_tools.api.given import GivenModule, given_module
 from mobilevit_tools.api.trade import AccuracyBound
 from mobilevit_tools.artifacts.exported import ExportedArtifact, ExportResult
 from mobilevit_tools.data.class_order import ClassOrder
@@ -23,7 +23,7 @@ from mobilevit_tools.models.options import OptionValue, option_texts, parse_opti
 from mobilevit_tools.models.references import folder_name
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, numbered, silent
-from mobilevit_tools.quantization._base import plan_quantization
+from mobilevit_tools.quantization._base import Quantization, plan_quantization
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, load_calibration
 from mobilevit_tools.quantization.share import too_little
 from mobilevit_tools.targets.registry import find_target, named_targets
@@ -178,33 +178,12 @@ def export(
         upsample=upsample,
         class_map=class_map,
     )
-    specs = [request.spec for request in requests]
-    finals = [Path(output) / folder_name(called) / spec.variant for spec in specs]
-    for final in finals:
-        check_destination(final, overwrite=overwrite)
-    for spec in specs:
-        check_packages(spec.target, find_target(spec.target).running)
-        if calibration is None:
-            plan_quantization(spec.target, spec.precision, None)
-    asking = next((each for each in requests if each.own_options.suppresses), requests[0])
+    finals = [Path(output) / folder_name(called) / request.spec.variant for request in requests]
+    _check_possible(requests, finals, overwrite=overwrite)
     with progress(f"Loading {called}"):
-        if given is None:
-            loaded = load_requested(asking, bundle=bundle)
-        else:
-            loaded = settle_requested(given.load(input_size), asking, bundle=bundle)
-            loaded = with_labels(loaded, _names(labels))
-    if given is None and labels is not None and not isinstance(labels, str | Path):
-        loaded = with_labels(loaded, labels)
-    if any(spec.batch > 1 or spec.options.free_batch for spec in specs):
-        from mobilevit_tools.models.trial import check_batches
-
-        with progress("Running a test batch"):
-            check_batches(loaded.name, loaded.module, loaded.preprocessing.input_size)
-    photos = None
-    if calibration is not None:
-        count = DEFAULT_SIZE if calibration_size is None else calibration_size
-        photos = load_calibration(Path(calibration), loaded.preprocessing, count, progress)
-    plans = [plan_quantization(spec.target, spec.precision, photos, calibration_method) for spec in specs]
+        loaded = _load(given, requests, input_size, labels, bundle=bundle)
+    _check_batches(loaded, requests, progress)
+    plans = _plan(requests, loaded, progress)
     bound = None if max_drop is None or eval_data is None else AccuracyBound(max_drop, Path(eval_data), class_order)
     with progress("Counting MACs"):
         record = describe_model(loaded, options or {})
@@ -242,6 +221,52 @@ def export(
             result=finished(),
         )
     return finished()
+
+
+def _check_possible(requests: Sequence[ExportRequest], finals: Sequence[Path], *, overwrite: bool) -> None:
+    """Refuse what cannot end well before any work is done for it."""
+    for final in finals:
+        check_destination(final, overwrite=overwrite)
+    for request in requests:
+        spec = request.spec
+        check_packages(spec.target, find_target(spec.target).running)
+        if request.calibration is None:
+            plan_quantization(spec.target, spec.precision, None)
+
+
+def _load(
+    given: GivenModule | None,
+    requests: Sequence[ExportRequest],
+    input_size: tuple[int, int] | None,
+    labels: Sequence[str] | str | Path | None,
+    *,
+    bundle: bool,
+) -> LoadedModel:
+    """Load the model as all of the requests have it, with its labels."""
+    asking = next((each for each in requests if each.own_options.suppresses), requests[0])
+    if given is None:
+        loaded = load_requested(asking, bundle=bundle)
+        return loaded if labels is None or isinstance(labels, str | Path) else with_labels(loaded, labels)
+    return with_labels(settle_requested(given.load(input_size), asking, bundle=bundle), _names(labels))
+
+
+def _check_batches(loaded: LoadedModel, requests: Sequence[ExportRequest], progress: Progress) -> None:
+    if any(each.spec.batch > 1 or each.spec.options.free_batch for each in requests):
+        from mobilevit_tools.models.trial import check_batches
+
+        with progress("Running a test batch"):
+            check_batches(loaded.name, loaded.module, loaded.preprocessing.input_size)
+
+
+def _plan(requests: Sequence[ExportRequest], loaded: LoadedModel, progress: Progress) -> list[Quantization | None]:
+    """Return how each artifact is quantized; all of one call are calibrated on the same photos."""
+    asked, photos = requests[0], None
+    if asked.calibration is not None:
+        count = DEFAULT_SIZE if asked.calibration_size is None else asked.calibration_size
+        photos = load_calibration(Path(asked.calibration), loaded.preprocessing, count, progress)
+    return [
+        plan_quantization(each.spec.target, each.spec.precision, photos, each.calibration_method) for each in requests
+    ]
 
 
 def _hint(failed: Sequence[ExportedArtifact], least: float | None, *, keep_failed: bool) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mobilevit_tools.api.evaluate import evaluate_session
 from mobilevit_tools.artifacts.artifact import Artifact
 from mobilevit_tools.errors import GateError, UsageError
-from mobilevit_tools.exporters._base import Exporter, ExportSpec, Preflight
+from mobilevit_tools.exporters._base import Exporter, ExportSpec, Half
 from mobilevit_tools.exporters.refusals import naming_refusals
 from mobilevit_tools.profiling.host import compare_on_host, profile_on_host
 from mobilevit_tools.progress import Progress
@@ -62,7 +62,7 @@ def keep_within(
     contract: Contract,
     num_classes: int,
     reference: Reference,
-    preflight: Preflight | None,
+    half: Half | None,
     progress: Progress,
 ) -> Quantization:
     """Return ``quantization`` with the fewest operators kept that keeps the loss of accuracy within ``bound``.
@@ -79,7 +79,7 @@ def keep_within(
         contract: The artifact's contract.
         num_classes: The class count.
         reference: The PyTorch float32 model.
-        preflight: Tells what must not compute in half precision, as for the artifact itself.
+        half: What must not compute in half precision, as for the artifact itself.
         progress: Told of every step.
 
     Raises:
@@ -102,7 +102,7 @@ def keep_within(
             path = Path(folder, f"{count}{suffix}")
             with progress(f"Trying {spec.variant} with {count} of {len(ranking)} operators in floating point"):
                 with naming_refusals(contract, spec, module):
-                    exporter.lower(module, spec, contract, path, replace(quantization, keep=keep), preflight=preflight)
+                    exporter.lower(module, spec, contract, path, replace(quantization, keep=keep), half=half)
                 first = Path(folder, f"0{suffix}")  # what a search tries first
                 tried[count] = _judge(
                     path, contract, photos, expected, data=bound.data, kept=count, first=first, progress=progress

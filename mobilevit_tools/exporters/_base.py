@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from mobilevit_tools.errors import MissingDependencyError, UsageError
 from mobilevit_tools.runtimes.pieces import Piece
@@ -133,12 +133,24 @@ class Lowering:
     layers: tuple[Layer, ...] = ()
 
 
-Preflight: TypeAlias = "Callable[[ExportedProgram], tuple[str, ...]]"
-"""Takes the float32 program that is about to become half precision; returns the operators to keep in float32."""
+@dataclass(frozen=True)
+class Half:
+    """What of a program stays in float32 where the artifact computes in half precision.
+
+    Attributes:
+        program: What the exporter traced in float32.
+        keep: Names of its operators that stay in float32.
+    """
+
+    program: ExportedProgram
+    keep: tuple[str, ...]
 
 
 class Exporter(Protocol):
-    """The one function that a target's module must have."""
+    """The two stages that a target's module must have; between them, half precision and quantization are planned."""
+
+    def trace(self, module: nn.Module, spec: ExportSpec, contract: Contract) -> ExportedProgram | None:
+        """Return the float32 program that is to compute in half precision; None where the target rounds by itself."""
 
     def lower(
         self,
@@ -148,11 +160,11 @@ class Exporter(Protocol):
         path: Path,
         quantization: Quantization | None = None,
         *,
-        preflight: Preflight | None = None,
+        half: Half | None = None,
     ) -> Lowering:
         """Write the artifact of ``module`` to ``path``, which does not exist yet, quantized where that is asked for.
 
-        ``preflight`` is asked, where the artifact computes in half precision, what must not.
+        Where it computes in half precision, all does but what ``half`` keeps.
         """
 
 

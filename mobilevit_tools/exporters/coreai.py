@@ -10,10 +10,10 @@ from coreai.runtime import AIModelAssetMetadata
 from coreai_torch import TorchConverter, get_decomp_table
 
 from mobilevit_tools.data.contract import INPUT_NAME, METADATA_KEY
-from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
+from mobilevit_tools.exporters._base import ExportSpec, Half, Lowering
 from mobilevit_tools.exporters.class_map import answering
 from mobilevit_tools.exporters.coreai_forms import FORMS
-from mobilevit_tools.exporters.half import in_half
+from mobilevit_tools.exporters.half import in_half, trace_float32
 from mobilevit_tools.exporters.io_names import example_input, output_names
 from mobilevit_tools.forms._base import functional, write_forms
 
@@ -21,12 +21,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
+    from torch.export import ExportedProgram
 
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.quantization._base import Quantization
 
 CLASS_TYPES = (torch.int32,)
 """Types of class maps; the format has no 64-bit integers."""
+
+
+def trace(module: nn.Module, spec: ExportSpec, contract: Contract) -> ExportedProgram:
+    """Return the program that is to compute in half precision."""
+    return trace_float32(module, example_input(contract, spec.batch))
 
 
 def lower(
@@ -36,11 +42,11 @@ def lower(
     path: Path,
     quantization: Quantization | None = None,  # noqa: ARG001  # it has no quantized precision
     *,
-    preflight: Preflight | None = None,
+    half: Half | None = None,
 ) -> Lowering:
     """Write ``module`` as an asset whose only function takes ``image`` and returns the model's outputs by name."""
     example = example_input(contract, spec.batch)
-    prepared = in_half(module, example, preflight) if spec.arithmetic == "fp16" else module
+    prepared = in_half(module, half) if spec.arithmetic == "fp16" else module
     prepared = answering(prepared, contract, CLASS_TYPES).eval()
     traced = functional(torch.export.export(prepared, (example,), strict=False), FORMS)
     write_forms(traced, FORMS, (example,))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mobilevit_tools.data.contract import INPUT_NAME, METADATA_KEY, Contract
 from mobilevit_tools.data.labels import unique_labels
-from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
+from mobilevit_tools.exporters._base import ExportSpec, Half, Lowering
 from mobilevit_tools.exporters.class_map import answering
 from mobilevit_tools.exporters.coreml_half import compute_precision, mark_kept
 from mobilevit_tools.exporters.coreml_handles import give_handles, made_of, operations_of
@@ -28,6 +28,8 @@ from mobilevit_tools.exporters.io_names import example_input, output_names
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from torch.export import ExportedProgram
 
     from mobilevit_tools.quantization._base import Quantization
     from mobilevit_tools.targets.coreml import CoremlOptions
@@ -56,6 +58,14 @@ class ImageModel(nn.Module):
         return torch.softmax(outputs, dim=-1) if self.probabilities and isinstance(outputs, Tensor) else outputs
 
 
+def trace(module: nn.Module, spec: ExportSpec, contract: Contract) -> ExportedProgram:
+    """Return the program that coremltools converts."""
+    whole = ImageModel(module, contract) if contract.input == "image" else module
+    program = traced(answering(whole, contract, CLASS_TYPES).eval(), example_input(contract, spec.batch))
+    give_handles(program)
+    return program
+
+
 def lower(
     module: nn.Module,
     spec: ExportSpec,
@@ -63,16 +73,14 @@ def lower(
     path: Path,
     quantization: Quantization | None = None,
     *,
-    preflight: Preflight | None = None,
+    half: Half | None = None,
 ) -> Lowering:
     """Write ``module`` as an ``.mlpackage``."""
     example = example_input(contract, spec.batch)
     image = contract.input == "image"
     options = cast("CoremlOptions", spec.options)
-    whole = ImageModel(module, contract) if image else module
-    program = traced(answering(whole, contract, CLASS_TYPES).eval(), example)
-    give_handles(program)
-    keep = preflight(program) if preflight is not None and spec.arithmetic == "fp16" else ()
+    program = trace(module, spec, contract)
+    keep = half.keep if half is not None else ()
     shape = tuple(example.shape)
     inputs = [
         ct.ImageType(name=INPUT_NAME, shape=shape, color_layout=ct.colorlayout.RGB)

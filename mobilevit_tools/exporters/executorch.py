@@ -15,12 +15,12 @@ from torch.fx import Node
 from mobilevit_tools.data.contract import METHOD_NAME, Contract
 from mobilevit_tools.errors import MissingDependencyError
 from mobilevit_tools.exporters import executorch_forms
-from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
+from mobilevit_tools.exporters._base import ExportSpec, Half, Lowering
 from mobilevit_tools.exporters.class_map import answering
 from mobilevit_tools.exporters.delegation import measure
 from mobilevit_tools.exporters.executorch_kernels import check_kernels
 from mobilevit_tools.exporters.executorch_speed import without_repetition
-from mobilevit_tools.exporters.half import in_half
+from mobilevit_tools.exporters.half import in_half, trace_float32
 from mobilevit_tools.exporters.io_names import example_input
 from mobilevit_tools.forms._base import functional, write_forms
 
@@ -51,6 +51,11 @@ _PACKING = {
 """Operators of which XNNPACK stores constant weights and biases in a layout of its own."""
 
 
+def trace(module: nn.Module, spec: ExportSpec, contract: Contract) -> ExportedProgram:
+    """Return the program that is to compute in half precision."""
+    return trace_float32(module, example_input(contract, spec.batch))
+
+
 def lower(
     module: nn.Module,
     spec: ExportSpec,
@@ -58,7 +63,7 @@ def lower(
     path: Path,
     quantization: Quantization | None = None,
     *,
-    preflight: Preflight | None = None,
+    half: Half | None = None,
 ) -> Lowering:
     """Write ``module`` as an ExecuTorch program whose constant method ``mobilevit_tools_contract`` is the contract.
 
@@ -67,7 +72,7 @@ def lower(
         MissingDependencyError: The backend cannot be loaded on this machine.
     """
     example = example_input(contract, spec.batch)
-    prepared = (in_half(module, example, preflight) if spec.arithmetic == "fp16" else module).eval()
+    prepared = (in_half(module, half) if spec.arithmetic == "fp16" else module).eval()
     layers: tuple[Layer, ...] = ()
     asked: tuple[str, ...] = ()
     if quantization is not None:

@@ -15,7 +15,7 @@ from mobilevit_tools.precision.execution import TwoWidths, change_reals, source
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-    from mobilevit_tools.exporters._base import Preflight
+    from mobilevit_tools.exporters._base import Half
 
 
 class HalfPrecision(nn.Module):
@@ -78,20 +78,18 @@ class MixedPrecision(nn.Module):
         return outputs[0] if len(outputs) == 1 else outputs
 
 
-def in_half(
-    module: nn.Module,
-    example: Tensor,
-    preflight: Preflight | None = None,
-    dynamic_shapes: tuple[dict[int, Any], ...] | None = None,
-) -> nn.Module:
-    """Return ``module`` in half precision behind a float32 interface, with what ``preflight`` finds kept in float32."""
-    if preflight is None:
-        return HalfPrecision(module)
+def trace_float32(
+    module: nn.Module, example: Tensor, dynamic_shapes: tuple[dict[int, Any], ...] | None = None
+) -> ExportedProgram:
+    """Return the program in float32 of which :func:`in_half` makes one in half precision."""
     program = torch.export.export(module.eval(), (example,), dynamic_shapes=dynamic_shapes, strict=False)
-    if any(_mutates(node.target) for node in program.graph.nodes):
-        program = program.run_decompositions({})
-    keep = preflight(program)
-    return MixedPrecision(program, keep) if keep else HalfPrecision(module)
+    mutates = any(_mutates(node.target) for node in program.graph.nodes)
+    return program.run_decompositions({}) if mutates else program
+
+
+def in_half(module: nn.Module, half: Half | None) -> nn.Module:
+    """Return ``module`` in half precision behind a float32 interface, with what ``half`` keeps in float32."""
+    return MixedPrecision(half.program, half.keep) if half is not None and half.keep else HalfPrecision(module)
 
 
 def _mutates(target: object) -> bool:

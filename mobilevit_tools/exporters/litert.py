@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilevit_tools.data.contract import INPUT_NAME
-from mobilevit_tools.exporters._base import Delegation, ExportSpec, Lowering, Preflight
+from mobilevit_tools.exporters._base import Delegation, ExportSpec, Half, Lowering
 from mobilevit_tools.exporters.class_map import answering
 from mobilevit_tools.exporters.io_names import example_input, output_names
 from mobilevit_tools.exporters.litert_forms import FORMS
@@ -43,6 +43,10 @@ class _Named(nn.Module):
         return dict(zip(self.names, values, strict=True))
 
 
+def trace(module: nn.Module, spec: ExportSpec, contract: Contract) -> None:
+    """Return nothing: LiteRT computes in float32 whatever its weights are stored in."""
+
+
 def lower(
     module: nn.Module,
     spec: ExportSpec,
@@ -50,7 +54,7 @@ def lower(
     path: Path,
     quantization: Quantization | None = None,
     *,
-    preflight: Preflight | None = None,  # noqa: ARG001  # it has no half arithmetic
+    half: Half | None = None,  # noqa: ARG001  # it has no half arithmetic
 ) -> Lowering:
     """Write ``module`` as a model whose only signature takes ``image`` and returns the model's outputs by name.
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mobilevit_tools.data.contract import INPUT_NAME, Contract
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
+from mobilevit_tools.exporters._base import ExportSpec, Half, Lowering
 from mobilevit_tools.exporters.io_names import example_input, output_names
 from mobilevit_tools.exporters.ncnn_picks import pick_thirds
 from mobilevit_tools.runtimes.ncnn import unknown_layers
@@ -36,6 +36,10 @@ _PATIENCE_SECONDS = 1200
 _STEM = "model"
 
 
+def trace(module: nn.Module, spec: ExportSpec, contract: Contract) -> None:
+    """Return nothing: ncnn rounds by itself, and keeps nothing."""
+
+
 def lower(
     module: nn.Module,
     spec: ExportSpec,
@@ -43,7 +47,7 @@ def lower(
     path: Path,
     quantization: Quantization | None = None,  # noqa: ARG001  # it has no quantized precision
     *,
-    preflight: Preflight | None = None,  # noqa: ARG001  # ncnn rounds by itself, and keeps nothing
+    half: Half | None = None,  # noqa: ARG001  # ncnn rounds by itself, and keeps nothing
 ) -> Lowering:
     """Write ``module`` as a network that takes ``image`` and gives the model's outputs by name.
 
@@ -60,11 +64,11 @@ def lower(
     with torch.no_grad():
         outputs = traced(example)
         scripted = torch.jit.trace(traced, example, check_trace=False)  # type: ignore[no-untyped-call]
-    half = spec.precision == "fp16"
+    halved = spec.precision == "fp16"
     path.mkdir()
     with TemporaryDirectory(prefix="mvt-pnnx-") as folder:
         scripted.save(Path(folder, f"{_STEM}.pt"))
-        converted = _convert(Path(folder), example, contract, spec, half=half)
+        converted = _convert(Path(folder), example, contract, spec, half=halved)
         blobs = {"in0": INPUT_NAME, **{f"out{place}": name for place, name in enumerate(names)}}
         (path / PARAM_FILE).write_text(rename_blobs(converted.read_text(encoding="utf-8"), blobs), encoding="utf-8")
         (path / WEIGHTS_FILE).write_bytes(converted.with_suffix(".bin").read_bytes())
@@ -78,7 +82,7 @@ def lower(
         )
     shapes = [tuple(each.shape) for each in ([outputs] if isinstance(outputs, Tensor) else outputs)]
     _describe(
-        path, contract, Signature({INPUT_NAME: tuple(example.shape)}, dict(zip(names, shapes, strict=True)), half)
+        path, contract, Signature({INPUT_NAME: tuple(example.shape)}, dict(zip(names, shapes, strict=True)), halved)
     )
     return Lowering()
 

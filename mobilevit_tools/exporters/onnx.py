@@ -11,9 +11,9 @@ from torch import nn
 
 from mobilevit_tools.data.contract import BOXES, INPUT_NAME, METADATA_KEY, Contract
 from mobilevit_tools.errors import MvtError
-from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
+from mobilevit_tools.exporters._base import ExportSpec, Half, Lowering
 from mobilevit_tools.exporters.class_map import answering, named_within
-from mobilevit_tools.exporters.half import in_half
+from mobilevit_tools.exporters.half import in_half, trace_float32
 from mobilevit_tools.exporters.io_names import example_input, output_names
 from mobilevit_tools.exporters.onnx_forms import check_arguments, forms_of
 from mobilevit_tools.exporters.onnx_speed import without_parsing
@@ -24,11 +24,26 @@ from mobilevit_tools.forms._base import functional, write_forms
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+    from torch.export import ExportedProgram
+
     from mobilevit_tools.quantization._base import Quantization
     from mobilevit_tools.targets.onnx import OnnxOptions
 
 CLASS_TYPES = (torch.uint8, torch.int32)
 """Types of class maps, the smallest first: one byte a pixel."""
+
+
+def trace(module: nn.Module, spec: ExportSpec, contract: Contract) -> ExportedProgram:
+    """Return the program that is to compute in half precision."""
+    return trace_float32(module, *_example(spec, contract))
+
+
+def _example(spec: ExportSpec, contract: Contract) -> tuple[Tensor, tuple[dict[int, Any], ...] | None]:
+    """Return an input, and which of its dimensions are free."""
+    # A free dimension is specialised to a constant without a word when the example's size is 1.
+    example = example_input(contract, max(spec.batch, 2) if spec.options.free_batch else spec.batch)
+    return example, ({0: torch.export.Dim("batch", min=1)},) if spec.options.free_batch else None
 
 
 def lower(
@@ -38,17 +53,15 @@ def lower(
     path: Path,
     quantization: Quantization | None = None,
     *,
-    preflight: Preflight | None = None,
+    half: Half | None = None,
 ) -> Lowering:
     """Write ``module`` as an ONNX model of the operator set that ``spec`` asks for.
 
     Raises:
         BadInputError: The model fixes a batch that should be free, or ONNX computes one of its operators otherwise.
     """
-    # A free dimension is specialised to a constant without a word when the example's size is 1.
-    example = example_input(contract, max(spec.batch, 2) if spec.options.free_batch else spec.batch)
-    free = ({0: torch.export.Dim("batch", min=1)},) if spec.options.free_batch else None
-    prepared = in_half(module, example, preflight, free) if spec.arithmetic == "fp16" else module
+    example, free = _example(spec, contract)
+    prepared = in_half(module, half) if spec.arithmetic == "fp16" else module
     prepared = answering(prepared, contract, CLASS_TYPES).eval()
     traced = torch.export.export(prepared, (example,), dynamic_shapes=free, strict=False)
     forms = forms_of(traced)

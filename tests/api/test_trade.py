@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from torch.export import ExportedProgram
 
 from mobilevit_tools.api import trade
 from mobilevit_tools.data.class_order import ClassOrder
 from mobilevit_tools.errors import BadInputError, GateError, UsageError
 from mobilevit_tools.exporters import onnx
-from mobilevit_tools.exporters._base import ExportSpec, Lowering, Preflight
+from mobilevit_tools.exporters._base import ExportSpec, Half, Lowering
 from mobilevit_tools.profiling import host
 from mobilevit_tools.profiling.protocol import LatencySpec
 from mobilevit_tools.progress import silent
@@ -62,7 +61,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def _keep_within(
-    max_drop: float, photos: Path, preflight: Preflight | None = None, class_order: ClassOrder | None = None
+    max_drop: float, photos: Path, half: Half | None = None, class_order: ClassOrder | None = None
 ) -> Quantization:
     net = _damaged()
     plan = plan_quantization("onnx", "int8-weight", None)
@@ -76,7 +75,7 @@ def _keep_within(
         contract=replace(CONTRACT, labels=LABELS),
         num_classes=CLASSES,
         reference=torch_reference(net),
-        preflight=preflight,
+        half=half,
         progress=silent,
     )
 
@@ -121,18 +120,17 @@ def test_the_photos_folders_are_read_in_the_order_that_is_asked_for(photos: Path
 def test_what_is_tried_keeps_in_float32_what_the_artifact_does(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
 
-    def lower(*arguments: Any, preflight: Preflight | None = None) -> Lowering:
-        asked.append(preflight)
-        return honest(*arguments, preflight=preflight)
+    def lower(*arguments: Any, half: Half | None = None) -> Lowering:
+        asked.append(half)
+        return honest(*arguments, half=half)
 
     honest = onnx.lower
     monkeypatch.setattr(onnx, "lower", lower)
 
-    def preflight(_: ExportedProgram) -> tuple[str, ...]:
-        return ()
-
-    _keep_within(100.0, photos, preflight)
-    assert asked == [preflight]
+    spec = ExportSpec("onnx", precision="int8-weight")
+    half = Half(onnx.trace(_damaged(), spec, replace(CONTRACT, labels=LABELS)), ())
+    _keep_within(100.0, photos, half)
+    assert asked == [half]
 
 
 def test_where_nothing_can_be_quantized_nothing_is_searched(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from torch import nn
 
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.data.preprocessing import Preprocessing
-from mobilevit_tools.exporters._base import ExportSpec
-from mobilevit_tools.exporters.coreml import lower
+from mobilevit_tools.exporters._base import ExportSpec, Half
+from mobilevit_tools.exporters.coreml import lower, trace
 from mobilevit_tools.rewrites._base import apply
 from mobilevit_tools.runtimes.coreml import load_program
 from mobilevit_tools.runtimes.coreml.dtypes import BY_NAME
@@ -160,13 +159,10 @@ def test_one_program_without_needless_operators(family: str, precision: str, tmp
 
 
 def test_casts_are_only_where_kept_operators_begin_and_end(tmp_path: Path) -> None:
-    def keep(program: torch.export.ExportedProgram) -> tuple[str, ...]:
-        nodes = [node.name for node in program.graph.nodes]
-        return tuple(name for name in nodes if name in {"mul_1", "sqrt"})
-
     spec = ExportSpec("coreml", precision="fp16")
     contract = Contract(model="squares", preprocessing=Preprocessing(input_size=(8, 8)))
-    lower(Squares().eval(), spec, contract, tmp_path / "model.mlpackage", preflight=keep)
+    half = Half(trace(Squares().eval(), spec, contract), ("mul_1", "sqrt"))
+    lower(Squares().eval(), spec, contract, tmp_path / "model.mlpackage", half=half)
     found = Reader(load_program(tmp_path / "model.mlpackage").graph)
     assert list(found.needless()) == []
     assert found.casts() == {("fp16", "fp32"): 1, ("fp32", "fp16"): 1}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mobilevit_tools.exporters.half import HalfPrecision, MixedPrecision, in_half
+from mobilevit_tools.exporters._base import Half
+from mobilevit_tools.exporters.half import HalfPrecision, MixedPrecision, in_half, trace_float32
 
 
 class Squares(nn.Module):
@@ -66,20 +67,15 @@ def test_weights_are_half_unless_a_kept_operator_reads_them_and_the_model_keeps_
 
 
 def test_nothing_kept_is_the_plain_half_module() -> None:
-    asked = []
-
-    def nothing(traced: torch.export.ExportedProgram) -> tuple[str, ...]:
-        asked.append(traced)
-        return ()
-
-    assert isinstance(in_half(Squares().eval(), EXAMPLE, nothing), HalfPrecision)
-    assert len(asked) == 1
-    assert isinstance(in_half(Squares().eval(), EXAMPLE), HalfPrecision)
+    module = Squares().eval()
+    assert isinstance(in_half(module, Half(trace_float32(module, EXAMPLE), ())), HalfPrecision)
+    assert isinstance(in_half(module, None), HalfPrecision)
 
 
 def test_a_free_batch_stays_free() -> None:
     free = ({0: torch.export.Dim("batch", min=1)},)
-    mixed = in_half(Squares().eval(), EXAMPLE, lambda traced: REGION, free)
+    module = Squares().eval()
+    mixed = in_half(module, Half(trace_float32(module, EXAMPLE, free), REGION))
     assert isinstance(mixed, MixedPrecision)
     exported = torch.export.export(mixed, (EXAMPLE,), dynamic_shapes=free, strict=False)
     assert exported.module()(torch.randn(5, 3, 4, 4)).shape == (5, 4, 4, 4)
@@ -87,12 +83,8 @@ def test_a_free_batch_stays_free() -> None:
 
 def test_operators_in_place_are_traced_as_if_they_were_not() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True)).eval()
-    names: list[str] = []
-
-    def first(traced: torch.export.ExportedProgram) -> tuple[str, ...]:
-        names.extend(str(node.target) for node in traced.graph.nodes if node.op == "call_function")
-        return ("conv2d",)
-
+    program = trace_float32(module, EXAMPLE)
     with torch.no_grad():
-        torch.testing.assert_close(in_half(module, EXAMPLE, first)(EXAMPLE), module(EXAMPLE), rtol=5e-3, atol=5e-3)
-    assert "aten.relu_.default" not in names
+        found = in_half(module, Half(program, ("conv2d",)))(EXAMPLE)
+        torch.testing.assert_close(found, module(EXAMPLE), rtol=5e-3, atol=5e-3)
+    assert "aten.relu_.default" not in [str(node.target) for node in program.graph.nodes]

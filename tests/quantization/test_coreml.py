@@ -12,8 +12,8 @@ from coremltools.models import MLModel
 
 from mobilevit_tools.analysis.macs import count_macs
 from mobilevit_tools.comparison.coreml import read_layers
-from mobilevit_tools.exporters._base import ExportSpec
-from mobilevit_tools.exporters.coreml import lower
+from mobilevit_tools.exporters._base import ExportSpec, Half
+from mobilevit_tools.exporters.coreml import lower, trace
 from mobilevit_tools.quantization import coreml
 from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.sensitivity import round_weight
@@ -210,5 +210,6 @@ def test_what_the_preflight_keeps_in_float32_reads_no_eight_bits(tmp_path: Path)
     spec = ExportSpec("coreml", precision="int8", options=CoremlOptions(tensor_io=True, deployment_target="iOS18"))
     path = tmp_path / "kept.mlpackage"
     plan = plan_quantization("coreml", "int8", calibration())
-    lower(net, spec, CONTRACT, path, plan, preflight=lambda _: ("conv2d", "relu", "conv2d_1"))
+    half = Half(trace(net, spec, CONTRACT), ("conv2d", "relu", "conv2d_1"))
+    lower(net, spec, CONTRACT, path, plan, half=half)
     assert snr_db(_expected(net), _run(path)) > 30

@@ -135,7 +135,7 @@ def verdicts(bench: Bench, deployment: str, precision: str, folder: Path) -> dic
     spec = ExportSpec(target, backend or None, precision, options=options)
     path = folder / spec.file_name
     plan = plan_quantization(target, precision, bench.calibration)
-    load_exporter(target).lower(bench.module, spec, CONTRACT, path, plan, preflight=lambda _: ())
+    load_exporter(target).lower(bench.module, spec, CONTRACT, path, plan)
     ran: dict[tuple[str, bytes], list[NDArray[Any]]] = {}
     found = {}
     with open_session(path) as session:
