@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mobilevit_tools.api.artifact import ExportedArtifact
 from mobilevit_tools.api.export import export
 from mobilevit_tools.api.given import model_names
 from mobilevit_tools.api.profile import compare
+from mobilevit_tools.artifacts.exported import ExportedArtifact
+from mobilevit_tools.artifacts.versions import tool_versions
 from mobilevit_tools.errors import MvtError, UsageError
-from mobilevit_tools.exporters.manifest import tool_versions
 from mobilevit_tools.models.names import is_registered
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.host import latency_spec
