@@ -56,7 +56,7 @@ class Result:
 
 
 def run(
-    tests: Sequence[str], results: Path, *, per_function: int = 0, per_class: int = 0, plugins: Sequence[str] = ()
+    tests: Sequence[str], results: Path, *, per_function: int = 0, total: int = 0, plugins: Sequence[str] = ()
 ) -> list[Result]:
     """Run tests in a process of its own.
 
@@ -64,8 +64,7 @@ def run(
         tests: Files or folders inside of coremltools, such as those of :data:`SUITES`.
         results: Where the plugin writes to.
         per_function: How many cases of each test function run; all for 0.
-        per_class: How many cases of each test class run that predict something, and those met on the way; all cases
-            for 0. A class stands for an operator, of which it has few cases or thousands.
+        total: How many cases run at most; all for 0.
         plugins: Further plugins of pytest, which may lie beside the results.
 
     Raises:
@@ -85,7 +84,7 @@ def run(
     }
     command = [sys.executable, "-m", "pytest", "-c", str(settings), f"--rootdir={home}", "-p", "no:cacheprovider"]
     command += ["-p", "tools.conformance.plugin", f"--conformance-results={results}", "-qq", "--tb=no", "-W", "ignore"]
-    command += [f"--conformance-per-function={per_function}", f"--conformance-per-class={per_class}"]
+    command += [f"--conformance-per-function={per_function}", f"--conformance-total={total}"]
     command += ["--continue-on-collection-errors", *(str(home / part) for part in tests)]
     command += [option for name in plugins for option in ("-p", name)]
     finished = subprocess.run(

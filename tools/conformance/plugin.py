@@ -10,8 +10,8 @@ import hashlib
 import json
 import re
 import signal
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,6 @@ standin.install()
 
 _OLDER = re.compile(r"neuralnetwork|nn_backend")
 _TIMEOUT_S = 60
-_TRIES = 20
-"""How many cases of a class may run for each that is to predict something."""
 _HALF_ULP = 2.0**-9
 """How far two results of half-precision arithmetic may lie apart beside the largest, sums being taken in any order."""
 
@@ -81,8 +79,6 @@ def _has_halves(program: Program) -> bool:
 
 
 _watch = _Watch()
-_predicting: Counter[str] = Counter()
-"""How many tests of a class have predicted something."""
 _plain_allclose = np.testing.assert_allclose
 
 
@@ -98,7 +94,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add where results go, and how many cases of each test function run."""
     parser.addoption("--conformance-results", required=True)
     parser.addoption("--conformance-per-function", type=int, default=0)
-    parser.addoption("--conformance-per-class", type=int, default=0)
+    parser.addoption("--conformance-total", type=int, default=0)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -117,35 +113,21 @@ def _too_long(*_: object) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep a sample of each test function's cases, the same one each time."""
-    kept = [item for item in items if not _OLDER.search(item.nodeid)]
-    kept = _of_each(kept, _function, config.getoption("--conformance-per-function"))
-    items[:] = _of_each(kept, _class, _TRIES * config.getoption("--conformance-per-class"))
-
-
-def _function(item: pytest.Item) -> str:
-    return item.nodeid.split("[")[0]
-
-
-def _class(item: pytest.Item) -> str:
-    return _function(item).rpartition("::")[0]
-
-
-def _of_each(items: list[pytest.Item], group: Callable[[pytest.Item], str], most: int) -> list[pytest.Item]:
     groups: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
-        groups[group(item)].append(item)
-    return [item for members in groups.values() for item in _sample(members, most)]
+        if not _OLDER.search(item.nodeid):
+            groups[item.nodeid.split("[")[0]].append(item)
+    most = config.getoption("--conformance-per-function")
+    kept = [item for group in groups.values() for item in _sample(group, most)]
+    items[:] = _sample(kept, config.getoption("--conformance-total"))
 
 
 def _sample(items: list[pytest.Item], most: int) -> list[pytest.Item]:
-    return sorted(items, key=lambda item: hashlib.sha256(item.nodeid.encode()).digest())[:most] if most else items
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what is of a class that has predicted often enough."""
-    most = item.config.getoption("--conformance-per-class")
-    if most and _predicting[_class(item)] >= most:
-        pytest.skip("enough of its class ran")
+    if not most or len(items) <= most:
+        return items
+    ranked = sorted(items, key=lambda item: hashlib.sha256(item.nodeid.encode()).digest())
+    chosen = set(ranked[:most])
+    return [item for item in items if item in chosen]
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -160,7 +142,6 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         yield
     finally:
         signal.alarm(0)
-        _predicting[_class(item)] += _watch.predictions > 0
 
 
 @pytest.hookimpl(hookwrapper=True)
