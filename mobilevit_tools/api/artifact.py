@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mobilevit_tools.api.accuracy_bound import AccuracyBound, keep_within
 from mobilevit_tools.api.clock import StepClock
 from mobilevit_tools.api.conversion import Conversion, check_conversion, scores_of, with_check, with_drift
-from mobilevit_tools.api.decisions import count_flips
+from mobilevit_tools.api.decisions import count_changed
 from mobilevit_tools.api.description import contract_of
-from mobilevit_tools.api.trade import AccuracyBound, keep_within
 from mobilevit_tools.artifacts.exported import ExportedArtifact
 from mobilevit_tools.artifacts.files import MANIFEST_NAME, describe_artifact
 from mobilevit_tools.artifacts.manifest import Manifest, ModelRecord
@@ -201,8 +201,8 @@ def _verify(
         held_out = held_out_inputs(contract.preprocessing, calibration.held_out) if calibration else []
         parity = verify_session(session, conversion.reference, [*inputs, *held_out], gate, clock.progress)
     if parity.status == "failed":
-        decided = count_flips(conversion.loaded.module, conversion.exporter, spec, contract, inputs)
-        parity = _with_flips(parity, decided)
+        decided = count_changed(conversion.loaded.module, conversion.exporter, spec, contract, inputs)
+        parity = _with_decisions(parity, decided)
     if check is not None:
         return with_check(parity, check)
     if parity.status == "failed":
@@ -285,7 +285,7 @@ def share_in(path: Path, spec: ExportSpec, lowering: Lowering) -> QuantizedShare
     return share_of(layers, spec.precision, lowering.asked)
 
 
-def _with_flips(parity: Parity, flips: int | None) -> Parity:
-    return (
-        parity if flips is None else replace(parity, flips=flips, reason=f"{parity.reason}; {flips} decisions differ")
-    )
+def _with_decisions(parity: Parity, changed: int | None) -> Parity:
+    if changed is None:
+        return parity
+    return replace(parity, changed_decisions=changed, reason=f"{parity.reason}; {changed} decisions differ")

@@ -1,7 +1,7 @@
 """Where an artifact fails its gate: did its runtime decide otherwise inside the model?
 
 Some models decide something discrete on the way, such as ClusTR, whose tokens join clusters. Such a model has a method
-``decisions()`` that returns a module with the decisions as outputs, and that module a method ``count_flips(ours,
+``decisions()`` that returns a module with the decisions as outputs, and that module a method ``count_changed(ours,
 theirs)``. The gate itself is judged on the logits alone.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mobilevit_tools.verification.inputs import VerificationInput
 
 
-def count_flips(
+def count_changed(
     module: nn.Module,
     exporter: Exporter,
     spec: ExportSpec,
@@ -50,7 +50,7 @@ def count_flips(
     example = torch.from_numpy(inputs[0].tensor)
     rewritten = apply(decisions, example, deployment=spec.deployment, names=spec.rewrites).module
     features = replace(contract, output="features", outputs=())
-    flips = 0
+    changed = 0
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"decisions{find_target(spec.target).suffix}"
         plain = replace(spec, precision="fp32", fp16_keep=None, batch=1)
@@ -62,5 +62,5 @@ def count_flips(
                     continue
                 ours = [torch.from_numpy(output) for output in reference(item.tensor)]
                 theirs = [torch.from_numpy(output) for output in session.run(array.copy())]
-                flips += decisions.count_flips(ours, theirs)
-    return flips
+                changed += decisions.count_changed(ours, theirs)
+    return changed

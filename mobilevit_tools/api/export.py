@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mobilevit_tools.api.accuracy_bound import AccuracyBound
 from mobilevit_tools.api.artifact import make_artifact
 from mobilevit_tools.api.description import describe_model
 from mobilevit_tools.api.given import GivenModule, given_module
-from mobilevit_tools.api.trade import AccuracyBound
 from mobilevit_tools.artifacts.exported import ExportedArtifact, ExportResult
 from mobilevit_tools.data.class_order import ClassOrder
 from mobilevit_tools.data.contract import TaskName

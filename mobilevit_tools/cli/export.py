@@ -326,7 +326,7 @@ def _render_details(console: Console, artifact: ExportedArtifact, *, times: bool
         console.print(f"{artifact.target}: {_shares(artifact.seconds)}", highlight=False)
     if artifact.preflight is not None and artifact.preflight.keep:
         _render_kept(console, artifact.target, artifact.preflight)
-    if artifact.quantization is not None and artifact.quantization.trade:
+    if artifact.quantization is not None and artifact.quantization.search:
         _render_trade(console, artifact)
 
 
@@ -355,7 +355,7 @@ def _render_trade(console: Console, artifact: ExportedArtifact) -> None:
     table = Table(box=None, header_style="bold", title=f"{artifact.target}: operators kept in floating point")
     for heading in ("kept", "size", "latency ms", "of the first (95 %)", "top-1", "agreement", "drop"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for step in record.trade:
+    for step in record.search:
         table.add_row(
             str(step.kept),
             size(step.size_bytes),

@@ -349,13 +349,13 @@ class ClusterTrace(nn.Module):
         return [logits, *found]
 
     @staticmethod
-    def count_flips(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> int:
+    def count_changed(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> int:
         """Count the tokens that two runs assign to different centres, over all clusterings."""
-        flips = 0
+        changed = 0
         for index in range(1, len(ours), 2):
             a, b = (torch.gather(run[index], 1, run[index + 1].squeeze(1).long()) for run in (ours, theirs))
-            flips += int((a != b).sum())
-        return flips
+            changed += int((a != b).sum())
+        return changed
 
 
 clustr_t = partial(ClusTR, (64, 128, 256, 512), (1, 2, 6, 1), (1, 2, 4, 8))

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors_torch
 
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.models import foreign, pickles
+from mobilevit_tools.models import other_files, pickles
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the first pickle of torch.save's files before torch 1.6
@@ -51,7 +51,7 @@ def decode(content: bytes, source: str) -> object:
             raise _damaged(source, f"safetensors says {str(error).strip()!r}") from error
     if content.startswith(b"\x80"):
         _refuse_unsafe(_pickle_globals(io.BytesIO(content), source), source)
-    raise _no_checkpoint(source, *foreign.describe(content))
+    raise _no_checkpoint(source, *other_files.describe(content))
 
 
 def _scan_archive(content: bytes, source: str) -> _Scan:
@@ -62,7 +62,7 @@ def _scan_archive(content: bytes, source: str) -> _Scan:
         raise _damaged(source, "it is a truncated zip archive, or its directory is damaged") from error
     pickled = [entry for entry in entries if entry.filename.partition("/")[2] == "data.pkl"]
     if len(pickled) != 1 or any(entry.filename.partition("/")[2] == "constants.pkl" for entry in entries):
-        raise _no_checkpoint(source, *foreign.describe_archive([entry.filename for entry in entries]))
+        raise _no_checkpoint(source, *other_files.describe_archive([entry.filename for entry in entries]))
     # torch.save stores its records as they are, so an honest archive never holds more than the file's own size.
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or (
         sum(entry.file_size for entry in entries) > len(content)

@@ -21,7 +21,7 @@ _WHOLE = (
 """What Hugging Face's libraries call a model's weights, the better first."""
 
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
-_FOREIGN = {
+_OTHER_FILES = {
     "adapter_model.safetensors": "adapter weights only; merge them into the model with merge_and_unload()",
     "tf_model.h5": "TensorFlow weights only; load them with from_tf=True and save them again",
     "flax_model.msgpack": "Flax weights only; load them with from_flax=True and save them again",
@@ -38,9 +38,9 @@ def checkpoint_in(folder: Path) -> Path:
     for name in _WHOLE:
         if name in names:
             return inside(folder, name)
-    foreign = next((what for name, what in _FOREIGN.items() if name in names), None)
-    if foreign is not None:
-        raise BadInputError(f"{folder} is a folder with {foreign}.", code="not_a_checkpoint")
+    other = next((what for name, what in _OTHER_FILES.items() if name in names), None)
+    if other is not None:
+        raise BadInputError(f"{folder} is a folder with {other}.", code="not_a_checkpoint")
     candidates = [name for name in names if name.endswith(_SUFFIXES)]
     hint = f"Give the file inside it: {', '.join(candidates[:5])}." if candidates else "Give the file inside it."
     raise BadInputError(f"{folder} is a folder, not a checkpoint.", hint=hint, code="not_a_checkpoint")

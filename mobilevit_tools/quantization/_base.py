@@ -18,7 +18,7 @@ from mobilevit_tools.targets.registry import find_target
 
 
 @dataclass(frozen=True)
-class TradeStep:
+class SearchStep:
     """One artifact on the way to a bounded loss of accuracy.
 
     Attributes:
@@ -50,14 +50,14 @@ class QuantizationRecord:
         method: How measured activations became ranges; None where nothing was measured.
         calibration: The photos; None where nothing was measured.
         kept: Operators with weights that stayed in floating point, by the names of their weights.
-        trade: What each number of kept operators cost and gained, in the order in which they were tried; empty where
+        search: What each number of kept operators cost and gained, in the order in which they were tried; empty where
             nothing was searched.
     """
 
     method: str | None
     calibration: CalibrationRecord | None
     kept: tuple[str, ...]
-    trade: tuple[TradeStep, ...] = ()
+    search: tuple[SearchStep, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,20 +69,20 @@ class Quantization:
         calibration: The photos, where the precision needs them.
         method: How measured activations become ranges; empty where nothing is measured.
         keep: Operators to leave in floating point, by the names of their weights.
-        trade: How ``keep`` was found, where it was searched.
+        search: How ``keep`` was found, where it was searched.
     """
 
     precision: str
     calibration: Calibration | None = None
     method: str = ""
     keep: tuple[str, ...] = ()
-    trade: tuple[TradeStep, ...] = ()
+    search: tuple[SearchStep, ...] = ()
 
     @property
     def record(self) -> QuantizationRecord:
         """What the manifest says of it."""
         measured = self.calibration.record if self.calibration else None
-        return QuantizationRecord(self.method or None, measured, self.keep, self.trade)
+        return QuantizationRecord(self.method or None, measured, self.keep, self.search)
 
 
 def check_calibrated(precisions: Sequence[str], **given: object) -> None:

@@ -1,4 +1,4 @@
-"""The smallest set of operators to keep in higher precision, by the order in which they hurt."""
+"""The smallest set of operators to keep in higher precision, in the order of the error that they cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much each operator with weights hurts when it alone is quantized.
+"""The error that each operator with weights causes when it alone is quantized.
 
 Operators are found in the exported graph, as the quantizers find them: calls inside of PyTorch's own layers, such as
 those of ``nn.MultiheadAttention``, are seen there alone.

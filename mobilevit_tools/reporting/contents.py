@@ -8,18 +8,18 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.profiling.kinds import Share, by_kind
-from mobilevit_tools.reporting import plots, trade_plots
+from mobilevit_tools.reporting import plots, tradeoff_plots
 from mobilevit_tools.reporting.against import SideBySide, side_by_side
 from mobilevit_tools.reporting.delegation_graph import graph_plot
 from mobilevit_tools.reporting.evidence import Artifact, Evidence
 from mobilevit_tools.reporting.groups import (
     Measurement,
     PlaceGroup,
-    PublishedTrade,
-    Trade,
+    PublishedTradeoff,
+    Tradeoff,
     group_by_place,
-    published_trades,
-    trades,
+    published_tradeoffs,
+    tradeoffs,
 )
 from mobilevit_tools.reporting.stages import by_stage, largest
 
@@ -56,10 +56,10 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Traded:
-    """A trade with its plot."""
+class DrawnTradeoff:
+    """A tradeoff with its plot."""
 
-    trade: Trade
+    tradeoff: Tradeoff
     plot: Plot
 
 
@@ -67,7 +67,7 @@ class Traded:
 class PublishedElsewhere:
     """Published figures with their plot."""
 
-    trade: PublishedTrade
+    tradeoff: PublishedTradeoff
     plot: Plot
 
 
@@ -107,7 +107,7 @@ class Contents:
     parity_plot: Plot | None
     size_plot: Plot | None
     measured: tuple[Measured, ...]
-    traded: tuple[Traded, ...]
+    tradeoffs: tuple[DrawnTradeoff, ...]
     published: tuple[PublishedElsewhere, ...]
     timed: tuple[Timed, ...]
     delegated: tuple[Artifact, ...]
@@ -122,7 +122,7 @@ class Contents:
         return (
             *(plot for plot in single if plot is not None),
             *(plot for each in self.measured for plot in each.plots),
-            *(each.plot for each in self.traded),
+            *(each.plot for each in self.tradeoffs),
             *(each.plot for each in self.published),
             *(plot for each in self.timed for plot in each.plots),
             *self.graphs,
@@ -145,10 +145,12 @@ def contents(evidence: Evidence, before: Evidence | None = None) -> Contents:
         parity_plot=_parity(artifacts),
         size_plot=_size(artifacts),
         measured=tuple(Measured(group, _measured_plots(number, group)) for number, group in enumerate(groups, 1)),
-        traded=tuple(Traded(trade, _trade(number, trade)) for number, trade in enumerate(trades(groups), 1)),
+        tradeoffs=tuple(
+            DrawnTradeoff(tradeoff, _tradeoff(number, tradeoff)) for number, tradeoff in enumerate(tradeoffs(groups), 1)
+        ),
         published=tuple(
-            PublishedElsewhere(trade, _published(number, trade))
-            for number, trade in enumerate(published_trades(each.model for each in artifacts), 1)
+            PublishedElsewhere(tradeoff, _published(number, tradeoff))
+            for number, tradeoff in enumerate(published_tradeoffs(each.model for each in artifacts), 1)
         ),
         timed=timed,
         delegated=tuple(each for each in artifacts if each.delegation is not None),
@@ -195,23 +197,23 @@ def _measured_plots(number: int, group: PlaceGroup) -> tuple[Plot, ...]:
     return tuple(found)
 
 
-def _trade(number: int, trade: Trade) -> Plot:
+def _tradeoff(number: int, tradeoff: Tradeoff) -> Plot:
     caption = (
         "Area: size of the artifact. Filled: nothing measured here is at least as accurate, fast and small. Bars: "
         "95 % intervals; where they overlap, the order is not certain. Of many points only the filled have a number."
     )
-    what = "instructions" if trade.place.emulated else "latency"
-    title = f"Accuracy, {what} and size on {trade.place.title}"
-    return Plot(f"tradeoff-{number}", title, caption, trade_plots.trade_plot(trade))
+    what = "instructions" if tradeoff.place.emulated else "latency"
+    title = f"Accuracy, {what} and size on {tradeoff.place.title}"
+    return Plot(f"tradeoff-{number}", title, caption, tradeoff_plots.tradeoff_plot(tradeoff))
 
 
-def _published(number: int, trade: PublishedTrade) -> Plot:
+def _published(number: int, tradeoff: PublishedTradeoff) -> Plot:
     caption = (
         "Published by others, on a device and on photos that are not those of this report: the numbers cannot be "
-        f"compared with the measured ones. Area: parameters. Source: {trade.source}."
+        f"compared with the measured ones. Area: parameters. Source: {tradeoff.source}."
     )
-    title = f"Published, another device: {trade.device}"
-    return Plot(f"published-{number}", title, caption, trade_plots.published_plot(trade))
+    title = f"Published, another device: {tradeoff.device}"
+    return Plot(f"published-{number}", title, caption, tradeoff_plots.published_plot(tradeoff))
 
 
 def _timed(number: int, measurement: Measurement, group: PlaceGroup) -> Timed:

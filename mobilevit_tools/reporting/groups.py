@@ -49,7 +49,7 @@ class PlaceGroup:
 
 
 @dataclass(frozen=True)
-class TradePoint:
+class TradeoffPoint:
     """An artifact that was measured and evaluated.
 
     Attributes:
@@ -72,18 +72,18 @@ class TradePoint:
 
 
 @dataclass(frozen=True)
-class Trade:
+class Tradeoff:
     """Accuracy, cost and size of what one place measured and the same photos judged, by one figure."""
 
     place: Place
     data: str
     images: int
     figure: str
-    points: tuple[TradePoint, ...]
+    points: tuple[TradeoffPoint, ...]
 
 
 @dataclass(frozen=True)
-class PublishedTrade:
+class PublishedTradeoff:
     """What others published of a family, on a device of theirs.
 
     Attributes:
@@ -117,7 +117,7 @@ def _honest(profile: ProfileResult) -> ProfileResult:
     return replace(profile, latency_ms=None, samples_ms=(), load_ms=None, first_ms=None, per_op=None)
 
 
-def trades(groups: Iterable[PlaceGroup]) -> tuple[Trade, ...]:
+def tradeoffs(groups: Iterable[PlaceGroup]) -> tuple[Tradeoff, ...]:
     """Return every place's measurements with accuracies on the same photos.
 
     What is of other bytes is left out: its artifact was made again, and the rest may be of the new one.
@@ -125,24 +125,27 @@ def trades(groups: Iterable[PlaceGroup]) -> tuple[Trade, ...]:
     found = []
     for group in groups:
         points = [
-            (evaluation, TradePoint(each.artifact, each.label, *each.cost, evaluation.score, each.profile.size_bytes))
+            (
+                evaluation,
+                TradeoffPoint(each.artifact, each.label, *each.cost, evaluation.score, each.profile.size_bytes),
+            )
             for each in group.measurements
             if each.cost is not None and not each.other_bytes
             for evaluation in each.artifact.own_evaluations
         ]
         for (data, images, figure), same in groupby(sorted(points, key=_photos), key=_photos):
-            found.append(Trade(group.place, data, images, figure, mark_optimal([point for _, point in same])))
+            found.append(Tradeoff(group.place, data, images, figure, mark_optimal([point for _, point in same])))
     return tuple(found)
 
 
-def _photos(entry: tuple[Evaluated, TradePoint]) -> tuple[str, int, str]:
+def _photos(entry: tuple[Evaluated, TradeoffPoint]) -> tuple[str, int, str]:
     return str(entry[0].data), entry[0].images, entry[0].score.name
 
 
-def mark_optimal(points: Sequence[TradePoint]) -> tuple[TradePoint, ...]:
+def mark_optimal(points: Sequence[TradeoffPoint]) -> tuple[TradeoffPoint, ...]:
     """Mark the points that no other one dominates."""
 
-    def beats(one: TradePoint, other: TradePoint) -> bool:
+    def beats(one: TradeoffPoint, other: TradeoffPoint) -> bool:
         pairs = [
             (one.cost, other.cost),
             (one.size_bytes, other.size_bytes),
@@ -153,7 +156,7 @@ def mark_optimal(points: Sequence[TradePoint]) -> tuple[TradePoint, ...]:
     return tuple(replace(point, optimal=not any(beats(other, point) for other in points)) for point in points)
 
 
-def published_trades(models: Iterable[str]) -> tuple[PublishedTrade, ...]:
+def published_tradeoffs(models: Iterable[str]) -> tuple[PublishedTradeoff, ...]:
     """Return what others published of the families of ``models``, a device each."""
     ours = frozenset(name.partition(".")[0] for name in models)
     families = {card.family for card in all_cards() if card.name in ours}
@@ -161,7 +164,7 @@ def published_trades(models: Iterable[str]) -> tuple[PublishedTrade, ...]:
     cards = [card for card in all_cards() if known(card)]
     devices = dict.fromkeys((card.published.source, device) for card in cards for device in card.published.latency_ms)
     return tuple(
-        PublishedTrade(
+        PublishedTradeoff(
             device,
             source,
             tuple(card for card in cards if card.published.source == source and device in card.published.latency_ms),

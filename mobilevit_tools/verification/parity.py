@@ -175,8 +175,8 @@ class Parity(Shown):
         held_out: How many of them are photos that were held out of calibration.
         reason: Why it did not pass; None where it did.
         margins: How far the worst of each figure is within its limit.
-        flips: Where it failed and the model decides something discrete (clusters): decisions of the artifact's runtime
-            that differ from PyTorch's, over all inputs. The verdict is on the outputs alone.
+        changed_decisions: Where it failed and the model decides something discrete (clusters): decisions of the
+            artifact's runtime that differ from PyTorch's, over all inputs. The verdict is on the outputs alone.
         arithmetic: The modelled arithmetic in which it was worst; None where the runtime itself ran.
         near_ties: Names of the inputs whose prediction changed within a near-tie, and that are excused for it.
         float32: The same conversion in float32, where the artifact is of another precision; None where it was not made.
@@ -198,7 +198,7 @@ class Parity(Shown):
     reason: str | None = None
     margins: Margins = Margins()
     arithmetic: str | None = None
-    flips: int | None = None
+    changed_decisions: int | None = None
     near_ties: tuple[str, ...] = ()
     float32: Float32Check | None = None
     drift: Drift | None = None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobilevit_tools.api.decisions import count_flips
+from mobilevit_tools.api.decisions import count_changed
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.exporters import coreml, onnx
@@ -31,7 +31,7 @@ def inputs() -> list[VerificationInput]:
 def test_clusters_are_the_same_until_a_weight_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     model = create_model("clustr_t", random_weights=True, img_size=64)
     spec = ExportSpec("onnx")
-    assert count_flips(model, onnx, spec, CONTRACT, inputs()) == 0
+    assert count_changed(model, onnx, spec, CONTRACT, inputs()) == 0
 
     honest = onnx.lower
 
@@ -42,9 +42,9 @@ def test_clusters_are_the_same_until_a_weight_changes(monkeypatch: pytest.Monkey
         return honest(changed, *arguments)
 
     monkeypatch.setattr(onnx, "lower", other_weights)
-    flips = count_flips(model, onnx, spec, CONTRACT, inputs())
-    assert flips is not None
-    assert flips > 10
+    changed = count_changed(model, onnx, spec, CONTRACT, inputs())
+    assert changed is not None
+    assert changed > 10
 
 
 class LoweredError(Exception):
@@ -61,7 +61,7 @@ def test_what_is_asked_is_written_as_the_artifact_is(
     monkeypatch.setattr(onnx, "lower", lower)
     model = create_model("clustr_t", random_weights=True, img_size=64)
     with pytest.raises(LoweredError) as caught:
-        count_flips(model, onnx, ExportSpec("onnx", rewrites=names), CONTRACT, inputs())
+        count_changed(model, onnx, ExportSpec("onnx", rewrites=names), CONTRACT, inputs())
     (lowered,) = caught.value.args
     assert {type(layer) for layer in lowered.modules() if isinstance(layer, Clustering)} == {kind}
 
@@ -74,7 +74,7 @@ def test_what_is_asked_is_in_float32_whatever_the_artifact_keeps_in_it(monkeypat
     model = create_model("clustr_t", random_weights=True, img_size=64)
     spec = ExportSpec("onnx", precision="fp16", rewrites=(), fp16_keep=("head",))
     with pytest.raises(LoweredError) as caught:
-        count_flips(model, onnx, spec, CONTRACT, inputs())
+        count_changed(model, onnx, spec, CONTRACT, inputs())
     (lowered,) = caught.value.args
     assert (lowered.precision, lowered.fp16_keep) == ("fp32", None)
 
@@ -86,15 +86,15 @@ def test_an_artifact_that_takes_an_image_is_given_one(monkeypatch: pytest.Monkey
     contract = replace(CONTRACT, input="image", output="probabilities")
     # The fewest blocks that cluster: a conversion takes as long as it has operators.
     model.block2, model.block3 = model.block2[:1], model.block3[:1]
-    assert count_flips(model, coreml, ExportSpec("coreml"), contract, [photo, *inputs()]) == 0
+    assert count_changed(model, coreml, ExportSpec("coreml"), contract, [photo, *inputs()]) == 0
 
     honest = coreml.ImageModel.forward
     monkeypatch.setattr(coreml.ImageModel, "forward", lambda self, pixels: honest(self, pixels.flip(-1)))
-    flips = count_flips(model, coreml, ExportSpec("coreml"), contract, [photo, *inputs()])
-    assert flips is not None
-    assert flips > 10
+    changed = count_changed(model, coreml, ExportSpec("coreml"), contract, [photo, *inputs()])
+    assert changed is not None
+    assert changed > 10
 
 
 def test_a_model_that_decides_nothing_has_no_count(tmp_path: Path) -> None:
     model = create_model(SMALL, random_weights=True)
-    assert count_flips(model, onnx, ExportSpec("onnx"), CONTRACT, inputs()) is None
+    assert count_changed(model, onnx, ExportSpec("onnx"), CONTRACT, inputs()) is None

@@ -114,7 +114,7 @@ def test_rounding_does_not_choose_between_equal_tokens() -> None:
     reference = [tensor for pair in Clustering()(x, [9, 36]) for tensor in pair]
     for seed in range(20):
         again = [tensor for pair in Clustering()(noisy(x, seed), [9, 36]) for tensor in pair]
-        assert ClusterTrace.count_flips([x, *reference], [x, *again]) == 0
+        assert ClusterTrace.count_changed([x, *reference], [x, *again]) == 0
 
 
 def test_rounding_does_not_choose_between_nearly_equal_tokens() -> None:
@@ -163,8 +163,8 @@ def test_a_trace_tells_the_clusters_of_every_clustering() -> None:
     ]
     other = [tensor.clone() for tensor in (logits, *found)]
     other[2][0, 0, :3] = (other[2][0, 0, :3] + 1) % 9
-    flips = ClusterTrace.count_flips([logits, *found], other)
-    assert flips == 3
+    changed = ClusterTrace.count_changed([logits, *found], other)
+    assert changed == 3
 
 
 def test_the_graph_draws_no_random_numbers_and_scatters_nothing() -> None:

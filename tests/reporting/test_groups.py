@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mobilevit_tools.reporting.evidence import Artifact
-from mobilevit_tools.reporting.groups import TradePoint, group_by_place, mark_optimal, published_trades, trades
+from mobilevit_tools.reporting.groups import TradeoffPoint, group_by_place, mark_optimal, published_tradeoffs, tradeoffs
 from mobilevit_tools.reporting.intake import read_runs
 from tests.found import judged
 from tests.reporting.conftest import HOST, SHA256, Desk, evaluation, manifest, profile
@@ -61,26 +61,29 @@ def test_a_measurement_of_a_file_of_the_same_size_is_told_by_its_digest(
 
 def test_a_trade_is_of_one_place_and_the_same_photos(full: Desk) -> None:
     evidence = read_runs(full.runs)
-    found = trades(group_by_place(evidence.artifacts))
-    assert [(trade.place.device, len(trade.points)) for trade in found] == [
+    found = tradeoffs(group_by_place(evidence.artifacts))
+    assert [(tradeoff.place.device, len(tradeoff.points)) for tradeoff in found] == [
         ("Phone (adb:X)", 1),
         ("count", 1),
         ("host", 2),
     ]
     artifact = next(each for each in evidence.artifacts if each.label == "onnx fp32")
     full.envelope("eval", evaluation(artifact.path, 0.9, images=7))
-    found = trades(group_by_place(read_runs(full.runs).artifacts))
-    assert [(trade.images, len(trade.points)) for trade in found if trade.place.device == "host"] == [(7, 1), (100, 2)]
+    found = tradeoffs(group_by_place(read_runs(full.runs).artifacts))
+    assert [(each.images, len(each.points)) for each in found if each.place.device == "host"] == [
+        (7, 1),
+        (100, 2),
+    ]
 
 
 def test_a_measurement_of_other_bytes_is_traded_with_nothing(desk: Desk) -> None:
     artifact = desk.export(manifest(size_bytes=1000))
     desk.envelope("profile", profile(artifact, size_bytes=999))
     desk.envelope("eval", evaluation(artifact))
-    assert trades(group_by_place(read_runs(desk.runs).artifacts)) == ()
+    assert tradeoffs(group_by_place(read_runs(desk.runs).artifacts)) == ()
     desk.envelope("profile", profile(artifact, size_bytes=1000))
-    (trade,) = trades(group_by_place(read_runs(desk.runs).artifacts))
-    assert [point.size_bytes for point in trade.points] == [1000]
+    (tradeoff,) = tradeoffs(group_by_place(read_runs(desk.runs).artifacts))
+    assert [point.size_bytes for point in tradeoff.points] == [1000]
 
 
 @pytest.mark.parametrize(("sha256", "traded"), [("cd" * 32, 0), (SHA256, 1), (None, 1)])
@@ -88,17 +91,17 @@ def test_an_evaluation_of_other_bytes_is_traded_with_nothing(desk: Desk, sha256:
     artifact = desk.export(manifest())
     desk.envelope("profile", profile(artifact, sha256=SHA256))
     desk.envelope("eval", evaluation(artifact, sha256=sha256))
-    assert len(trades(group_by_place(read_runs(desk.runs).artifacts))) == traded
+    assert len(tradeoffs(group_by_place(read_runs(desk.runs).artifacts))) == traded
 
 
 def test_without_a_manifest_a_measurement_and_an_evaluation_of_two_files_are_not_traded(desk: Desk) -> None:
     desk.envelope("profile", profile("m.onnx", sha256=SHA256))
     desk.envelope("eval", evaluation("m.onnx", sha256="cd" * 32))
-    assert trades(group_by_place(read_runs(desk.runs).artifacts)) == ()
+    assert tradeoffs(group_by_place(read_runs(desk.runs).artifacts)) == ()
 
 
-def point(artifact: Artifact, cost: float, top1: float, size_bytes: int) -> TradePoint:
-    return TradePoint(artifact, "x", cost, None, judged(top1=top1).score, size_bytes)
+def point(artifact: Artifact, cost: float, top1: float, size_bytes: int) -> TradeoffPoint:
+    return TradeoffPoint(artifact, "x", cost, None, judged(top1=top1).score, size_bytes)
 
 
 def test_the_frontier_is_of_three_objectives(desk: Desk) -> None:
@@ -115,13 +118,13 @@ def test_the_frontier_is_of_three_objectives(desk: Desk) -> None:
 
 
 def test_published_figures_are_of_the_family_and_of_one_device_each() -> None:
-    found = published_trades(["care_s0.imagenette", "mine"])
-    assert {trade.device for trade in found} == {"iPhone 13", "Intel i9", "RTX 4090, batch 64"}
-    phone = next(trade for trade in found if trade.device == "iPhone 13")
+    found = published_tradeoffs(["care_s0.imagenette", "mine"])
+    assert {tradeoff.device for tradeoff in found} == {"iPhone 13", "Intel i9", "RTX 4090, batch 64"}
+    phone = next(tradeoff for tradeoff in found if tradeoff.device == "iPhone 13")
     assert [(card.name, card.published.latency_ms["iPhone 13"]) for card in phone.cards] == [
         ("care_s0", 1.1),
         ("care_s1", 1.4),
         ("care_s2", 2.0),
     ]
     assert phone.ours == {"care_s0", "mine"}
-    assert published_trades(["mine", "clustr_s"]) == ()
+    assert published_tradeoffs(["mine", "clustr_s"]) == ()

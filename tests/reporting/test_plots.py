@@ -5,9 +5,9 @@ import pytest
 
 from mobilevit_tools.devices import OperatorTime
 from mobilevit_tools.profiling.kinds import Share
-from mobilevit_tools.reporting import plots, trade_plots
+from mobilevit_tools.reporting import plots, tradeoff_plots
 from mobilevit_tools.reporting.figures import PALETTE, styled
-from mobilevit_tools.reporting.groups import group_by_place, published_trades, trades
+from mobilevit_tools.reporting.groups import group_by_place, published_tradeoffs, tradeoffs
 from mobilevit_tools.reporting.intake import read_runs
 from mobilevit_tools.targets.registry import DEPLOYMENTS
 from tests.reporting.conftest import SAMPLES, Desk, evaluation, manifest, parity, profile
@@ -110,11 +110,13 @@ def test_long_labels_keep_both_ends() -> None:
 
 
 def test_a_trade_names_its_place_and_its_points(full: Desk) -> None:
-    trade = next(each for each in trades(group_by_place(read_runs(full.runs).artifacts)) if each.place.device == "host")
+    tradeoff = next(
+        each for each in tradeoffs(group_by_place(read_runs(full.runs).artifacts)) if each.place.device == "host"
+    )
     with styled():
-        figure = trade_plots.trade_plot(trade)
+        figure = tradeoff_plots.tradeoff_plot(tradeoff)
     (axes,) = figure.axes
-    medians = {f"{point.cost:.2f} ms" for point in trade.points}
+    medians = {f"{point.cost:.2f} ms" for point in tradeoff.points}
     assert axes.get_xlabel() == "median ms for one inference, host, Some CPU, 1 thread"
     assert {"1  executorch-xnnpack fp32", "2  onnx fp32", *medians} <= set(texts(figure))
 
@@ -124,18 +126,18 @@ def test_of_many_points_the_best_are_named(desk: Desk) -> None:
         artifact = desk.export(manifest(f"m{number:02}"), f"place{number}")
         desk.envelope("profile", profile(artifact, samples=[sample + number for sample in SAMPLES]))
         desk.envelope("eval", evaluation(artifact, 0.9 if number in (4, 7) else 0.5))
-    (trade,) = trades(group_by_place(read_runs(desk.runs).artifacts))
+    (tradeoff,) = tradeoffs(group_by_place(read_runs(desk.runs).artifacts))
     with styled():
-        figure = trade_plots.trade_plot(trade)
+        figure = tradeoff_plots.tradeoff_plot(tradeoff)
     assert [text for text in texts(figure) if "onnx fp32" in text] == ["1  m00 onnx fp32", "2  m04 onnx fp32"]
 
 
 def test_published_figures_say_so_on_axes_of_their_own() -> None:
-    for trade in published_trades(["care_s0"]):
+    for tradeoff in published_tradeoffs(["care_s0"]):
         with styled():
-            figure = trade_plots.published_plot(trade)
+            figure = tradeoff_plots.published_plot(tradeoff)
         (axes,) = figure.axes
-        assert axes.get_xlabel() == f"published ms on {trade.device}"
+        assert axes.get_xlabel() == f"published ms on {tradeoff.device}"
         assert axes.get_ylabel() == "published top-1 in %, ImageNet-1K"
         assert "PUBLISHED, not measured here" in texts(figure)
         assert all(line.get_markerfacecolor() == "none" for line in axes.lines)

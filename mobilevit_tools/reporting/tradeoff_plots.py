@@ -7,7 +7,7 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.reporting.figures import PALETTE
-from mobilevit_tools.reporting.groups import PublishedTrade, Trade, TradePoint
+from mobilevit_tools.reporting.groups import PublishedTradeoff, Tradeoff, TradeoffPoint
 from mobilevit_tools.reporting.plots import MAX_ROWS, WIDTH, colour, marker, short
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ _FEW = 12
 _CORNERS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
 
 
-def trade_plot(trade: Trade) -> Figure:
+def tradeoff_plot(tradeoff: Tradeoff) -> Figure:
     """Draw accuracy against latency (or instructions), sizes as areas, the best ones joined by a line."""
-    named = _named(trade.points)
+    named = _named(tradeoff.points)
     figure, axes = _axes(len(named))
-    largest = max(point.size_bytes for point in trade.points) or 1
-    best = sorted((point for point in trade.points if point.optimal), key=lambda point: point.cost)
+    largest = max(point.size_bytes for point in tradeoff.points) or 1
+    best = sorted((point for point in tradeoff.points if point.optimal), key=lambda point: point.cost)
     axes.plot(
         [point.cost for point in best],
         [100 * point.score.value for point in best],
@@ -36,22 +36,22 @@ def trade_plot(trade: Trade) -> Figure:
         linestyle=(0, (4, 3)),
         zorder=1,
     )
-    for point in trade.points:
+    for point in tradeoff.points:
         _draw(axes, point, _diameter(point.size_bytes, largest))
     axes.margins(0.16, 0.18)
-    unit = "million instructions" if trade.place.emulated else "median ms"
-    axes.set_xlabel(f"{unit} for one inference, {short(trade.place.title)}")
-    axes.set_ylabel(f"{trade.figure} in %")
-    _write_key(figure, axes, named, "M" if trade.place.emulated else "ms")
+    unit = "million instructions" if tradeoff.place.emulated else "median ms"
+    axes.set_xlabel(f"{unit} for one inference, {short(tradeoff.place.title)}")
+    axes.set_ylabel(f"{tradeoff.figure} in %")
+    _write_key(figure, axes, named, "M" if tradeoff.place.emulated else "ms")
     return figure
 
 
-def _named(points: Sequence[TradePoint]) -> Sequence[TradePoint]:
+def _named(points: Sequence[TradeoffPoint]) -> Sequence[TradeoffPoint]:
     """Return the points that are numbered: all of a few, of many the best ones."""
     return points if len(points) <= _FEW else [point for point in points if point.optimal][:MAX_ROWS]
 
 
-def _write_key(figure: Figure, axes: Axes, points: Sequence[TradePoint], unit: str) -> None:
+def _write_key(figure: Figure, axes: Axes, points: Sequence[TradeoffPoint], unit: str) -> None:
     """Number the points, each number in another direction than the one before, and say below what they are."""
     height = figure.get_figheight()
     for number, point in enumerate(points, start=1):
@@ -71,7 +71,7 @@ def _write_key(figure: Figure, axes: Axes, points: Sequence[TradePoint], unit: s
         figure.text(0.98, line, f"{point.cost:.2f} {unit}", ha="right", color=PALETTE["muted"])
 
 
-def _draw(axes: Axes, point: TradePoint, diameter: float) -> None:
+def _draw(axes: Axes, point: TradeoffPoint, diameter: float) -> None:
     paint = colour(point.artifact.deployment)
     value = point.score.value
     low, high = point.score.interval or (value, value)
@@ -98,7 +98,7 @@ def _draw(axes: Axes, point: TradePoint, diameter: float) -> None:
     )
 
 
-def published_plot(trade: PublishedTrade) -> Figure:
+def published_plot(tradeoff: PublishedTradeoff) -> Figure:
     """Draw what others published, so that nobody takes it for a measurement: hatched ground, hollow marks."""
     figure, axes = _axes()
     axes.fill_between(
@@ -112,24 +112,24 @@ def published_plot(trade: PublishedTrade) -> Figure:
         linewidth=0,
         zorder=0,
     )
-    largest = max(card.published.params_m or 0.0 for card in trade.cards) or 1.0
-    places = [(card.published.latency_ms[trade.device], card.published.top1 or 0.0) for card in trade.cards]
-    for card, (latency, top1) in zip(trade.cards, places, strict=True):
+    largest = max(card.published.params_m or 0.0 for card in tradeoff.cards) or 1.0
+    places = [(card.published.latency_ms[tradeoff.device], card.published.top1 or 0.0) for card in tradeoff.cards]
+    for card, (latency, top1) in zip(tradeoff.cards, places, strict=True):
         axes.plot(
             [latency],
             [top1],
             "D",
             markersize=_diameter(card.published.params_m or 0.0, largest),
             markerfacecolor="none",
-            markeredgecolor=PALETTE["ink"] if card.name in trade.ours else PALETTE["muted"],
-            markeredgewidth=2 if card.name in trade.ours else 1.2,
+            markeredgecolor=PALETTE["ink"] if card.name in tradeoff.ours else PALETTE["muted"],
+            markeredgewidth=2 if card.name in tradeoff.ours else 1.2,
         )
     axes.margins(0.2, 0.24)
     axes.text(0.02, 0.97, "PUBLISHED, not measured here", transform=axes.transAxes, va="top", weight="bold")
-    axes.set_xlabel(f"published ms on {short(trade.device)}")
+    axes.set_xlabel(f"published ms on {short(tradeoff.device)}")
     axes.set_ylabel("published top-1 in %, ImageNet-1K")
     middle = (max(latency for latency, _ in places) + min(latency for latency, _ in places)) / 2
-    for card, place in zip(trade.cards, places, strict=True):
+    for card, place in zip(tradeoff.cards, places, strict=True):
         right = 1 if place[0] <= middle else -1
         axes.annotate(
             card.name,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mobilevit_tools.api import trade
+from mobilevit_tools.api import accuracy_bound
 from mobilevit_tools.data.class_order import ClassOrder
 from mobilevit_tools.errors import BadInputError, GateError, UsageError
 from mobilevit_tools.exporters import onnx
@@ -29,8 +29,8 @@ def _untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise UsageError("no latency here")
 
-    monkeypatch.setattr(trade, "profile_on_host", refuse)
-    monkeypatch.setattr(trade, "compare_on_host", refuse)
+    monkeypatch.setattr(accuracy_bound, "profile_on_host", refuse)
+    monkeypatch.setattr(accuracy_bound, "compare_on_host", refuse)
 
 
 def _damaged() -> Tiny:
@@ -66,8 +66,8 @@ def _keep_within(
     net = _damaged()
     plan = plan_quantization("onnx", "int8-weight", None)
     assert plan is not None
-    return trade.keep_within(
-        trade.AccuracyBound(max_drop, photos, class_order),
+    return accuracy_bound.keep_within(
+        accuracy_bound.AccuracyBound(max_drop, photos, class_order),
         net,
         plan,
         exporter=onnx,
@@ -84,7 +84,7 @@ def test_what_hurts_is_kept_and_nothing_else(photos: Path, monkeypatch: pytest.M
     monkeypatch.setattr(host, "RIGORS", {"quick": LatencySpec(min_runs=100, min_seconds=0.1, warmup_seconds=0.1)})
     found = _keep_within(5.0, photos)
     assert found.keep == ("head.weight",)
-    first, last = found.trade
+    first, last = found.search
     assert (first.kept, last.kept) == (0, 1)
     assert first.drop > 20 > 5 >= last.drop
     assert first.size_bytes < last.size_bytes
@@ -101,7 +101,7 @@ def test_what_hurts_is_kept_and_nothing_else(photos: Path, monkeypatch: pytest.M
 def test_a_generous_bound_keeps_nothing(photos: Path) -> None:
     found = _keep_within(100.0, photos)
     assert found.keep == ()
-    (only,) = found.trade
+    (only,) = found.search
     assert (only.latency_ms, only.relative_latency, only.relative_interval) == (None, None, None)
 
 
@@ -136,4 +136,4 @@ def test_what_is_tried_keeps_in_float32_what_the_artifact_does(photos: Path, mon
 def test_where_nothing_can_be_quantized_nothing_is_searched(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sensitivity, "rank_operators", lambda *_: ())
     found = _keep_within(0.0, photos)
-    assert (found.keep, found.trade) == ((), ())
+    assert (found.keep, found.search) == ((), ())

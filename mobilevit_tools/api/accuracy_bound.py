@@ -17,7 +17,7 @@ from mobilevit_tools.exporters._base import Exporter, ExportSpec, Half
 from mobilevit_tools.exporters.refusals import naming_refusals
 from mobilevit_tools.profiling.host import compare_on_host, profile_on_host
 from mobilevit_tools.progress import Progress
-from mobilevit_tools.quantization._base import Quantization, TradeStep
+from mobilevit_tools.quantization._base import Quantization, SearchStep
 from mobilevit_tools.quantization.search import smallest_prefix
 from mobilevit_tools.runtimes.registry import open_made
 from mobilevit_tools.targets.registry import find_target
@@ -67,8 +67,8 @@ def keep_within(
 ) -> Quantization:
     """Return ``quantization`` with the fewest operators kept that keeps the loss of accuracy within ``bound``.
 
-    Operators are kept in the order in which each hurts when it alone is quantized; every candidate is exported,
-    evaluated and, where the target runs here, timed.
+    Operators are kept in the order of the error that each causes when it alone is quantized; every candidate is
+    exported, evaluated and, where the target runs here, timed.
 
     Args:
         bound: What is allowed.
@@ -93,9 +93,9 @@ def keep_within(
     with progress("Ranking operators by their quantization error"):
         ranking = rank_operators(module, _ranking_inputs(quantization, contract, spec.batch), quantization.precision)
     expected = _remembered(reference)
-    tried: dict[int, TradeStep] = {}
+    tried: dict[int, SearchStep] = {}
     suffix = find_target(spec.target).suffix
-    with TemporaryDirectory(prefix="mvt-trade-") as folder:
+    with TemporaryDirectory(prefix="mvt-search-") as folder:
 
         def accepts(count: int) -> bool:
             keep = tuple(each.weight for each in ranking[:count])
@@ -115,7 +115,7 @@ def keep_within(
             f"{spec.variant} stays within {bound.max_drop} points of top-1 only with nothing quantized.",
             hint="Allow a larger --max-drop, or use a precision with more bits.",
         )
-    return replace(quantization, keep=tuple(each.weight for each in ranking[:count]), trade=tuple(tried.values()))
+    return replace(quantization, keep=tuple(each.weight for each in ranking[:count]), search=tuple(tried.values()))
 
 
 def _judge(
@@ -128,7 +128,7 @@ def _judge(
     kept: int,
     first: Path,
     progress: Progress,
-) -> TradeStep:
+) -> SearchStep:
     made = Artifact(path)
     with open_made(path) as session:
         result = evaluate_session(
@@ -138,7 +138,7 @@ def _judge(
     if agreement is None or own is None:
         raise AssertionError("the reference was run")
     latency, against_first = _time(path, first)
-    return TradeStep(
+    return SearchStep(
         kept=kept,
         size_bytes=made.file.size_bytes,
         latency_ms=latency,
