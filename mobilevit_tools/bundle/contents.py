@@ -9,6 +9,7 @@ from typing import Literal
 from mobilevit_tools.artifacts.files import ArtifactFile
 from mobilevit_tools.data.contract import OutputKind
 from mobilevit_tools.data.preprocessing import Preprocessing
+from mobilevit_tools.tasks.decoding import BoxDecoding, MapDecoding
 from mobilevit_tools.verification.parity import Status
 
 GOLDEN_SCHEMA = 1
@@ -65,6 +66,28 @@ class GoldenOutput:
 
 
 @dataclass(frozen=True)
+class GoldenDecoding:
+    """How an app reads the outputs, and what that gives for the expected ones.
+
+    Attributes:
+        how: The decoding; all of ``code`` is written from it.
+        code: Decoders in Python, Kotlin and Swift, which also hold themselves to ``file``.
+        file: What the expected outputs of the first image are decoded to, raw, little-endian.
+        dtype: ``float32`` for detections: left, top, right, bottom in pixels of the input, score and class, the best
+            first. ``int32`` for a class map.
+        shape: Its sizes.
+        sha256: Digest of ``file``.
+    """
+
+    how: BoxDecoding | MapDecoding
+    code: tuple[str, ...]
+    file: str
+    dtype: Literal["float32", "int32"]
+    shape: tuple[int, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Golden:
     """Everything that ``golden.json`` says.
 
@@ -83,6 +106,7 @@ class Golden:
         picture: The expected boxes or classes drawn on the input, as a PNG; None where the task has no such picture.
         snippets: Code that runs the artifact and compares.
         tools: Versions by package.
+        decoding: How outputs that are no answer yet become one; None where there is nothing to decode.
         schema: The version of this layout.
     """
 
@@ -100,4 +124,5 @@ class Golden:
     snippets: tuple[str, ...]
     tools: Mapping[str, str]
     picture: str | None = None
+    decoding: GoldenDecoding | None = None
     schema: int = GOLDEN_SCHEMA

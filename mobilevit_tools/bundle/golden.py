@@ -11,13 +11,13 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from mobilevit_tools.artifacts.manifest import Manifest
-from mobilevit_tools.bundle.contents import Golden, GoldenInput, GoldenOutput
-from mobilevit_tools.bundle.snippets import render, snippets_of
+from mobilevit_tools.bundle.contents import Golden, GoldenDecoding, GoldenInput, GoldenOutput
+from mobilevit_tools.bundle.snippets import decoders_of, render, snippets_of
 from mobilevit_tools.data.contract import CLASS_SCORES, OutputKind
 from mobilevit_tools.data.labels import unique_labels
 from mobilevit_tools.jsonable import jsonable
@@ -29,13 +29,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mobilevit_tools.data.contract import Contract
+    from mobilevit_tools.exporters._base import ExportSpec
     from mobilevit_tools.runtimes._base import Session
+    from mobilevit_tools.tasks.decoding import Decodes
     from mobilevit_tools.verification.inputs import VerificationInput
     from mobilevit_tools.verification.reference import Reference
 
 BUNDLE_FOLDER = "bundle"
 GOLDEN_NAME = "golden.json"
 PICTURE_NAME = "expected.png"
+DECODED_NAME = "decoded.bin"
 
 _SOFTMAX_GAIN = 0.5
 """A softmax halves every difference of its logits at least, in the largest and in the Euclidean norm: the rows of its
@@ -87,8 +90,12 @@ def write_bundle(
         snippets=tuple(snippets_of(spec)),
         tools=manifest.tools,
         picture=_write_picture(bundle, [each[0] for each in raw], photo, contract),
+        decoding=_write_decoded(bundle, [each[0] for each in raw], spec, contract),
     )
-    for name, template in snippets_of(spec).items():
+    templates = snippets_of(spec)
+    if golden.decoding is not None:
+        templates |= decoders_of(spec, golden.decoding.how.kind)
+    for name, template in templates.items():
         bundle.joinpath(name).write_text(render(template, golden), encoding="utf-8")
     text = json.dumps(jsonable(golden), indent=2, sort_keys=True)
     bundle.joinpath(GOLDEN_NAME).write_text(text + "\n", encoding="utf-8")
@@ -103,6 +110,24 @@ def _write_picture(
         return None
     bundle.joinpath(PICTURE_NAME).write_bytes(draw(outputs, photo.pixels[0], contract))
     return PICTURE_NAME
+
+
+def _write_decoded(
+    bundle: Path, outputs: Sequence[NDArray[np.floating]], spec: ExportSpec, contract: Contract
+) -> GoldenDecoding | None:
+    task = load_task(contract.means)
+    if not hasattr(task, "decoding"):
+        return None
+    how, values = cast("Decodes", task).decoding(outputs, contract)
+    dtype: Literal["float32", "int32"] = "float32" if values.dtype == np.float32 else "int32"
+    return GoldenDecoding(
+        how=how,
+        code=tuple(decoders_of(spec, how.kind)),
+        file=DECODED_NAME,
+        dtype=dtype,
+        shape=values.shape,
+        sha256=_write(bundle / DECODED_NAME, values.astype("<f4" if dtype == "float32" else "<i4")),
+    )
 
 
 def _top1(raw: NDArray[np.floating], holds: OutputKind) -> int | None:
@@ -193,7 +218,7 @@ def _write_input(bundle: Path, session: Session, photo: VerificationInput, batch
     )
 
 
-def _write(path: Path, values: NDArray[np.float32] | NDArray[np.uint8]) -> str:
+def _write(path: Path, values: NDArray[Any]) -> str:
     """Write values as they lie in memory and return their digest."""
     raw = np.ascontiguousarray(values).tobytes()
     path.write_bytes(raw)

@@ -1,8 +1,9 @@
-"""Code of an app that runs the stored input and compares, in Kotlin and Swift."""
+"""Code of an app that runs the stored input and compares, in Kotlin and Swift, and what decodes outputs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 KOTLIN = "GoldenCheck.kt"
 SWIFT = "GoldenCheck.swift"
+DECODERS = MappingProxyType({".py.j2": "decoder.py", ".kt": "Decoder.kt", ".swift": "Decoder.swift"})
 _TEMPLATES = Path(__file__).parent / "templates"
 _SYSTEMS = {KOTLIN: "android", SWIFT: "apple"}
 
@@ -30,6 +32,12 @@ def snippets_of(spec: ExportSpec) -> dict[str, str]:
     }
 
 
+def decoders_of(spec: ExportSpec, kind: str) -> dict[str, str]:
+    """Return the decoders that go with an artifact, each with its template: in Python, and where snippets are."""
+    languages = (".py.j2", *(Path(name).suffix for name in snippets_of(spec)))
+    return {DECODERS[each]: f"decode_{kind}{each}" for each in languages}
+
+
 def render(template: str, golden: Golden) -> str:
     """Fill in one snippet; whatever a name contains, it ends up as text in a literal or in a comment."""
     environment = Environment(
@@ -40,7 +48,7 @@ def render(template: str, golden: Golden) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"kotlin": kotlin_literal, "swift": swift_literal, "one_line": one_line}
+    environment.filters |= {"kotlin": kotlin_literal, "swift": swift_literal, "python": ascii, "one_line": one_line}
     return environment.get_template(template).render(golden=golden)
 
 

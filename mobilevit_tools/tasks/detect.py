@@ -21,9 +21,16 @@ from mobilevit_tools.data.images import load_image
 from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.tasks._base import SHOWN_SCORE, Answering, Asked, refuse_maps
+from mobilevit_tools.tasks.decoding import BoxDecoding
 from mobilevit_tools.tasks.pictures import picture_paths
 from mobilevit_tools.tasks.shown import DetectPrediction, Found
-from mobilevit_tools.tasks.suppression import LEAST_SCORE, suppress
+from mobilevit_tools.tasks.suppression import (
+    LEAST_SCORE,
+    MOST_CANDIDATES,
+    MOST_DETECTIONS,
+    MOST_OVERLAP,
+    suppress,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
 MOST_CLASSES = 65536
 MOST_NORMALIZED = 2.0
 """Boxes of which no corner is further from the first pixel are shares of the input's sides, and some leave it."""
+_CHECKED = 1000
+"""How many of the best scores a bundle's decoders are checked on where none is a detection."""
 _HINT = "Return a dict of boxes (B, N, 4), corners in pixels of the input, and scores (B, N, classes), from 0 to 1."
 
 
@@ -164,6 +173,27 @@ def picture(outputs: Sequence[NDArray[np.floating]], pixels: NDArray[np.uint8], 
 
     rows = best_of(outputs[0], outputs[1], least_score=SHOWN_SCORE)
     return annotated(Image.fromarray(pixels.transpose(1, 2, 0)), named(rows, rows[:, :4], contract.labels or ()))
+
+
+def decoding(
+    outputs: Sequence[NDArray[np.floating]],
+    contract: Contract,  # noqa: ARG001
+) -> tuple[BoxDecoding, NDArray[np.float32]]:
+    """Return how boxes (N, 4) and scores (N, classes) are decoded; see :mod:`mobilevit_tools.tasks.decoding`."""
+    boxes, scores = outputs
+    checked_above = LEAST_SCORE
+    if not (scores > LEAST_SCORE).any():  # such as those of a model without training
+        checked_above = float(np.sort(scores, axis=None)[-min(scores.size, _CHECKED)])
+    described = BoxDecoding(
+        boxes=scores.shape[0],
+        classes=scores.shape[1],
+        least_score=LEAST_SCORE,
+        most_overlap=MOST_OVERLAP,
+        candidates=MOST_CANDIDATES,
+        most=MOST_DETECTIONS,
+        checked_above=checked_above,
+    )
+    return described, best_of(boxes, scores, least_score=checked_above).astype(np.float32)
 
 
 def chosen(artifact: Answering, pixels: NDArray[np.uint8], path: Path, *, least_score: float) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.tasks._base import Answering, Asked
+from mobilevit_tools.tasks.decoding import MapDecoding
 from mobilevit_tools.tasks.pictures import picture_paths
 from mobilevit_tools.tasks.shown import ClassShare, SegmentPrediction
 
@@ -119,6 +120,17 @@ def picture(outputs: Sequence[NDArray[np.floating]], pixels: NDArray[np.uint8], 
 
     classes = largest(outputs[0], contract.preprocessing.input_size)
     return overlay(pixels, classes, _shares(classes, contract)[: Asked().top])
+
+
+def decoding(outputs: Sequence[NDArray[np.floating]], contract: Contract) -> tuple[MapDecoding, NDArray[np.int32]]:
+    """Return how scores (classes, h, w) are decoded; see :mod:`mobilevit_tools.tasks.decoding`."""
+    from mobilevit_tools.tasks.overlay import colours
+
+    (scores,) = outputs
+    count, height, width = scores.shape
+    size = contract.preprocessing.input_size
+    palette = tuple((int(red), int(green), int(blue)) for red, green, blue in colours(count))
+    return MapDecoding(count, (height, width), size, palette), largest(scores, size).astype(np.int32)
 
 
 def class_map(outputs: Sequence[NDArray[Any]], artifact: Answering) -> NDArray[np.int64]:

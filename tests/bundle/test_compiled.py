@@ -41,15 +41,20 @@ def unpacked(suite: str, package: str, keep: str = "") -> Path:
     return root / package
 
 
-def compiled_swift(snippet: Path, target: str, work: Path) -> Run:
-    """Check the snippet against the modules that it imports, and return how to run all of it as one program."""
+def swift_frontend(work: Path) -> tuple[list[str | Path], list[str | Path]]:
+    """The compiler, and the options that every call of it takes."""
     swift, headers = unpacked("trixie", "swiftlang"), unpacked("trixie", "libc6-dev")
     own = swift / "usr" / "libexec" / "swift" / "lib"
     libraries = [own / "swift" / "linux", own / "swift" / "host", own / "swift" / "host" / "compiler", own]
     path = os.pathsep.join(map(str, [*libraries, swift / "usr" / "lib" / "x86_64-linux-gnu"]))
     loader = [swift / "lib64" / "ld-linux-x86-64.so.2", "--library-path", path]
     frontend = [*loader, swift / "usr" / "libexec" / "swift" / "bin" / "swift-frontend", "-frontend"]
-    common = ["-resource-dir", own / "swift", "-sdk", headers, "-module-cache-path", work / "cache", "-I", work]
+    return frontend, ["-resource-dir", own / "swift", "-sdk", headers, "-module-cache-path", work / "cache", "-I", work]
+
+
+def compiled_swift(snippet: Path, target: str, work: Path) -> Run:
+    """Check the snippet against the modules that it imports, and return how to run all of it as one program."""
+    frontend, common = swift_frontend(work)
     for module in MODULES[target]:
         source, made = FRAMEWORKS / f"{module}.swift", work / f"{module}.swiftmodule"
         options = ["-emit-module", "-parse-as-library", "-module-name", module, source, "-o", made]
@@ -59,7 +64,21 @@ def compiled_swift(snippet: Path, target: str, work: Path) -> Run:
     together = "\n".join(part.read_text(encoding="utf-8") for part in parts)
     program = work / "all.swift"
     program.write_text(re.sub(rf"^import ({'|'.join(MODULES[target])})$", "", together, flags=re.MULTILINE))
+    return interpreted(program, frontend, common)
 
+
+def swift_program(decoder: Path, work: Path) -> Run:
+    """Check a decoder and return how to let it hold itself to what is stored."""
+    work.mkdir()
+    frontend, common = swift_frontend(work)
+    subprocess.run([*frontend, "-typecheck", "-warnings-as-errors", decoder, *common], check=True)
+    program = work / "all.swift"
+    main = FRAMEWORKS.joinpath("main.swift").read_text().replace("checkGolden", "checkDecoder")
+    program.write_text(f"{decoder.read_text(encoding='utf-8')}\n{main}")
+    return interpreted(program, frontend, common)
+
+
+def interpreted(program: Path, frontend: list[str | Path], common: list[str | Path]) -> Run:
     def run(bundle: Path) -> subprocess.CompletedProcess[str]:
         command = [*frontend, "-interpret", program, *common, "--", bundle]
         return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -68,13 +87,24 @@ def compiled_swift(snippet: Path, target: str, work: Path) -> Run:
 
 
 def compiled_kotlin(snippet: Path, target: str, work: Path) -> Run:
+    framework = {"onnx": "onnxruntime.kt", "executorch": "executorch.kt"}[target]
+    return kotlin([snippet, FRAMEWORKS / framework, FRAMEWORKS / "Main.kt"], work)
+
+
+def kotlin_program(decoder: Path, work: Path) -> Run:
+    """Compile a decoder and return how to let it hold itself to what is stored."""
+    work.mkdir()
+    main = work / "Main.kt"
+    main.write_text(FRAMEWORKS.joinpath("Main.kt").read_text().replace("checkGolden", "checkDecoder"))
+    return kotlin([decoder, main], work)
+
+
+def kotlin(sources: list[Path], work: Path) -> Run:
     if shutil.which("java") is None:
         debian.install({"java": "default-jre-headless"})
     jars = unpacked("bookworm", "kotlin", "usr/share/java") / "usr" / "share" / "java"
     libraries = os.pathsep.join(str(jars / f"{name}.jar") for name in ("kotlin-stdlib", "kotlin-stdlib-jdk7"))
     compiler = [jars / "kotlin-compiler.jar", *(jar for jar in sorted(jars.glob("*.jar")) if "kotlin" not in jar.name)]
-    framework = {"onnx": "onnxruntime.kt", "executorch": "executorch.kt"}[target]
-    sources = [snippet, FRAMEWORKS / framework, FRAMEWORKS / "Main.kt"]
     options = ["-no-stdlib", "-no-reflect", "-cp", libraries, "-d", work / "classes", *sources]
     main = "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler"
     subprocess.run(["java", "-cp", os.pathsep.join(map(str, compiler)), main, *options], check=True)
