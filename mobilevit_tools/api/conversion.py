@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.api.drift import find_drift, said_of
-from mobilevit_tools.data.contract import BOXES
+from mobilevit_tools.data.contract import BOXES, SUPPRESSED
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.refusals import naming_refusals
@@ -92,7 +92,7 @@ def check_conversion(conversion: Conversion) -> Float32Check:
 
 def scores_of(contract: Contract) -> Contract:
     """Return the contract of an artifact that gives scores in place of the decisions that they make."""
-    if contract.output == "detections":
+    if contract.output in SUPPRESSED:
         return replace(contract, output="boxes", outputs=BOXES)
     return replace(contract, output="score_map") if contract.output == "class_map" else contract
 

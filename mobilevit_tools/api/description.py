@@ -33,19 +33,18 @@ def contract_of(loaded: LoadedModel, spec: ExportSpec) -> Contract:
     """Return what an app must know of the artifact that ``spec`` asks for."""
     image = spec.options.takes_image
     output: OutputKind = "class_map" if spec.class_map else _output_of(loaded, image=image)
-    if output == "boxes" and spec.options.suppresses:
-        output = "detections"
+    suppressed = spec.options.suppressed if output == "boxes" else None
     return Contract(
         model=loaded.name,
         preprocessing=loaded.preprocessing,
         input="image" if image else "tensor",
-        output=output,
+        output=suppressed or output,
         task=loaded.task,
         classes=loaded.num_classes,
         upsampled=loaded.upsampled,
         labels=loaded.labels,
         license=loaded.license,
-        outputs=() if output in ("probabilities", "detections") else loaded.output_names,
+        outputs=() if output == "probabilities" or suppressed else loaded.output_names,
     )
 
 

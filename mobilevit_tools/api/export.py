@@ -243,7 +243,7 @@ def _load(
     bundle: bool,
 ) -> LoadedModel:
     """Load the model as all of the requests have it, with its labels."""
-    asking = next((each for each in requests if each.own_options.suppresses), requests[0])
+    asking = next((each for each in requests if each.own_options.suppressed), requests[0])
     if given is None:
         loaded = load_requested(asking, bundle=bundle)
         return loaded if labels is None or isinstance(labels, str | Path) else with_labels(loaded, labels)
@@ -314,11 +314,11 @@ def settle_requested(loaded: LoadedModel, request: ExportRequest, *, bundle: boo
             "A bundle compares numbers and cannot distinguish a near-tie between classes from an error.",
             hint="Omit --class-map or --bundle: a bundle of the scores checks the app.",
         )
-    if request.own_options.suppresses and settled.returns != "boxes":
+    if request.own_options.suppressed and settled.returns != "boxes":
         raise UsageError(
             f"--nms requires a detector, and the task of {loaded.name} is {settled.task}.", hint="Omit --nms."
         )
-    if request.own_options.suppresses and bundle:
+    if request.own_options.suppressed and bundle:
         raise UsageError(
             "A bundle compares numbers and cannot distinguish a near-tie between boxes from an error.",
             hint="Omit --nms or --bundle: a bundle of boxes and scores checks the app.",

@@ -27,12 +27,21 @@ _KIND = DocumentKind("a contract", BadInputError.code, max_bytes=MAX_CONTRACT_BY
 
 InputKind = Literal["tensor", "image"]
 OutputKind = Literal[
-    "logits", "probabilities", "features", "embedding", "score_map", "class_map", "boxes", "detections"
+    "logits",
+    "probabilities",
+    "features",
+    "embedding",
+    "score_map",
+    "class_map",
+    "boxes",
+    "detections",
+    "objects",
 ]
 """What outputs hold: a score for each class (one alone is no classifier's), their softmax, maps, one vector, a score
 for each class at each place (B, classes, H, W), the class at each place (B, H, W), boxes (B, N, 4) in pixels of the
-input with scores (B, N, classes), or what is detected (B, K, 6): a box, its score, which is 0 behind the last one,
-and its class."""
+input with scores (B, N, classes), what is detected (B, K, 6): a box, its score, which is 0 behind the last one, and
+its class, or objects: confidences (1, K, classes), of which each box keeps that of its best class alone, and coordinates
+(1, K, 4), centre and size as shares of the input, for as many boxes as are found."""
 TaskName = Literal["classify", "segment", "detect", "embed", "raw"]
 """What outputs mean; see :mod:`mobilevit_tools.tasks.registry`."""
 _TASKS: dict[OutputKind, TaskName] = {
@@ -44,10 +53,13 @@ _TASKS: dict[OutputKind, TaskName] = {
     "class_map": "segment",
     "boxes": "detect",
     "detections": "detect",
+    "objects": "detect",
 }
 BOXES = ("boxes", "scores")
 """The outputs of a detector, in order."""
-DECISIONS: tuple[OutputKind, ...] = ("class_map", "detections")
+SUPPRESSED: tuple[OutputKind, ...] = ("detections", "objects")
+"""Outputs of a detector whose artifact chooses among its boxes by itself."""
+DECISIONS: tuple[OutputKind, ...] = ("class_map", *SUPPRESSED)
 """Outputs that hide the numbers that they are made from."""
 CLASS_SCORES: tuple[OutputKind, ...] = ("logits", "probabilities")
 

@@ -24,6 +24,7 @@ from mobilevit_tools.exporters.coreml_passes import (
     validated_where_it_counts,
 )
 from mobilevit_tools.exporters.coreml_program import naming_operators, traced
+from mobilevit_tools.exporters.coreml_suppression import RAW, Objects, with_suppression
 from mobilevit_tools.exporters.io_names import example_input, output_names
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class ImageModel(nn.Module):
 def trace(module: nn.Module, spec: ExportSpec, contract: Contract) -> ExportedProgram:
     """Return the program that coremltools converts."""
     whole = ImageModel(module, contract) if contract.input == "image" else module
+    if contract.output == "objects":
+        whole = Objects(whole, contract.preprocessing.input_size)
     program = traced(answering(whole, contract, CLASS_TYPES).eval(), example_input(contract, spec.batch))
     give_handles(program)
     return program
@@ -81,6 +84,7 @@ def lower(
     options = cast("CoremlOptions", spec.options)
     program = trace(module, spec, contract)
     keep = half.keep if half is not None else ()
+    suppressed = contract.output == "objects"
     shape = tuple(example.shape)
     inputs = [
         ct.ImageType(name=INPUT_NAME, shape=shape, color_layout=ct.colorlayout.RGB)
@@ -93,6 +97,7 @@ def lower(
         if contract.labels and contract.output == "probabilities"
         else None
     )
+    names = RAW if suppressed else output_names(module, contract, example)
     kept: tuple[str, ...] = ()
     with exact_factors(), transposes_as_written(program), validated_where_it_counts():
         with naming_operators(program):
@@ -100,7 +105,7 @@ def lower(
                 program,
                 convert_to="mlprogram",
                 inputs=inputs,
-                outputs=[ct.TensorType(name=name, dtype=dtype) for name in output_names(module, contract, example)],
+                outputs=[ct.TensorType(name=name, dtype=dtype) for name in names],
                 classifier_config=classifier,
                 minimum_deployment_target=getattr(ct.target, options.deployment_target or ""),
                 compute_precision=compute_precision(spec.arithmetic, program, keep),
@@ -114,6 +119,8 @@ def lower(
             if quantization.calibration is not None:  # coremltools gives inputs scales in half, whatever they are
                 kept += made_of(package, [node for node in program.graph.nodes if node.name in keep])
             package = quantize(package, quantization, kept, takes_image=image, batch=spec.batch)
+    if suppressed:
+        package = with_suppression(package, contract)
     package.author = "mobilevit-tools"
     package.license = contract.license
     package.version = version("mobilevit-tools")

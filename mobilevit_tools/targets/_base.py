@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
+    from mobilevit_tools.data.contract import OutputKind
+
 LEAST_SNR_DB = 60.0
 """How alike a device and this machine compute the same artifact, unless the target says otherwise.
 
@@ -131,9 +133,9 @@ class TargetOptions:
         return False
 
     @property
-    def suppresses(self) -> bool:
-        """Whether a detector's artifact chooses among its boxes by itself."""
-        return False
+    def suppressed(self) -> OutputKind | None:
+        """What a detector's artifact gives that chooses among its boxes by itself; None where it does not."""
+        return None
 
     @classmethod
     def of(cls, given: TargetOptions) -> Self:

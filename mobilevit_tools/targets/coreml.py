@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.targets._base import Package, Target, TargetOptions, option
 from mobilevit_tools.targets.precisions import FLOATING
+
+if TYPE_CHECKING:
+    from mobilevit_tools.data.contract import OutputKind
 
 DEPLOYMENT_TARGETS = ("iOS16", "iOS17", "iOS18")
 DEFAULT_DEPLOYMENT_TARGET = "iOS17"
@@ -21,6 +25,7 @@ class CoremlOptions(TargetOptions):
         tensor_io: A normalised tensor in and logits out, in place of an image in and probabilities out.
         deployment_target: The oldest system that must run the package; by default the oldest that the precision
             allows, from iOS 17 on.
+        nms: Suppress a detector's overlapping boxes by Core ML's own model for that.
     """
 
     tensor_io: bool = option(False, "take a tensor and return logits, instead of an image and probabilities.")
@@ -28,6 +33,8 @@ class CoremlOptions(TargetOptions):
         None,
         f"{', '.join(DEPLOYMENT_TARGETS)}. Default: {DEFAULT_DEPLOYMENT_TARGET}, or what the precision requires.",
     )
+
+    nms: bool = option(False, "detect: non-maximum suppression, so that Vision returns recognized objects.")
 
     def settled(self, precision: str) -> CoremlOptions:
         """Fill in the oldest system that runs the precision."""
@@ -42,6 +49,11 @@ class CoremlOptions(TargetOptions):
             raise UsageError(
                 "A Core ML package with an image input supports a batch of 1 only.",
                 hint="Omit --batch, or pass --tensor-io.",
+            )
+        if self.nms and self.tensor_io:
+            raise UsageError(
+                "--nms makes a Core ML package for Vision, which gives it an image.",
+                hint="Omit --nms or --tensor-io.",
             )
         chosen = self.deployment_target
         if chosen not in DEPLOYMENT_TARGETS:
@@ -60,6 +72,11 @@ class CoremlOptions(TargetOptions):
     def takes_image(self) -> bool:
         """Whether the package takes an image."""
         return not self.tensor_io
+
+    @property
+    def suppressed(self) -> OutputKind | None:
+        """What a detector's package gives that chooses among its boxes by itself."""
+        return "objects" if self.nms else None
 
 
 TARGET = Target(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.targets._base import NativeRunner, Package, Target, TargetOptions, option
 from mobilevit_tools.targets.precisions import FLOATING
+
+if TYPE_CHECKING:
+    from mobilevit_tools.data.contract import OutputKind
 
 OPSETS = range(18, 24)
 DEFAULT_OPSET = 20
@@ -55,9 +58,9 @@ class OnnxOptions(TargetOptions):
         return self.dynamic_batch
 
     @property
-    def suppresses(self) -> bool:
-        """Whether a detector's artifact chooses among its boxes by itself."""
-        return self.nms
+    def suppressed(self) -> OutputKind | None:
+        """What a detector's artifact gives that chooses among its boxes by itself."""
+        return "detections" if self.nms else None
 
 
 TARGET = Target(

@@ -2,7 +2,7 @@
 
 Artifacts give ``boxes`` (B, N, 4), left, top, right and bottom in pixels of the input, and ``scores`` (B, N, classes)
 from 0 to 1, both decoded in the graph; the best box of each thing is chosen outside (:mod:`.suppression`). Or they give
-``detections`` (B, K, 6), which they have chosen by themselves.
+``detections`` (B, K, 6) or objects, which they have chosen by themselves.
 """
 
 from __future__ import annotations
@@ -209,10 +209,13 @@ def chosen(artifact: Answering, pixels: NDArray[np.uint8], path: Path, *, least_
     outputs = artifact.ask(pixels)
     if not _fits(outputs, artifact):
         shown = ", ".join("x".join(map(str, each.shape)) for each in outputs)
-        said = "detections" if artifact.contract.output == "detections" else "boxes and scores"
+        said = "boxes and scores" if artifact.contract.output == "boxes" else artifact.contract.output
         raise BadInputError(f"{artifact.path} gives {shown}, but its contract says {said}.", code="no_boxes")
     for each in outputs:
         artifact.check_finite(each[0], path)
+    if artifact.contract.output == "objects":
+        rows = rows_of(outputs[0][0], outputs[1][0], artifact.contract.preprocessing.input_size)
+        return rows[rows[:, 4] > least_score]
     if artifact.contract.output == "detections":
         rows = np.asarray(outputs[0][0], np.float64)
         return rows[rows[:, 4] > max(least_score, 0.0)]
@@ -227,11 +230,26 @@ def best_of(
     return np.concatenate([boxes[kept.boxes].astype(np.float64), np.stack([kept.scores, kept.classes], 1)], 1)
 
 
+def rows_of(
+    confidences: NDArray[np.floating], coordinates: NDArray[np.floating], size: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Return objects (K, classes) and (K, 4) of an input's height and width as detections (K, 6), the best first."""
+    if not len(confidences):
+        return np.zeros((0, 6))
+    kinds, scores = confidences.argmax(1), confidences.max(1).astype(np.float64)
+    placed = coordinates.astype(np.float64) * np.array([size[1], size[0]] * 2)
+    first, last = placed[:, :2] - placed[:, 2:] / 2, placed[:, :2] + placed[:, 2:] / 2
+    rows = np.concatenate([first, last, scores[:, None], kinds[:, None]], 1)
+    return np.asarray(rows[np.argsort(-scores, kind="stable")][:MOST_DETECTIONS])
+
+
 def _fits(outputs: Sequence[NDArray[np.floating]], artifact: Answering) -> bool:
     shapes = [each.shape for each in outputs]
     if [len(shape) for shape in shapes] != [3] * len(shapes) or any(shape[0] != artifact.batch for shape in shapes):
         return False
     classes = artifact.contract.classes or len(artifact.contract.labels or ())
+    if artifact.contract.output == "objects":
+        return len(shapes) == 2 and shapes[1][1:] == (shapes[0][1], 4) and classes in (0, shapes[0][2])
     if artifact.contract.output == "detections":
         kinds = outputs[0][..., 5] if len(shapes) == 1 and shapes[0][2] == 6 else None
         return kinds is not None and bool(((kinds >= 0) & (kinds < (classes or MOST_CLASSES))).all())

@@ -34,10 +34,11 @@ _CARDS = (
         "detect",
         "boxes with a score per class",
         "mobilevit_tools.tasks.detect",
-        ("boxes", "detections"),
+        ("boxes", "detections", "objects"),
         judges=(
             ("boxes", "mobilevit_tools.verification.boxes"),
             ("detections", "mobilevit_tools.verification.detections"),
+            ("objects", "mobilevit_tools.verification.objects"),
         ),
     ),
     TaskCard(

@@ -58,18 +58,43 @@ def judge_input(
     exact: Callable[[], Exact | None],  # noqa: ARG001
 ) -> InputResult:
     """Compare detections with the model's boxes; see :func:`mobilevit_tools.verification.judging.judge_input`."""
+    return judge(item, wanted, got[0], tolerance, one_class=False)
+
+
+def judge(
+    item: VerificationInput,
+    wanted: Outputs,
+    rows: NDArray[np.float64],
+    tolerance: Tolerance,
+    *,
+    one_class: bool,
+) -> InputResult:
+    """Compare detections (K, 6) with the model's boxes and scores.
+
+    Args:
+        item: The input.
+        wanted: The model's boxes (N, 4) and scores (N, classes).
+        rows: What the artifact has chosen.
+        tolerance: The gate.
+        one_class: Whether a box is of its best class alone; rounding decides between classes of almost equal scores.
+    """
     near, side = nearness(tolerance), float(max(item.tensor.shape[-2:]))
-    found = got[0][got[0][:, 4] > 0]
+    found = rows[rows[:, 4] > 0]
     found = found[np.argsort(-found[:, 4], kind="stable")]
     right = [
         _is_models(row, wanted, near, side) and not _is_double(row, found[:place]) for place, row in enumerate(found)
     ]
-    kept = suppress(wanted[0], wanted[1])
+    scores = wanted[1]
+    best = scores.max(axis=1, keepdims=True)
+    kept = suppress(wanted[0], np.where(scores >= best, scores, 0.0) if one_class else scores)
     # The least of a full list, or of those above the threshold, may be another one.
     full = len(kept.scores) == MOST_DETECTIONS
     least = (float(kept.scores[-1]) if full else LEAST_SCORE) + near.score
     present = [
-        _is_there(wanted[0][place], kind, score, found, near)
+        any(
+            _is_there(wanted[0][place], int(each), score, found, near)
+            for each in (np.flatnonzero(scores[place] >= score - near.score) if one_class else (kind,))
+        )
         for place, kind, score in zip(kept.boxes, kept.classes, kept.scores, strict=True)
         if score > least
     ]

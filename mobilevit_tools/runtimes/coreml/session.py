@@ -43,7 +43,8 @@ class CoreMLSession(Session):
     def __init__(self, path: Path, threads: int, arithmetic: Arithmetic) -> None:
         self.program: Program = load_program(path)
         self.arithmetic: Arithmetic = arithmetic
-        self.inputs = tuple(_info(entry, self.program) for entry in self.program.inputs)
+        needed = (entry for entry in self.program.inputs if entry.default is None)  # thresholds have one
+        self.inputs = tuple(_info(entry, self.program) for entry in needed)
         self.outputs = tuple(_info(entry, self.program) for entry in self.program.outputs)
         self.metadata = self.program.metadata
         stored = self.metadata.get(METADATA_KEY)
@@ -91,11 +92,18 @@ class CoreMLSession(Session):
             self._feeds(array), self.arithmetic, [logits] if logits else (), keep_fp32=self._keep_fp32
         )
         numbers = [_numbers(results[entry.name]) for entry in self.program.outputs if entry.kind != "label"]
+        if self._gives_objects:
+            numbers = [each[None] for each in numbers]
         if self.described is not None:
             shares = next(value for value in results.values() if isinstance(value, dict))
             rows = results[logits] if logits else np.log(np.maximum(_numbers(shares), np.finfo(np.float32).tiny))
             return [np.asarray(rows).reshape(1, -1), *numbers]
         return [np.asarray(results[logits]), *numbers] if logits else numbers
+
+    @property
+    def _gives_objects(self) -> bool:
+        """Whether outputs are of the one image, without a batch."""
+        return self.contract is not None and self.contract.output == "objects"
 
     @property
     def _gives_probabilities(self) -> bool:
@@ -144,6 +152,7 @@ class NativeSession(Session):
         self.inputs = reference.inputs
         self.outputs = reference.outputs
         self.contract = reference.contract
+        self._objects = reference._gives_objects
         self.metadata = reference.metadata
         try:
             from coremltools.models import MLModel
@@ -169,7 +178,8 @@ class NativeSession(Session):
             results: Any = call()
         except Exception as error:  # as above
             raise self._failure(error) from error
-        return [self._numbers(results[entry.name], entry) for entry in self._results if entry.kind != "label"]
+        numbers = [self._numbers(results[entry.name], entry) for entry in self._results if entry.kind != "label"]
+        return [each[None] for each in numbers] if self._objects else numbers
 
     def _numbers(self, value: Any, entry: Feature) -> NDArray[Any]:
         if entry.kind != "probabilities":
@@ -219,7 +229,9 @@ def _info(entry: Feature, program: Program) -> TensorInfo:
     if entry.kind == "probabilities":
         return TensorInfo(entry.name, (1, len(entry.labels)), "float32")
     declared = program.graph.inputs.get(entry.name)
-    shape = entry.shape if declared is None else declared.shape
+    shape: tuple[int | None, ...] = entry.shape if declared is None else declared.shape
+    if declared is None and entry.bounds:
+        shape = tuple(low if low == high else None for low, high in entry.bounds)
     return TensorInfo(entry.name, shape, entry.dtype, "image" if entry.kind == "image" else "tensor")
 
 

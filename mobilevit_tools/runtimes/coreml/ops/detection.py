@@ -11,13 +11,13 @@ from .image import sample_points
 from .registry import bounded, operator
 
 
-def overlaps(boxes: Tensor) -> Tensor:
-    """Intersection over union of each two of (boxes, 4): centre x, centre y, width, height."""
-    center, size = boxes[:, :2], boxes[:, 2:]
-    low, high = center - size / 2, center + size / 2
-    shared = (torch.minimum(high[:, None], high[None]) - torch.maximum(low[:, None], low[None])).clamp(min=0).prod(-1)
-    area = size.prod(-1)
-    return shared / (area[:, None] + area[None] - shared)
+def overlaps(box: Tensor, boxes: Tensor) -> Tensor:
+    """Intersection over union of one box and each of (boxes, 4): centre x, centre y, width, height."""
+    (low, high), (lows, highs) = (
+        (each[..., :2] - each[..., 2:] / 2, each[..., :2] + each[..., 2:] / 2) for each in (box, boxes)
+    )
+    shared = (torch.minimum(high, highs) - torch.maximum(low, lows)).clamp(min=0).prod(-1)
+    return shared / (box[2:].prod() + boxes[:, 2:].prod(-1) - shared)
 
 
 def suppress(
@@ -36,16 +36,15 @@ def suppress(
     order = best.argsort(descending=True, stable=True)
     if score_threshold is not None:
         order = order[best[order] > score_threshold]
-    rivals = overlaps(boxes) > iou_threshold
-    if per_class:
-        rivals &= classes[:, None] == classes[None]
-    kept: list[int] = []
-    gone = torch.zeros(len(best), dtype=torch.bool)
-    for index in order.tolist():
-        if not gone[index]:
-            kept.append(index)
-            gone |= rivals[index]
-    return torch.tensor(kept, dtype=torch.long)
+    kept: list[Tensor] = []
+    while len(order):
+        index, order = order[0], order[1:]
+        kept.append(index)
+        rivals = overlaps(boxes[index], boxes[order]) > iou_threshold
+        if per_class:
+            rivals &= classes[order] == classes[index]
+        order = order[~rivals]
+    return torch.stack(kept) if kept else torch.zeros(0, dtype=torch.long)
 
 
 @operator("non_maximum_suppression")
