@@ -40,7 +40,7 @@ OutputKind = Literal[
 """What outputs hold: a score for each class (one alone is no classifier's), their softmax, maps, one vector, a score
 for each class at each place (B, classes, H, W), the class at each place (B, H, W), boxes (B, N, 4) in pixels of the
 input with scores (B, N, classes), what is detected (B, K, 6): a box, its score, which is 0 behind the last one, and
-its class, or objects: confidences (1, K, classes), of which each box keeps that of its best class alone, and coordinates
+its class, or objects: confidences (1, K, classes), of which each box has that of its best class alone, and coordinates
 (1, K, 4), centre and size as shares of the input, for as many boxes as are found."""
 TaskName = Literal["classify", "segment", "detect", "embed", "raw"]
 """What outputs mean; see :mod:`mobilevit_tools.tasks.registry`."""
