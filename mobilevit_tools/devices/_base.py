@@ -91,6 +91,8 @@ class RunRequest:
         warmup_s: Seconds of runs before the timed ones, at least.
         seconds: Seconds of timed runs, at least.
         settling: How the warm-up goes on after that; None where it ends.
+        suppress: Whether the artifact gives boxes and scores: every run then ends with what they detect, which is the
+            output (k * N, K, 6): a box, its score and its class, zeros behind the last one.
     """
 
     artifact: Path
@@ -103,6 +105,7 @@ class RunRequest:
     warmup_s: float = 0.0
     seconds: float = 0.0
     settling: Settling | None = None
+    suppress: bool = False
 
     def __post_init__(self) -> None:
         if self.warmup < 0 or self.iterations < 1 or self.threads < 1 or not self.timeout_s > 0:
@@ -210,11 +213,13 @@ class Device(ABC):
     Attributes:
         emulated: Whether it only imitates the hardware, so that its times mean nothing.
         is_this_machine: Whether its times are those of this machine.
+        suppresses: Whether it can return what a detector's boxes and scores detect.
         name: What selects it, as in ``--device``.
     """
 
     emulated: ClassVar[bool] = False
     is_this_machine: ClassVar[bool] = False
+    suppresses: ClassVar[bool] = False
     name: str
 
     @abstractmethod

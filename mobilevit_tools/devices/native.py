@@ -26,6 +26,8 @@ PACKED = ".tar"
 class NativeDevice(Device):
     """A device that runs the native runner; a link says how files get there and how a program starts there."""
 
+    suppresses = True
+
     @property
     @abstractmethod
     def label(self) -> str:
@@ -87,6 +89,13 @@ class NativeDevice(Device):
             arguments += protocol.options(request)
         if request.per_op:
             arguments += ["--profile", _PROFILE]
+        if request.suppress:
+            if isinstance(program, runner.Script):
+                raise UsageError(
+                    f"{self.name} runs artifacts in Python, which does not suppress the boxes of a detector.",
+                    hint="Use a device with the native runner, or export with --nms where the target has it.",
+                )
+            arguments += protocol.suppression()
         with TemporaryDirectory(prefix="mvt-") as folder:
             work = Path(folder)
             protocol.write_tensor(work / _INPUT, request.inputs)

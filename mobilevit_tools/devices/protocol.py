@@ -80,6 +80,13 @@ def options(request: RunRequest) -> list[str]:
     return words
 
 
+def suppression() -> list[str]:
+    """Return the runner's options for a detector's boxes."""
+    from mobilevit_tools.tasks.suppression import LEAST_SCORE, MOST_CANDIDATES, MOST_DETECTIONS, MOST_OVERLAP
+
+    return ["--suppress", f"{LEAST_SCORE},{MOST_OVERLAP},{MOST_CANDIDATES},{MOST_DETECTIONS}"]
+
+
 def parse_report(text: str, *, warmup: int, iterations: int, at_least: bool = False) -> Report:
     """Parse the runner's line of JSON.
 

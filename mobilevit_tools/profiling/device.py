@@ -24,7 +24,10 @@ from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.runtimes._base import only_input, seeded_noise
 from mobilevit_tools.runtimes.registry import check_threads, open_session
 from mobilevit_tools.targets.registry import target_of
-from mobilevit_tools.verification.metrics import Distance, distance, worst
+from mobilevit_tools.verification import detections
+from mobilevit_tools.verification.inputs import VerificationInput
+from mobilevit_tools.verification.metrics import NO_DISTANCE, Distance, distance, worst
+from mobilevit_tools.verification.on_device import several_outputs
 from mobilevit_tools.verification.tolerances import GATES
 
 if TYPE_CHECKING:
@@ -77,16 +80,19 @@ def profile_on_device(
     expected = []
     for artifact in artifacts:
         inputs, outputs = _on_this_machine(artifact, threads)
-        requests.append(RunRequest(artifact, inputs, iterations=PILOT_RUNS, threads=threads, per_op=per_op))
+        asked = RunRequest(artifact, inputs, iterations=PILOT_RUNS, threads=threads, per_op=per_op)
+        requests.append(replace(asked, suppress=len(outputs) > 1))
         expected.append(outputs)
     with open_device(device) as opened:
         pilots = []
         differences: list[list[Distance]] = []
         for request, wanted in zip(requests, expected, strict=True):
             timeout_s = EMULATED_TIMEOUT_S if opened.emulated else MIN_TIMEOUT_S
+            if request.suppress and not opened.suppresses:
+                raise several_outputs(request.artifact, len(wanted))
             with progress(f"Running {request.artifact.name} on {device}"):
                 pilots.append(opened.measure(replace(request, timeout_s=timeout_s)))
-            differences.append([_check(request.artifact, device, pilots[-1], wanted)])
+            differences.append([_check(request, device, pilots[-1], wanted)])
         runs: list[list[RunResult]] = [[] for _ in artifacts]
         rounds = ROUNDS if len(artifacts) > 1 else 1
         plans = [] if opened.emulated else _plans(requests, pilots, spec, rounds)
@@ -95,7 +101,7 @@ def profile_on_device(
             for plan, results, wanted, apart in zip(plans, runs, expected, differences, strict=False):
                 with progress(f"Measuring {plan.artifact.name} on {device}, {turn + 1} of {rounds}"):
                     results.append(opened.measure(plan))
-                apart.append(_check(plan.artifact, device, results[-1], wanted))
+                apart.append(_check(plan, device, results[-1], wanted))
         host = None if meter is None else _this_machine(meter, [run for results in runs for run in results])
     return tuple(
         _result(request, rigor, pilot=pilot, runs=results, difference=worst(apart), host=host)
@@ -103,8 +109,8 @@ def profile_on_device(
     )
 
 
-def _on_this_machine(artifact: Path, threads: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return seeded inputs for an artifact and what this machine computes from them."""
+def _on_this_machine(artifact: Path, threads: int) -> tuple[NDArray[Any], list[NDArray[Any]]]:
+    """Return seeded inputs, and what this machine computes: a detector's boxes and scores, else the first output."""
     rng = np.random.default_rng(0)
     with open_session(artifact, threads=threads) as session:
         info = only_input(session)
@@ -112,13 +118,17 @@ def _on_this_machine(artifact: Path, threads: int) -> tuple[NDArray[Any], NDArra
             raise UsageError(f"{artifact} has flexible dimensions besides the batch; mvt cannot choose an input size.")
         shape = (info.batch, *(size or 1 for size in info.shape[1:]))
         batches = [seeded_noise(info, shape, rng) for _ in range(CHECKED_INPUTS)]
-        outputs = [session.run(array)[0] for array in batches]
-    if not all(output.ndim for output in outputs):
+        detector = session.contract is not None and session.contract.output == "boxes"
+        answers = [session.run(array)[: 2 if detector else 1] for array in batches]
+    if not all(output.ndim for each in answers for output in each):
         raise BadInputError(f"{artifact} returns a single number, not one result per image.", code="artifact_signature")
-    return np.concatenate(batches), np.concatenate(outputs)
+    return np.concatenate(batches), [np.concatenate(each) for each in zip(*answers, strict=True)]
 
 
-def _check(artifact: Path, device: str, result: RunResult, expected: NDArray[Any]) -> Distance:
+def _check(request: RunRequest, device: str, result: RunResult, outputs: Sequence[NDArray[Any]]) -> Distance:
+    artifact, expected = request.artifact, outputs[0]
+    if request.suppress:
+        return _check_detections(request, device, result, outputs)
     if result.outputs.shape != expected.shape:
         raise GateError(f"{artifact} gives {result.outputs.shape} on {device}, and {expected.shape} on this machine.")
     if not np.isfinite(expected).all():
@@ -136,6 +146,28 @@ def _check(artifact: Path, device: str, result: RunResult, expected: NDArray[Any
             hint="Run `mvt verify` on it, or try another backend or precision.",
         )
     return apart
+
+
+def _check_detections(request: RunRequest, device: str, result: RunResult, outputs: Sequence[NDArray[Any]]) -> Distance:
+    """Hold what a device detects against the boxes and scores of this machine, as in the device's gate."""
+    gate = GATES[find_kind(device).gate or "fp32"]
+    images = range(len(outputs[0]))
+    wrong = detections.misfit([[each[index : index + 1] for each in outputs] for index in images], [result.outputs])
+    for index in images:
+        if wrong is not None:
+            break
+        item = VerificationInput(f"input {index}", "noise", request.inputs[index : index + 1], None)
+        wanted = [np.asarray(each[index], np.float64) for each in outputs]
+        rows = np.asarray(result.outputs[index], np.float64)
+        found = detections.judge(item, wanted, rows, gate, one_class=False).boxes
+        if found is not None and found.same < gate.top1_agreement:
+            wrong = f"{1 - found.same:.1%} of the detections differ."
+    if wrong is not None:
+        raise GateError(
+            f"{request.artifact} detects something else on {device} than on this host, so it was not profiled: {wrong}",
+            hint="Run `mvt verify` on it, or try another backend or precision.",
+        )
+    return NO_DISTANCE
 
 
 def _plans(

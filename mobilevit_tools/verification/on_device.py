@@ -40,7 +40,7 @@ class DeviceVerification:
         device: Where it ran, in full.
         parity: Its figures against PyTorch, and the verdict.
         difference: Its distance from what this machine computes; None where this machine cannot run the artifact, or
-            gets what is not finite.
+            gets what is not finite, and of a detector, whose runner returns what it detects.
         agreement: The share of the images that have the same top-1 there as on this machine; None where ``difference``
             is, or there are no scores.
         partitioning: What the device's accelerator takes, where it tells.
@@ -97,27 +97,38 @@ def verify_on_device(
         DeviceError: The device failed.
         UsageError: The artifact has more outputs than the runner returns.
     """
-    if len([output for output in session.outputs if output.kind != "label"]) > 1:
-        raise UsageError(
-            f"{artifact} has {len(session.outputs)} outputs, but devices return only the first.",
-            hint="Verify it on this machine, without --device.",
-        )
+    detector = session.contract is not None and session.contract.output == "boxes"
+    if len([output for output in session.outputs if output.kind != "label"]) > 1 and not detector:
+        raise several_outputs(artifact, len(session.outputs))
     info = only_input(session)
     # Devices run a free batch one image at a time.
     info = replace(info, shape=(info.batch, *info.shape[1:]))
     feeds = [batch.array.astype(numpy_type(info)) for batch in batches(info, inputs)]
+    request = RunRequest(
+        artifact, np.concatenate(feeds), warmup=0, iterations=1, timeout_s=TIMEOUT_S, suppress=detector
+    )
     with open_device(device) as opened:
-        ran = opened.measure(RunRequest(artifact, np.concatenate(feeds), warmup=0, iterations=1, timeout_s=TIMEOUT_S))
+        if detector and not opened.suppresses:
+            raise several_outputs(artifact, len(session.outputs))
+        ran = opened.measure(request)
     if len(ran.outputs) != (count := sum(map(len, feeds))):
         raise DeviceError(f"{device} returned {len(ran.outputs)} outputs for {count} inputs.", code="bad_answer")
     outputs = np.split(ran.outputs, len(feeds))
-    apart, agreement = _apart(session, feeds, outputs)
+    apart, agreement = (None, None) if detector else _apart(session, feeds, outputs)
     return DeviceVerification(
         ran.device,
         verify_session(_Ran(session, info, outputs), reference, inputs, tolerance),
         apart,
         agreement,
         ran.partitioning,
+    )
+
+
+def several_outputs(artifact: Path, count: int) -> UsageError:
+    """Return the refusal of an artifact of which a device returns only the first output."""
+    return UsageError(
+        f"{artifact} has {count} outputs, but devices return only the first.",
+        hint="Use this machine, without --device.",
     )
 
 
@@ -143,6 +154,8 @@ class _Ran(Session):
     def __init__(self, session: Session, info: TensorInfo, outputs: Sequence[NDArray[Any]]) -> None:
         self.inputs, self.outputs = (info,), session.outputs
         self.contract, self.metadata = session.contract, session.metadata
+        if self.contract is not None and self.contract.output == "boxes":  # the runner has chosen among them
+            self.contract = replace(self.contract, output="detections", outputs=())
         self._outputs = iter(outputs)
         self._session = session
 

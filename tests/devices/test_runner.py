@@ -15,10 +15,15 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+import mobilevit_tools as mvt
 from mobilevit_tools.devices import RunRequest, protocol, runner, toolchain
 from mobilevit_tools.devices._base import Settling
 from mobilevit_tools.errors import BadInputError, DeviceError, MissingDependencyError
+from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.tasks.detect import best_of
 from tests.devices.conftest import SETTLINGS, Artifacts, check_warm_up, relative_error
+from tests.exporters.test_onnx_suppression import overlapping
+from tests.tasks.nets import CARD, SIZE
 
 
 def run(program: runner.Program, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -107,6 +112,30 @@ def test_an_input_that_does_not_fit_is_refused(
     assert done.returncode == 4
     assert words in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("target", ["executorch", "onnx"])
+def test_the_runner_detects_what_mvt_detects(target: str, tmp_path: Path) -> None:
+    net = {"name": "net", "card": {**CARD, "task": "detect"}, "targets": target}
+    artifact = mvt.export(overlapping(), output=tmp_path / "made", **net).artifacts[0].path
+    inputs = np.random.default_rng(2).standard_normal((3, 3, *SIZE)).astype(np.float32)
+    protocol.write_tensor(tmp_path / "in", inputs)
+    program = runner.build(target, toolchain.host_arch())
+    done = run(program, artifact, tmp_path / "in", tmp_path / "out", 1, 1, *protocol.suppression())
+    assert done.returncode == 0, done.stderr
+    found = protocol.read_tensor(tmp_path / "out")
+    assert found.shape == (3, 72, 6)
+    with open_session(artifact) as session:
+        answers = [session.run(each[None]) for each in inputs]
+    for rows, (boxes, scores) in zip(found, answers, strict=True):
+        wanted = best_of(boxes[0], scores[0])
+        assert 5 < len(wanted) < 72
+        np.testing.assert_allclose(rows[: len(wanted)], wanted, atol=1e-4)
+        assert not rows[len(wanted) :].any()
+    assert run(program, artifact, tmp_path / "in", tmp_path / "out", 1, 1).returncode == 3
+    verified = mvt.verify(artifact, model=overlapping(), device="host")
+    assert verified.parity.status == "passed"
+    assert verified.parity.box_agreement == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"mvt1 float32 1 3 32 32\n", b"mvt1 float32 9999999999 9999999999\nx"])

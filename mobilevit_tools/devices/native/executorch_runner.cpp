@@ -42,13 +42,13 @@ const char* type_name(ScalarType type) {
 
 class ExecuTorchEngine final : public mvt::Engine {
  public:
-  explicit ExecuTorchEngine(const std::string& path, executorch::runtime::EventTracer* tracer = nullptr)
-      : module_(path, Module::LoadMode::File) {
+  explicit ExecuTorchEngine(const mvt::Arguments& arguments, executorch::runtime::EventTracer* tracer = nullptr)
+      : Engine(arguments.suppression), module_(arguments.model, Module::LoadMode::File) {
     const Error loaded = module_.load_method("forward", nullptr, tracer);
     if (loaded != Error::Ok) mvt::fail(3, "ExecuTorch cannot load the program: " + error_text(loaded));
     const auto meta = module_.method_meta("forward");
-    if (!meta.ok() || meta->num_inputs() != 1 || meta->num_outputs() != 1)
-      mvt::fail(3, "the program does not have one input and one output");
+    if (!meta.ok()) mvt::fail(3, "the program does not describe its inputs and outputs");
+    check_counts(meta->num_inputs(), meta->num_outputs());
     const auto input = meta->input_tensor_meta(0);
     if (!input.ok()) mvt::fail(3, "the program's input is not a tensor");
     type_ = input->scalar_type();
@@ -73,9 +73,9 @@ class ExecuTorchEngine final : public mvt::Engine {
     values_ = std::move(result.get());
   }
 
-  mvt::Tensor output() override {
-    if (values_.size() != 1 || !values_[0].isTensor()) mvt::fail(5, "the program's output is not one tensor");
-    const auto& tensor = values_[0].toTensor();
+  mvt::Tensor output(size_t index) override {
+    if (index >= values_.size() || !values_[index].isTensor()) mvt::fail(5, "the program's output is not a tensor");
+    const auto& tensor = values_[index].toTensor();
     mvt::Tensor copy{type_name(tensor.scalar_type()), {}, {}};
     for (const auto size : tensor.sizes()) copy.shape.push_back(size);
     const char* data = static_cast<const char*>(tensor.const_data_ptr());
@@ -94,7 +94,7 @@ class ExecuTorchEngine final : public mvt::Engine {
 
 void write_etdump(const mvt::Arguments& arguments) {
   executorch::etdump::ETDumpGen tracer;
-  ExecuTorchEngine engine(arguments.model, &tracer);
+  ExecuTorchEngine engine(arguments, &tracer);
   mvt::Tensor input = mvt::read_tensor(arguments.input);
   engine.set_input(input.data.data(), mvt::part_shape(engine, input));
   for (int i = 0; i < kProfiledRuns; ++i) engine.run();
@@ -114,7 +114,7 @@ int main(int argc, char** argv) {
   if (pool == nullptr || !pool->_unsafe_reset_threadpool(static_cast<uint32_t>(arguments.threads)))
     mvt::fail(5, "ExecuTorch's thread pool cannot be set to " + std::to_string(arguments.threads) + " threads");
   const auto start = mvt::Clock::now();
-  ExecuTorchEngine engine(arguments.model);
+  ExecuTorchEngine engine(arguments);
   const double load_ms = mvt::milliseconds_since(start);
   if (!arguments.profile.empty()) write_etdump(arguments);
   return mvt::run_protocol(arguments, engine, load_ms);

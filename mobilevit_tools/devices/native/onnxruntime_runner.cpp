@@ -47,11 +47,13 @@ const char* type_name(ONNXTensorElementDataType type) {
 
 class OnnxRuntimeEngine final : public mvt::Engine {
  public:
-  OnnxRuntimeEngine(const std::string& path, int threads, const std::string& profile = "") {
+  explicit OnnxRuntimeEngine(const mvt::Arguments& arguments, const std::string& profile = "")
+      : Engine(arguments.suppression) {
+    const std::string& path = arguments.model;
     check(api->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "mvt", &env_), 3, "ONNX Runtime does not start");
     OrtSessionOptions* options = nullptr;
     check(api->CreateSessionOptions(&options), 3, "ONNX Runtime does not start");
-    check(api->SetIntraOpNumThreads(options, threads), 3, "the thread count is refused");
+    check(api->SetIntraOpNumThreads(options, arguments.threads), 3, "the thread count is refused");
     check(api->SetInterOpNumThreads(options, 1), 3, "the thread count is refused");
     if (!profile.empty()) check(api->EnableProfiling(options, profile.c_str()), 3, "profiling is refused");
     // 8-bit products do not saturate in this mode, which cannot load a weight that two operators read.
@@ -66,9 +68,12 @@ class OnnxRuntimeEngine final : public mvt::Engine {
     size_t inputs = 0, outputs = 0;
     check(api->SessionGetInputCount(session_, &inputs), 3, "no inputs");
     check(api->SessionGetOutputCount(session_, &outputs), 3, "no outputs");
-    if (inputs != 1 || outputs != 1) mvt::fail(3, "the model does not have one input and one output");
+    check_counts(inputs, outputs);
     check(api->SessionGetInputName(session_, 0, allocator_, &input_name_), 3, "the input has no name");
-    check(api->SessionGetOutputName(session_, 0, allocator_, &output_name_), 3, "the output has no name");
+    output_names_.resize(outputs);
+    outputs_.resize(outputs);
+    for (size_t i = 0; i < outputs; ++i)
+      check(api->SessionGetOutputName(session_, i, allocator_, &output_names_[i]), 3, "the output has no name");
     OrtTypeInfo* info = nullptr;
     const OrtTensorTypeAndShapeInfo* tensor = nullptr;
     check(api->SessionGetInputTypeInfo(session_, 0, &info), 3, "the input has no type");
@@ -96,22 +101,25 @@ class OnnxRuntimeEngine final : public mvt::Engine {
   }
 
   void run() override {
-    if (output_ != nullptr) api->ReleaseValue(output_);
-    output_ = nullptr;
-    check(api->Run(session_, nullptr, &input_name_, &input_, 1, &output_name_, 1, &output_), 5,
-          "ONNX Runtime cannot run the model");
+    for (OrtValue*& output : outputs_) {
+      if (output != nullptr) api->ReleaseValue(output);
+      output = nullptr;
+    }
+    check(api->Run(session_, nullptr, &input_name_, &input_, 1, output_names_.data(), outputs_.size(), outputs_.data()),
+          5, "ONNX Runtime cannot run the model");
   }
 
-  mvt::Tensor output() override {
+  mvt::Tensor output(size_t index) override {
+    OrtValue* value = outputs_[index];
     int is_tensor = 0;
-    check(api->IsTensor(output_, &is_tensor), 5, "no output");
+    check(api->IsTensor(value, &is_tensor), 5, "no output");
     if (!is_tensor) mvt::fail(5, "the model's output is not a tensor");
     OrtTensorTypeAndShapeInfo* info = nullptr;
-    check(api->GetTensorTypeAndShape(output_, &info), 5, "no output");
+    check(api->GetTensorTypeAndShape(value, &info), 5, "no output");
     const auto [type, shape] = describe(info);
     mvt::Tensor copy{type_name(type), shape, {}};
     void* data = nullptr;
-    check(api->GetTensorMutableData(output_, &data), 5, "no output");
+    check(api->GetTensorMutableData(value, &data), 5, "no output");
     copy.data.assign(static_cast<char*>(data), static_cast<char*>(data) + copy.bytes());
     return copy;
   }
@@ -129,15 +137,15 @@ class OnnxRuntimeEngine final : public mvt::Engine {
   OrtAllocator* allocator_ = nullptr;
   OrtMemoryInfo* memory_ = nullptr;
   char* input_name_ = nullptr;
-  char* output_name_ = nullptr;
+  std::vector<char*> output_names_;
   ONNXTensorElementDataType type_ = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
   std::vector<int64_t> shape_;
   OrtValue* input_ = nullptr;
-  OrtValue* output_ = nullptr;
+  std::vector<OrtValue*> outputs_;
 };
 
 void write_profile(const mvt::Arguments& arguments) {
-  OnnxRuntimeEngine engine(arguments.model, arguments.threads, arguments.profile + ".part");
+  OnnxRuntimeEngine engine(arguments, arguments.profile + ".part");
   mvt::Tensor input = mvt::read_tensor(arguments.input);
   engine.set_input(input.data.data(), mvt::part_shape(engine, input));
   for (int i = 0; i < kProfiledRuns; ++i) engine.run();
@@ -155,7 +163,7 @@ int main(int argc, char** argv) {
     mvt::fail(3, std::string("ONNX Runtime ") + OrtGetApiBase()->GetVersionString() + " lacks API version " +
                      std::to_string(ORT_API_VERSION));
   const auto start = mvt::Clock::now();
-  OnnxRuntimeEngine engine(arguments.model, arguments.threads);
+  OnnxRuntimeEngine engine(arguments);
   const double load_ms = mvt::milliseconds_since(start);
   if (!arguments.profile.empty()) write_profile(arguments);
   const int code = mvt::run_protocol(arguments, engine, load_ms);

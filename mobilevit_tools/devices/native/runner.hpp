@@ -1,11 +1,14 @@
 // What both runners share: the command line, the tensor files, the timing loop and the one line of JSON.
 //
 //   runner MODEL INPUT OUTPUT WARMUP ITERATIONS [--threads N] [--profile FILE] [--warmup-seconds S] [--seconds S]
-//          [--window N --agreement SHARE --settle-runs N --settle-seconds S]
+//          [--window N --agreement SHARE --settle-runs N --settle-seconds S] [--suppress SCORE,OVERLAP,CANDIDATES,MOST]
 //
 // It warms up with WARMUP runs, and for --warmup-seconds, at least. With --window it goes on, a window of runs at a
 // time, until the medians of the last two windows differ by no more than that share, for --settle-runs and
 // --settle-seconds at most. Then it times ITERATIONS runs, and for --seconds, at least.
+//
+// With --suppress the model gives boxes (B, N, 4) and scores (B, N, classes), and every run, the timed ones as well, ends
+// with what they detect: (B, MOST, 6), as mobilevit_tools/tasks/suppression.py chooses it, zeros behind the last one.
 //
 // A tensor file is a line of text, "mvt1 DTYPE DIM DIM ...\n", and the raw little-endian values after it. The input's
 // leading dimension may be a multiple of the model's: the timing loop uses the first part only, and the outputs of all
@@ -22,6 +25,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <memory>
 #include <sstream>
@@ -98,22 +102,115 @@ inline void write_tensor(const std::string& path, const Tensor& tensor) {
   if (!file) fail(5, "cannot write " + path);
 }
 
-// A loaded model with one input and one output.
+// How boxes and scores become detections.
+struct Suppression {
+  double least_score = 0, most_overlap = 0;
+  size_t candidates = 0, most = 0;  // most is 0 where nothing is suppressed
+
+  size_t outputs() const { return most ? 2 : 1; }
+};
+
+inline float half_value(uint16_t bits) {
+  const int exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  const float sign = bits & 0x8000 ? -1.0f : 1.0f;
+  if (exponent == 31) return fraction ? NAN : sign * INFINITY;
+  return sign * (exponent ? std::ldexp(1024.0f + fraction, exponent - 25) : std::ldexp(float(fraction), -24));
+}
+
+inline std::vector<float> floats_of(const Tensor& tensor) {
+  std::vector<float> values(tensor.data.size() / dtype_bytes(tensor.dtype));
+  if (tensor.dtype == "float32") {
+    std::memcpy(values.data(), tensor.data.data(), tensor.data.size());
+  } else if (tensor.dtype == "float16") {
+    const auto* bits = reinterpret_cast<const uint16_t*>(tensor.data.data());
+    std::transform(bits, bits + values.size(), values.begin(), half_value);
+  } else {
+    fail(4, "boxes and scores of type " + tensor.dtype + " are not supported");
+  }
+  return values;
+}
+
+inline double overlap(const float* one, const float* other) {
+  const auto area = [](double width, double height) { return std::max(width, 0.0) * std::max(height, 0.0); };
+  const double both = area(std::min<double>(one[2], other[2]) - std::max<double>(one[0], other[0]),
+                           std::min<double>(one[3], other[3]) - std::max<double>(one[1], other[1]));
+  const double whole = area(double(one[2]) - one[0], double(one[3]) - one[1]) +
+                       area(double(other[2]) - other[0], double(other[3]) - other[1]) - both;
+  return whole > 0 ? both / whole : 0;
+}
+
+inline Tensor detections(const Tensor& boxes, const Tensor& scores, const Suppression& suppression) {
+  const std::vector<int64_t>&in = boxes.shape, &of = scores.shape;
+  if (in.size() != 3 || of.size() != 3 || in[2] != 4 || in[0] != of[0] || in[1] != of[1])
+    fail(4, "the model gives " + shape_text(in) + " and " + shape_text(of) + ", which are not boxes and scores");
+  const size_t images = static_cast<size_t>(of[0]), classes = static_cast<size_t>(of[2]);
+  const size_t pairs = static_cast<size_t>(of[1]) * classes, most = std::min(suppression.most, pairs);
+  const std::vector<float> corners = floats_of(boxes), sure = floats_of(scores);
+  std::vector<float> rows(images * most * 6);
+  for (size_t image = 0; image < images; ++image) {
+    const float* box = corners.data() + image * static_cast<size_t>(in[1]) * 4;
+    const float* score = sure.data() + image * pairs;
+    std::vector<size_t> ranked, kept;
+    for (size_t pair = 0; pair < pairs; ++pair)
+      if (static_cast<double>(score[pair]) > suppression.least_score) ranked.push_back(pair);
+    std::stable_sort(ranked.begin(), ranked.end(), [&](size_t a, size_t b) { return score[a] > score[b]; });
+    ranked.resize(std::min(ranked.size(), suppression.candidates));
+    for (const size_t pair : ranked) {
+      if (kept.size() == most) break;
+      const float* one = box + pair / classes * 4;
+      const bool doubled = std::any_of(kept.begin(), kept.end(), [&](size_t better) {
+        return better % classes == pair % classes &&
+               overlap(box + better / classes * 4, one) > suppression.most_overlap;
+      });
+      if (doubled) continue;
+      float* row = rows.data() + (image * most + kept.size()) * 6;
+      std::copy(one, one + 4, row);
+      row[4] = score[pair];
+      row[5] = static_cast<float>(pair % classes);
+      kept.push_back(pair);
+    }
+  }
+  Tensor found{"float32", {of[0], static_cast<int64_t>(most), 6}, std::vector<char>(rows.size() * sizeof(float))};
+  std::memcpy(found.data.data(), rows.data(), found.data.size());
+  return found;
+}
+
+// A loaded model with one input, and one output or a detector's boxes and scores.
 class Engine {
  public:
+  explicit Engine(const Suppression& suppression) : suppression_(suppression) {}
   virtual ~Engine() = default;
   virtual std::string input_dtype() const = 0;
   virtual std::vector<int64_t> input_shape() const = 0;  // -1: any size
   virtual long long planned_bytes() const = 0;           // -1: the runtime does not plan ahead
   virtual void set_input(char* data, const std::vector<int64_t>& shape) = 0;
   virtual void run() = 0;
-  virtual Tensor output() = 0;
+  virtual Tensor output(size_t index) = 0;
+
+  // All that an app does with an input.
+  void answer() {
+    run();
+    if (suppression_.most) detected_ = detections(output(0), output(1), suppression_);
+  }
+  Tensor result() { return suppression_.most ? detected_ : output(0); }
+
+ protected:
+  void check_counts(size_t inputs, size_t outputs) const {
+    if (inputs != 1 || outputs != suppression_.outputs())
+      fail(3, suppression_.most ? "the model does not have one input, and boxes and scores as outputs"
+                                : "the model does not have one input and one output");
+  }
+
+ private:
+  const Suppression suppression_;
+  Tensor detected_;
 };
 
 struct Arguments {
   std::string model, input, output, profile;
   int warmup = 0, iterations = 0, threads = 1, window = 0, settle_runs = 0;
   double warmup_seconds = 0, seconds = 0, agreement = 0, settle_seconds = 0;
+  Suppression suppression;
 };
 
 inline int parse_count(const char* text, int minimum) {
@@ -129,6 +226,16 @@ inline double parse_number(const char* text) {
   const double value = std::strtod(text, &end);
   if (*text == '\0' || *end != '\0' || !std::isfinite(value)) fail(2, std::string("not a number: ") + text);
   return value;
+}
+
+inline Suppression parse_suppression(const std::string& text) {
+  std::istringstream parts(text);
+  std::string score, overlap, candidates, most, more;
+  if (!std::getline(parts, score, ',') || !std::getline(parts, overlap, ',') || !std::getline(parts, candidates, ',') ||
+      !std::getline(parts, most, ',') || std::getline(parts, more))
+    fail(2, "not SCORE,OVERLAP,CANDIDATES,MOST: " + text);
+  return {parse_number(score.c_str()), parse_number(overlap.c_str()),
+          static_cast<size_t>(parse_count(candidates.c_str(), 1)), static_cast<size_t>(parse_count(most.c_str(), 1))};
 }
 
 inline Arguments parse(int argc, char** argv) {
@@ -158,6 +265,8 @@ inline Arguments parse(int argc, char** argv) {
       arguments.settle_runs = parse_count(argv[i + 1], 0);
     else if (option == "--settle-seconds")
       arguments.settle_seconds = parse_number(argv[i + 1]);
+    else if (option == "--suppress")
+      arguments.suppression = parse_suppression(argv[i + 1]);
     else
       fail(2, "unknown option " + option);
   }
@@ -169,7 +278,7 @@ inline Arguments parse(int argc, char** argv) {
 }  // namespace mvt
 
 // The name that callgrind is told to collect in; so it is neither mangled nor inlined.
-extern "C" __attribute__((noinline)) void mvt_measured_run(mvt::Engine& engine) { engine.run(); }
+extern "C" __attribute__((noinline)) void mvt_measured_run(mvt::Engine& engine) { engine.answer(); }
 
 namespace mvt {
 
@@ -227,7 +336,7 @@ inline std::vector<double> warm_up(const Arguments& arguments, Engine& engine) {
   std::vector<double> times;
   const auto run = [&] {
     const auto start = Clock::now();
-    engine.run();
+    engine.answer();
     times.push_back(milliseconds_since(start));
   };
   const auto start = Clock::now();
@@ -267,9 +376,9 @@ inline int run_protocol(const Arguments& arguments, Engine& engine, double load_
   for (int64_t i = 0; i < parts; ++i) {
     if (i > 0 || samples.empty()) {  // else the last timed run has just computed it
       engine.set_input(input.data.data() + static_cast<size_t>(i) * part_bytes, part);
-      engine.run();
+      engine.answer();
     }
-    Tensor one = engine.output();
+    Tensor one = engine.result();
     if (i == 0) {
       output = one;
       if (output.shape.empty()) output.shape.push_back(1);
