@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from colorsys import hsv_to_rgb
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads must not spin on shared cores
@@ -64,12 +65,12 @@ def picture(rng: np.random.Generator) -> tuple[Image.Image, Image.Image]:
     on_canvas, on_mask = ImageDraw.Draw(canvas), ImageDraw.Draw(mask)
     for _ in range(rng.integers(3, 9)):
         ends = [tuple(rng.uniform(0, side, 2)) for _ in range(2)]
-        on_canvas.line(ends, fill=_color(rng), width=int(rng.integers(1, 4)) * FINER)
+        on_canvas.line(ends, fill=_color(rng, 0), width=int(rng.integers(1, 4)) * FINER)
     for _ in range(rng.integers(1, 5)):
         kind = int(rng.integers(1, len(LABELS)))
         radius = rng.uniform(0.09, 0.24) * side
         x, y = rng.uniform(radius / 2, side - radius / 2, 2)
-        turn, color = rng.uniform(0, 2 * math.pi), _color(rng)
+        turn, color = rng.uniform(0, 2 * math.pi), _color(rng, kind)
         for each, fill in ((on_canvas, color), (on_mask, kind)):
             _shape(each, LABELS[kind], (x, y), radius, turn, fill=fill)
     small = canvas.resize((SIZE, SIZE), Image.Resampling.BOX)
@@ -81,13 +82,18 @@ def picture(rng: np.random.Generator) -> tuple[Image.Image, Image.Image]:
 
 
 def _background(rng: np.random.Generator) -> Image.Image:
-    coarse = rng.integers(0, 256, (int(rng.integers(2, 7)), int(rng.integers(2, 7)), 3)).astype(np.uint8)
+    places = int(rng.integers(2, 7)), int(rng.integers(2, 7))
+    coarse = (rng.integers(0, 190, (*places, 1)) + rng.integers(0, 60, (*places, 3))).astype(np.uint8)
     smooth = Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     return smooth.filter(ImageFilter.GaussianBlur(float(rng.uniform(0, 4))))
 
 
-def _color(rng: np.random.Generator) -> tuple[int, ...]:
-    return tuple(int(each) for each in rng.integers(0, 256, 3))
+def _color(rng: np.random.Generator, kind: int) -> tuple[int, ...]:
+    """Return a colour: shapes are bright and each kind has hues of its own, everything else is dull."""
+    if kind == 0:
+        return tuple(int(each) for each in rng.integers(0, 110) + rng.integers(0, 60, 3))
+    hue = ((kind - 1) / (len(LABELS) - 1) + rng.uniform(-0.05, 0.05)) % 1
+    return tuple(int(255 * each) for each in hsv_to_rgb(hue, rng.uniform(0.7, 1), rng.uniform(0.6, 1)))
 
 
 def _shape(
@@ -247,8 +253,8 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="what to write everything to; it must not exist")
-    parser.add_argument("--pictures", type=int, default=800)
-    parser.add_argument("--held-out", type=int, default=150)
+    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--held-out", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)

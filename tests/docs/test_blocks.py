@@ -56,6 +56,8 @@ def check_console(line: str) -> None:
         assert words[2:4] == ["-c", own if (ROOT / own).is_file() else "constraints.txt"], line
     elif words[:3] == ["python", "-m", "mobilevit_tools.devices.prepare"]:
         assert set(words[3:]) <= set(PARTS), line
+    elif words[:2] == ["python", "-m"] and words[2].startswith("tools."):
+        assert (ROOT / "tools" / f"{words[2].removeprefix('tools.')}.py").is_file(), line
     else:
         assert words[:2] in (
             [".", ".venv/bin/activate"],
