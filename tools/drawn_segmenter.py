@@ -21,7 +21,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads must not spi
 
 import numpy as np
 import torch
-from mobilevit_tools.staging import check_destination
 from PIL import Image, ImageDraw, ImageFilter
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -30,6 +29,7 @@ from torch.nn import functional as F
 import mobilevit_tools as mvt
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.models.factory import load_model
+from mobilevit_tools.writing import check_destination
 from tools.bundle_weights import halve
 
 LABELS = ("background", "disc", "square", "triangle", "star", "ring")
