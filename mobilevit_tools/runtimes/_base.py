@@ -109,6 +109,18 @@ class Session(ABC):
     unverifiable: str | None = None
     arithmetics: tuple[str, ...] = ()
 
+    def keep_metadata(self, stored: Mapping[str, str | None]) -> None:
+        """Set the metadata to what is stored, and the contract to what stands under ``METADATA_KEY`` there.
+
+        Raises:
+            BadInputError: The contract is damaged.
+        """
+        from mobilevit_tools.data.contract import METADATA_KEY, Contract
+
+        self.metadata = {str(name): str(text) for name, text in stored.items() if text is not None}
+        contract = self.metadata.get(METADATA_KEY)
+        self.contract = None if contract is None else Contract.from_json(contract)
+
     @abstractmethod
     def prepare(self, array: NDArray[Any]) -> Callable[[], object]:
         """Bind one input (the only one, N, C, H, W) and return a call that runs the artifact once on it.

@@ -13,7 +13,6 @@ import numpy as np
 from coreai.authoring import AIModelAsset, AIProgram
 from coreai.runtime import NDArray
 
-from mobilevit_tools.data.contract import METADATA_KEY, Contract
 from mobilevit_tools.errors import BadInputError, first_line
 from mobilevit_tools.runtimes._base import OperatorUse, Session, TensorInfo, check_input, numpy_type
 from mobilevit_tools.targets.registry import find_target
@@ -52,9 +51,7 @@ class CoreaiSession(Session):
                 hint="It may be damaged, or made by another version of Core AI's beta: export it again.",
                 code="unloadable_artifact",
             ) from error
-        self.metadata = {str(key): str(value) for key, value in stored.items()}
-        contract = self.metadata.get(METADATA_KEY)
-        self.contract = Contract.from_json(contract) if contract is not None else None
+        self.keep_metadata(stored)
         self.notes = tuple(self._tell())
 
     def _wait(self, work: Coroutine[Any, Any, _Result]) -> _Result:

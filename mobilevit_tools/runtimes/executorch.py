@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from executorch.extension.pybindings import _C
 
-from mobilevit_tools.data.contract import METADATA_KEY, METHOD_NAME, Contract
+from mobilevit_tools.data.contract import METADATA_KEY, METHOD_NAME
 from mobilevit_tools.errors import BadInputError, MvtError, first_line
 from mobilevit_tools.runtimes._base import (
     DELEGATE,
@@ -62,17 +62,14 @@ class ExecutorchSession(Session):
                 hint="The file may be truncated or need a backend that this runtime does not have.",
                 code="unloadable_artifact",
             ) from error
-        self.metadata = {}
-        self.contract = None
-        if METHOD_NAME in self._module.method_names():
-            stored = self._stored_contract()
-            self.metadata[METADATA_KEY] = stored
-            self.contract = Contract.from_json(stored)
-            if len(self.contract.outputs) == len(self.outputs):  # a program keeps no names
-                named = zip(self.outputs, self.contract.outputs, strict=True)
-                self.outputs = tuple(replace(info, name=name) for info, name in named)
+        self.keep_metadata({METADATA_KEY: self._stored_contract()})
+        if self.contract is not None and len(self.contract.outputs) == len(self.outputs):  # a program keeps no names
+            named = zip(self.outputs, self.contract.outputs, strict=True)
+            self.outputs = tuple(replace(info, name=name) for info, name in named)
 
-    def _stored_contract(self) -> str:
+    def _stored_contract(self) -> str | None:
+        if METHOD_NAME not in self._module.method_names():
+            return None
         try:
             (stored,) = self._module.run_method(METHOD_NAME, ())
         except (RuntimeError, ValueError) as error:  # it fails, or returns several values, or bytes that are no text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from mobilevit_tools.data.contract import METADATA_KEY, Contract
+from mobilevit_tools.data.contract import METADATA_KEY
 from mobilevit_tools.errors import BadInputError, first_line
 from mobilevit_tools.runtimes._base import OperatorUse, Session, TensorInfo, check_input, numpy_type
 from mobilevit_tools.runtimes.litert_files import read_contract
@@ -37,9 +37,7 @@ class LitertSession(Session):
         self.outputs = tuple(_info(each, names) for each in outputs)
         self._input_index = inputs[0]["index"] if inputs else 0
         self._output_indices = tuple(each["index"] for each in outputs)
-        stored = read_contract(path)
-        self.metadata = {} if stored is None else {METADATA_KEY: stored}
-        self.contract = None if stored is None else Contract.from_json(stored)
+        self.keep_metadata({METADATA_KEY: read_contract(path)})
         self.notes = (self._delegated(),)
 
     def _unloadable(self, error: Exception) -> BadInputError:

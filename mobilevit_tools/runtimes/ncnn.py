@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ncnn
 import numpy as np
 
-from mobilevit_tools.data.contract import MAX_CONTRACT_BYTES, METADATA_KEY, Contract
+from mobilevit_tools.data.contract import MAX_CONTRACT_BYTES, METADATA_KEY
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.runtimes._base import Session, TensorInfo, check_input
 from mobilevit_tools.runtimes.ncnn_files import (
@@ -47,9 +47,7 @@ class NcnnSession(Session):
         self._net = _load(path, threads, fp16=signature.fp16)
         self.inputs = tuple(TensorInfo(name, shape, "float32") for name, shape in signature.inputs.items())
         self.outputs = tuple(TensorInfo(name, shape, "float32") for name, shape in signature.outputs.items())
-        stored = read_text(path / CONTRACT_FILE, MAX_CONTRACT_BYTES)
-        self.metadata = {} if stored is None else {METADATA_KEY: stored}
-        self.contract = None if stored is None else Contract.from_json(stored)
+        self.keep_metadata({METADATA_KEY: read_text(path / CONTRACT_FILE, MAX_CONTRACT_BYTES)})
         switched = "on" if signature.fp16 else "off"
         self.notes = (
             f"It is to be run with ncnn's use_fp16_packed, use_fp16_storage and use_fp16_arithmetic {switched}.",

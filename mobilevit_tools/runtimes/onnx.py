@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from mobilevit_tools.data.contract import METADATA_KEY, Contract
 from mobilevit_tools.errors import BadInputError, first_line
 from mobilevit_tools.runtimes._base import Session, TensorInfo, check_input, numpy_type
 from mobilevit_tools.runtimes.onnx_precise import precise_session
@@ -46,13 +45,12 @@ class OnnxSession(Session):
             # A name or a value that is no UTF-8 shows only now.
             self.inputs = tuple(_info(node) for node in self._session.get_inputs())
             self.outputs = tuple(_info(node) for node in self._session.get_outputs())
-            self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+            stored = dict(self._session.get_modelmeta().custom_metadata_map)
         except Exception as error:  # onnxruntime raises a dozen unrelated classes, all for one reason
             raise BadInputError(
                 f"{path} cannot be loaded by ONNX Runtime: {first_line(error)}", code="unloadable_artifact"
             ) from error
-        stored = self.metadata.get(METADATA_KEY)
-        self.contract = Contract.from_json(stored) if stored is not None else None
+        self.keep_metadata(stored)
 
     def _feeds(self, array: NDArray[Any]) -> dict[str, NDArray[Any]]:
         check_input(self.inputs, array)

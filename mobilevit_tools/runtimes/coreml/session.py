@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mobilevit_tools.data.contract import KEPT_KEY, METADATA_KEY, Contract
+from mobilevit_tools.data.contract import KEPT_KEY, Contract
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import DeviceError, UsageError
 from mobilevit_tools.runtimes._base import OperatorUse, Session, TensorInfo, UnsupportedOperatorError, check_input
@@ -46,9 +46,7 @@ class CoreMLSession(Session):
         needed = (entry for entry in self.program.inputs if entry.default is None)  # thresholds have one
         self.inputs = tuple(_info(entry, self.program) for entry in needed)
         self.outputs = tuple(_info(entry, self.program) for entry in self.program.outputs)
-        self.metadata = self.program.metadata
-        stored = self.metadata.get(METADATA_KEY)
-        self.contract = Contract.from_json(stored) if stored is not None else None
+        self.keep_metadata(self.program.metadata)
         self.described = _described(self.program) if self.contract is None else None
         operations = self.program.graph.operations
         typed = [(entry.name, {value.element.name for _, value in entry.outputs}) for entry in operations]
