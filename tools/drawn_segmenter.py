@@ -39,7 +39,7 @@ FINER = 4
 """Shapes are drawn so many times as large and then reduced, which makes smooth edges."""
 COMMAND = (
     "mvt export care_s0 -o head=semantic_fpn --checkpoint {folder}/segmenter.safetensors --labels {folder}/labels.txt "
-    f"--input-size {SIZE} --target onnx --upsample --class-map"
+    f"--input-size {SIZE} --images {{folder}}/val/photos --target onnx --upsample --class-map"
 )
 CARD = f"""# A segmenter of drawn shapes
 
