@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mobilevit_tools.profiling.result import ProfileResult
 
-EMULATED = ("count", "arm64")
+EMULATED = ("count", "arm64", "htp")
 """The kinds of devices that only imitate the hardware: they have no latency, whatever a file says."""
 
 

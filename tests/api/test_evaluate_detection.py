@@ -143,6 +143,9 @@ def test_a_detector_that_finds_nothing_scores_nothing(artifact: Path, scenes: Pa
         (tmp_path / "1.png").rename(scenes / "photos" / "a" / "1.png")
 
 
+BOX = {"image_id": 7, "category_id": 3, "bbox": [0, 0, 5, 5]}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -155,7 +158,8 @@ def test_a_detector_that_finds_nothing_scores_nothing(artifact: Path, scenes: Pa
         ({"annotations": [{"image_id": 8, "category_id": 3, "bbox": [0, 0, 5, 5]}]}, "does not have"),
         ({"annotations": "all"}, "no list of annotations"),
         ({"annotations": [{"image_id": 7, "category_id": 3, "bbox": [0, 0, -5, 5]}]}, "left, top, width and height"),
-        ({"annotations": [{"image_id": 7, "category_id": 3, "bbox": [0, 0, 5, 5], "area": float("nan")}]}, "the area"),
+        ({"annotations": [{**BOX, "area": float("nan")}]}, "not a finite number"),
+        ({"annotations": [{**BOX, "area": "25"}]}, "the area"),
         ({"annotations": []}, "nothing to measure"),
         (
             {"annotations": [{"image_id": 7, "category_id": 3, "bbox": [0, 0, 5, 5], "iscrowd": 1}]},

@@ -12,6 +12,7 @@ import pytest
 
 from mobilevit_tools.devices import Device, Readiness, RunRequest, RunResult
 from mobilevit_tools.devices._base import Settling, Timing
+from mobilevit_tools.devices.registry import DeviceKind
 from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.profiling import device, environment
 from mobilevit_tools.profiling.device import PILOT_RUNS, ROUNDS, profile_on_device
@@ -70,6 +71,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
     """The device that is opened, whatever its name: each run takes 100 ms."""
     made = FakeDevice(lambda *_: 100.0)
     monkeypatch.setattr(device, "open_device", lambda _: made)
+    monkeypatch.setattr(device, "find_kind", lambda _: DeviceKind("none", "fake", "a stand-in"))
     return made
 
 
