@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mobilevit_tools.api.evaluate import evaluate
     from mobilevit_tools.api.export import export
     from mobilevit_tools.api.export_bench import ExportBench, bench_export
+    from mobilevit_tools.api.finetune import FinetuneResult, finetune
     from mobilevit_tools.api.info import InfoResult, info
     from mobilevit_tools.api.inspect import InspectResult, inspect
     from mobilevit_tools.api.precision_bench import PrecisionBench, bench_precisions
@@ -91,6 +92,7 @@ _HOMES = {
     "ExportBench": "api.export_bench",
     "ExportResult": "artifacts.exported",
     "ExportedArtifact": "artifacts.exported",
+    "FinetuneResult": "api.finetune",
     "GateError": "errors",
     "InfoResult": "api.info",
     "InspectResult": "api.inspect",
@@ -124,6 +126,7 @@ _HOMES = {
     "doctor": "api.doctor",
     "evaluate": "api.evaluate",
     "export": "api.export",
+    "finetune": "api.finetune",
     "info": "api.info",
     "inspect": "api.inspect",
     "list_models": "models.names",
@@ -153,6 +156,7 @@ __all__ = [
     "ExportBench",
     "ExportResult",
     "ExportedArtifact",
+    "FinetuneResult",
     "GateError",
     "InfoResult",
     "InspectResult",
@@ -186,6 +190,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "export",
+    "finetune",
     "info",
     "inspect",
     "list_models",

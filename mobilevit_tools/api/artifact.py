@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from mobilevit_tools.progress import Progress
 from mobilevit_tools.quantization._base import Quantization
 from mobilevit_tools.quantization.share import QuantizedShare, share_of, with_share
 from mobilevit_tools.runtimes.registry import open_made
-from mobilevit_tools.targets.precisions import FLOATING
+from mobilevit_tools.targets.precisions import FLOATING, PRECISIONS
 from mobilevit_tools.targets.registry import find_target
 from mobilevit_tools.verification.parity import Parity
 from mobilevit_tools.verification.reference import torch_reference
@@ -78,6 +79,7 @@ def make_artifact(
     clock = StepClock(progress)
     conversion = _prepare(loaded, record, request, quantization, images=images, clock=clock)
     check = _check(conversion, clock)
+    conversion = _with_learnt(conversion, quantization)
     half, preflight = _plan_half(conversion, clock)
     spec = request.spec
     if bound is not None and quantization is not None:
@@ -141,7 +143,7 @@ def _prepare(
     with clock.step("import", f"Loading the {spec.target} converter"):
         exporter = load_exporter(spec.target)
     with clock.step("rewrite", f"Rewriting for {spec.deployment} and checking the rewrites"):
-        rewritten = _rewrite(loaded, spec, contract, quantization)
+        rewritten = rewritten_for(loaded, spec, contract, quantization, spec.batch)
     inputs = build_inputs(contract.preprocessing, verification_photos() if images is None else images)
     return Conversion(loaded, record, rewritten, spec, contract, exporter, torch_reference(loaded.module), inputs)
 
@@ -237,13 +239,36 @@ def _finished(
     )
 
 
-def _rewrite(loaded: LoadedModel, spec: ExportSpec, contract: Contract, quantization: Quantization | None) -> Rewritten:
+def _with_learnt(conversion: Conversion, quantization: Quantization | None) -> Conversion:
+    """Put in what a model has learnt; the conversion itself is checked with the float weights before that."""
+    if quantization is None or quantization.learnt is None:
+        return conversion
+    module = copy.deepcopy(conversion.rewritten.module)
+    quantization.learnt.fill(module)
+    return replace(conversion, rewritten=replace(conversion.rewritten, module=module))
+
+
+def rewritten_for(
+    loaded: LoadedModel, spec: ExportSpec, contract: Contract, quantization: Quantization | None, batch: int
+) -> Rewritten:
+    """Return a model in the form that is quantized and lowered, proved to compute the same.
+
+    Args:
+        loaded: The model.
+        spec: What is made of it.
+        contract: The artifact's.
+        quantization: How it is quantized; None in floating point.
+        batch: Images of the input that it is tried with.
+
+    Raises:
+        GateError: The rewritten model does not compute what the model computes.
+    """
     import torch
 
     from mobilevit_tools.rewrites._base import apply
 
     generator = torch.Generator().manual_seed(0)
-    example = torch.randn(spec.batch, 3, *loaded.preprocessing.input_size, generator=generator)
+    example = torch.randn(batch, 3, *loaded.preprocessing.input_size, generator=generator)
     rewritten = apply(
         loaded.module,
         example,
@@ -254,21 +279,21 @@ def _rewrite(loaded: LoadedModel, spec: ExportSpec, contract: Contract, quantiza
     )
     if quantization is None:
         return rewritten
-    if quantization.calibration is not None:
+    if quantization.calibration is not None and PRECISIONS[quantization.precision].calibrated:
         from mobilevit_tools.quantization.migration import migrate_scales
 
-        moved = migrate_scales(rewritten.module, quantization.calibration, spec.batch)
+        moved = migrate_scales(rewritten.module, quantization.calibration, batch)
         rewritten = rewritten if moved is None else replace(rewritten, applied=(*rewritten.applied, moved))
-    return _with_stored_weights(rewritten, spec, contract)
+    return _with_stored_weights(rewritten, spec, contract, batch)
 
 
-def _with_stored_weights(rewritten: Rewritten, spec: ExportSpec, contract: Contract) -> Rewritten:
+def _with_stored_weights(rewritten: Rewritten, spec: ExportSpec, contract: Contract, batch: int) -> Rewritten:
     """Store weights that are computed, and write products with weights as layers: quantizers pass over both."""
     from mobilevit_tools.exporters.io_names import example_input
     from mobilevit_tools.quantization.computed_weights import store_computed_weights
     from mobilevit_tools.quantization.stored_products import write_stored_products
 
-    example = example_input(contract, max(spec.batch, 2) if spec.options.free_batch else spec.batch)
+    example = example_input(contract, max(batch, 2) if spec.options.free_batch else batch)
     for write in (write_stored_products, store_computed_weights):
         module, applied = write(rewritten.module, example, free_batch=spec.options.free_batch)
         if applied is not None:

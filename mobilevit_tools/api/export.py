@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from mobilevit_tools.errors import GateError, MvtError, UsageError
 from mobilevit_tools.exporters._base import check_packages
 from mobilevit_tools.exporters.request import ExportRequest, requests_for
 from mobilevit_tools.input_size import parse_size
-from mobilevit_tools.models.factory import LoadedModel, load_model, with_labels
+from mobilevit_tools.models.factory import LoadedModel, find_learnt, load_model, with_labels
 from mobilevit_tools.models.options import OptionValue, option_texts, parse_options
 from mobilevit_tools.models.references import folder_name
 from mobilevit_tools.process_state import restoring
@@ -33,6 +34,8 @@ from mobilevit_tools.writing import check_destination
 if TYPE_CHECKING:
     from torch import nn
 
+    from mobilevit_tools.exporters._base import ExportSpec
+    from mobilevit_tools.models.learnt import Learnt
     from mobilevit_tools.models.own_card import Card
 
 
@@ -136,13 +139,14 @@ def export(
         >>> net.training
         True
     """
+    of_module = find_learnt(checkpoint) if checkpoint is not None and not isinstance(model, str) else None
     given = given_module(
         model,
         name=name,
         card=card,
         overrides={"mean": mean, "std": std},
         of_names={
-            "checkpoint": checkpoint,
+            "checkpoint": checkpoint if of_module is None else None,
             "ema": ema,
             "random_weights": random_weights,
             "num_classes": num_classes,
@@ -181,7 +185,7 @@ def export(
     finals = [Path(output) / folder_name(called) / request.spec.variant for request in requests]
     _check_possible(requests, finals, overwrite=overwrite)
     with progress(f"Loading {called}"):
-        loaded = _load(given, requests, input_size, labels, bundle=bundle)
+        loaded = _load(given, requests, input_size, labels, of_module, bundle=bundle)
     _check_batches(loaded, requests, progress)
     plans = _plan(requests, loaded, progress)
     bound = None if max_drop is None or eval_data is None else AccuracyBound(max_drop, Path(eval_data), class_order)
@@ -239,6 +243,7 @@ def _load(
     requests: Sequence[ExportRequest],
     input_size: tuple[int, int] | None,
     labels: Sequence[str] | str | Path | None,
+    of_module: Learnt | None,
     *,
     bundle: bool,
 ) -> LoadedModel:
@@ -247,7 +252,9 @@ def _load(
     if given is None:
         loaded = load_requested(asking, bundle=bundle)
         return loaded if labels is None or isinstance(labels, str | Path) else with_labels(loaded, labels)
-    return with_labels(settle_requested(given.load(input_size), asking, bundle=bundle), _names(labels))
+    return with_labels(
+        settle_requested(given.load(input_size, learnt=of_module), asking, bundle=bundle), _names(labels)
+    )
 
 
 def _check_batches(loaded: LoadedModel, requests: Sequence[ExportRequest], progress: Progress) -> None:
@@ -265,8 +272,31 @@ def _plan(requests: Sequence[ExportRequest], loaded: LoadedModel, progress: Prog
         count = DEFAULT_SIZE if asked.calibration_size is None else asked.calibration_size
         photos = load_calibration(Path(asked.calibration), loaded.preprocessing, count, progress)
     return [
-        plan_quantization(each.spec.target, each.spec.precision, photos, each.calibration_method) for each in requests
+        with_learnt(
+            plan_quantization(each.spec.target, each.spec.precision, photos, each.calibration_method),
+            loaded.learnt,
+            each.spec,
+        )
+        for each in requests
     ]
+
+
+def with_learnt(plan: Quantization | None, learnt: Learnt | None, spec: ExportSpec) -> Quantization | None:
+    """Return a plan with the weights of a fine-tuned checkpoint, which an artifact in floating point does not take.
+
+    Raises:
+        UsageError: They are for another target or precision.
+    """
+    if plan is None or learnt is None:
+        return plan
+    for_what = learnt.record.deployment, learnt.record.precision
+    if for_what != (spec.deployment, spec.precision):
+        raise UsageError(
+            f"{learnt.source} is fine-tuned for {' '.join(for_what)}, not for {spec.deployment} {spec.precision}.",
+            hint="Export it for that, in fp32 or fp16, or run `mvt finetune` for this one.",
+            code="learnt_elsewhere",
+        )
+    return replace(plan, learnt=learnt)
 
 
 def _hint(failed: Sequence[ExportedArtifact], least: float | None, *, keep_failed: bool) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mobilevit_tools.models.factory import LoadedModel
+    from mobilevit_tools.models.learnt import Learnt
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,23 @@ class GivenModule:
     name: str
     card: Mapping[str, object]
 
-    def load(self, input_size: tuple[int, int] | None = None, labels: Sequence[str] | None = None) -> LoadedModel:
-        """Make it ready for export; see :func:`mobilevit_tools.models.in_memory.load_module`."""
+    def load(
+        self,
+        input_size: tuple[int, int] | None = None,
+        labels: Sequence[str] | None = None,
+        learnt: Learnt | None = None,
+    ) -> LoadedModel:
+        """Make it ready for export, with what it has learnt; see :func:`mobilevit_tools.models.in_memory.load_module`.
+
+        Raises:
+            BadInputError: The module cannot be exported, or something was learnt from other weights than it has.
+        """
         from mobilevit_tools.models.in_memory import load_module
 
-        return load_module(self.module, name=self.name, card=self.card, input_size=input_size, labels=labels)
+        loaded = load_module(self.module, name=self.name, card=self.card, input_size=input_size, labels=labels)
+        if learnt is not None:
+            learnt.check(loaded.module, self.name)
+        return replace(loaded, learnt=learnt)
 
 
 def given_module(

@@ -127,7 +127,7 @@ def bench_precisions(
                     precision=precision,
                     output=Path(folder),
                     checkpoint=checkpoint,
-                    calibration=calibration if PRECISIONS[precision].calibrated else None,
+                    calibration=calibration if PRECISIONS[precision].takes_photos else None,
                     calibration_size=calibration_size,
                     progress=progress,
                 )

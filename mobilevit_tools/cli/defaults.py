@@ -235,7 +235,7 @@ def _idle(command: str, options: Mapping[str, Any], values: Mapping[str, Any], t
     precisions = set(_typed("precision", typed) or (shared if isinstance(shared, list) else [str(shared)]))
     if precisions <= set(FLOATING):
         yield from (options[name].name for name in QUANTIZED if name in options)
-    if not any(PRECISIONS[each].calibrated for each in precisions & set(PRECISIONS)):
+    if not any(PRECISIONS[each].takes_photos for each in precisions & set(PRECISIONS)):
         yield from (options[name].name for name in CALIBRATED if name in options)
 
 

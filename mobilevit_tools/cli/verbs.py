@@ -15,6 +15,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "models": ("models:models", "List the models and their sizes."),
     "info": ("info:info", "Show a model's parameters and MACs by stage."),
     "export": ("export:export", "Export a model and verify every artifact."),
+    "finetune": ("finetune:finetune", "Fine-tune a quantized model without labels."),
     "verify": ("verify:verify", "Compare an artifact with its PyTorch model."),
     "predict": ("predict:predict", "Run an artifact on photos."),
     "profile": ("profile:profile", "Measure latency, memory and instructions of an artifact."),

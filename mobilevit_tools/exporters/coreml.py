@@ -26,6 +26,7 @@ from mobilevit_tools.exporters.coreml_passes import (
 from mobilevit_tools.exporters.coreml_program import naming_operators, traced
 from mobilevit_tools.exporters.coreml_suppression import RAW, Objects, with_suppression
 from mobilevit_tools.exporters.io_names import example_input, output_names
+from mobilevit_tools.targets.precisions import PRECISIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +80,10 @@ def lower(
     half: Half | None = None,
 ) -> Lowering:
     """Write ``module`` as an ``.mlpackage``."""
+    if quantization is not None:
+        from mobilevit_tools.quantization.coreml import rounded
+
+        module = rounded(module, quantization, spec.batch)
     example = example_input(contract, spec.batch)
     image = contract.input == "image"
     options = cast("CoremlOptions", spec.options)
@@ -116,7 +121,8 @@ def lower(
             from mobilevit_tools.quantization.coreml import quantize
 
             kept = operations_of(package, program, module, quantization.keep)
-            if quantization.calibration is not None:  # coremltools gives inputs scales in half, whatever they are
+            # coremltools gives inputs scales in half, whatever they are
+            if PRECISIONS[quantization.precision].calibrated:
                 kept += made_of(package, [node for node in program.graph.nodes if node.name in keep])
             package = quantize(package, quantization, kept, takes_image=image, batch=spec.batch)
     if suppressed:

@@ -104,7 +104,7 @@ def _made(
 ) -> Cell | None:
     """Return the cell of a target in a precision; None where it is not possible and nobody asked for it by name."""
     photos = axes.calibration, axes.calibration_size
-    calibration, size = photos if PRECISIONS[precision].calibrated else (None, None)
+    calibration, size = photos if PRECISIONS[precision].takes_photos else (None, None)
     try:
         return replace(
             base,

@@ -15,6 +15,7 @@ from safetensors import torch as safetensors_torch
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models import other_files, pickles
+from mobilevit_tools.models.learnt import without_learnt
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the first pickle of torch.save's files before torch 1.6
@@ -46,7 +47,7 @@ def decode(content: bytes, source: str) -> object:
         return _torch_load(content, _scan_legacy(content, source), source)
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= _MAX_SAFETENSORS_HEADER:
         try:
-            return safetensors_torch.load(content)
+            return without_learnt(safetensors_torch.load(content))
         except (SafetensorError, KeyError, ValueError) as error:
             raise _damaged(source, f"safetensors says {str(error).strip()!r}") from error
     if content.startswith(b"\x80"):

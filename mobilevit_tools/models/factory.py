@@ -14,6 +14,7 @@ from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.models.cards import ModelCard, WeightsCard
 from mobilevit_tools.models.heads.registry import head_in
+from mobilevit_tools.models.learnt import Learnt, read_learnt
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.models.options import OptionValue, split_class_count
 from mobilevit_tools.models.own import OwnModel, TrainedWeights, find_own_model
@@ -79,6 +80,7 @@ class LoadedModel:
         fused: What became of branches that only training needs; None where there were none.
         task: What its outputs mean, once :func:`mobilevit_tools.tasks.registry.settle` has settled it.
         upsampled: Whether it resizes its map of scores to the input's size.
+        learnt: What its quantized form has learnt, where its checkpoint is a fine-tuned one.
     """
 
     name: str
@@ -95,6 +97,7 @@ class LoadedModel:
     fused: Fused | None = None
     task: TaskName | None = None
     upsampled: bool = False
+    learnt: Learnt | None = None
 
 
 def check_input_size(card: ModelCard, size: tuple[int, int], patch_size: object = None) -> None:
@@ -136,9 +139,47 @@ def load_model(
         BadInputError: No such model, an unusable checkpoint, or a size that the architecture cannot take.
         UsageError: No weights were given and random ones not allowed, or options contradict each other.
     """
+    learnt = None if checkpoint is None else find_learnt(checkpoint)
+    if learnt is not None and not learnt.record.weights_inside:
+        checkpoint = None  # the model has its weights itself
+    loaded = _load(
+        name,
+        num_classes=num_classes,
+        checkpoint=checkpoint,
+        ema=ema,
+        random_weights=random_weights,
+        input_size=input_size,
+        options=dict(options or {}),
+    )
+    if learnt is not None:
+        learnt.check(loaded.module, name)
+    return replace(loaded, learnt=learnt)
+
+
+def find_learnt(checkpoint: str | Path) -> Learnt | None:
+    """Return what a fine-tuned checkpoint has learnt; None where a checkpoint is none.
+
+    Raises:
+        BadInputError: It cannot be read or fetched.
+    """
+    from mobilevit_tools.models import hub
+
+    source = str(checkpoint)
+    return read_learnt(hub.download(source) if source.startswith(hub.SCHEME) else Path(source), source)
+
+
+def _load(
+    name: str,
+    *,
+    num_classes: int | None,
+    checkpoint: str | Path | None,
+    ema: bool | None,
+    random_weights: bool,
+    input_size: tuple[int, int] | None,
+    options: dict[str, OptionValue],
+) -> LoadedModel:
     import torch
 
-    options = dict(options or {})
     if ema is not None and checkpoint is None:
         raise UsageError(
             "--ema and --no-ema require a checkpoint.",

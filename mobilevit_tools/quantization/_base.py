@@ -12,9 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mobilevit_tools.errors import UsageError
+from mobilevit_tools.models.learnt import Learnt, LearntRecord
 from mobilevit_tools.quantization.calibration import Calibration, CalibrationRecord
 from mobilevit_tools.targets.precisions import CALIBRATED, FLOATING, PRECISIONS
 from mobilevit_tools.targets.registry import find_target
+
+ERROR_FEEDBACK = "error-feedback"
+"""The method of weights that are rounded by photos, as the manifest names it."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +51,20 @@ class QuantizationRecord:
     """How an artifact was quantized, for the manifest.
 
     Attributes:
-        method: How measured activations became ranges; None where nothing was measured.
+        method: How measured activations became ranges, or ``error-feedback`` where photos chose how weights are
+            rounded; None where nothing was measured.
         calibration: The photos; None where nothing was measured.
         kept: Operators with weights that stayed in floating point, by the names of their weights.
         search: What each number of kept operators cost and gained, in the order in which they were tried; empty where
             nothing was searched.
+        learnt: How its weights were fine-tuned; None where they were not.
     """
 
     method: str | None
     calibration: CalibrationRecord | None
     kept: tuple[str, ...]
     search: tuple[SearchStep, ...] = ()
+    learnt: LearntRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class Quantization:
         method: How measured activations become ranges; empty where nothing is measured.
         keep: Operators to leave in floating point, by the names of their weights.
         search: How ``keep`` was found, where it was searched.
+        learnt: Weights that the quantized model has learnt, in place of the float model's.
     """
 
     precision: str
@@ -77,12 +85,14 @@ class Quantization:
     method: str = ""
     keep: tuple[str, ...] = ()
     search: tuple[SearchStep, ...] = ()
+    learnt: Learnt | None = None
 
     @property
     def record(self) -> QuantizationRecord:
         """What the manifest says of it."""
         measured = self.calibration.record if self.calibration else None
-        return QuantizationRecord(self.method or None, measured, self.keep, self.search)
+        learnt = self.learnt.record if self.learnt else None
+        return QuantizationRecord(self.method or None, measured, self.keep, self.search, learnt)
 
 
 def check_calibrated(precisions: Sequence[str], **given: object) -> None:
@@ -117,8 +127,16 @@ def plan_quantization(
     """
     if precision in FLOATING:
         return None
-    if not PRECISIONS[precision].calibrated:
+    if not PRECISIONS[precision].takes_photos:
         return Quantization(precision, keep=keep)
+    if not PRECISIONS[precision].calibrated:
+        if method is not None:
+            raise UsageError(
+                f"{precision} measures no ranges, so it has no calibration method.",
+                hint="Omit --calibration-method.",
+                code="unsupported_method",
+            )
+        return Quantization(precision, calibration, ERROR_FEEDBACK if calibration else "", keep)
     if calibration is None:
         raise UsageError(
             f"{precision} requires calibration photos: activation ranges are measured on them. "

@@ -7,6 +7,7 @@ coremltools' graph passes do the rest.
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,20 +21,25 @@ from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 from coremltools.models.utils import _apply_graph_pass
 
 from mobilevit_tools.quantization._base import Quantization
+from mobilevit_tools.quantization.coreml_grids import (
+    INT4_BLOCK,
+    PALETTE_BITS,
+    SMALLEST_WEIGHT,
+    KeepingScales,
+    own_palette,
+    round_by_photos,
+)
 from mobilevit_tools.runtimes.coreml import Program, load_program
+from mobilevit_tools.targets.precisions import PRECISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from mobilevit_tools.quantization.calibration import Calibration
 
 WEIGHTED_OPERATORS = ("conv", "linear")
-PALETTE_BITS = {"palette8": 8, "palette6": 6, "palette4": 4}
-INT4_BLOCK = 32
-SMALLEST_WEIGHT = 512
-"""Weights with fewer elements are not stored as indices: the table of values would be as large."""
 OUTLIERS = 1000
 """One value in so many is left out of a range by the method ``percentile``, at either end."""
 ACTIVATION_PASSES = (
@@ -57,7 +63,7 @@ def quantize(
         batch: Images per inference.
     """
     ranges = None
-    if quantization.calibration is not None:
+    if quantization.calibration is not None and PRECISIONS[quantization.precision].calibrated:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "float.mlpackage")
             package.save(str(path))
@@ -66,7 +72,9 @@ def quantize(
             )
     if quantization.precision in PALETTE_BITS:
         palette = cto.OpPalettizerConfig(
-            mode="kmeans", nbits=PALETTE_BITS[quantization.precision], weight_threshold=SMALLEST_WEIGHT
+            mode="custom",
+            lut_function=own_palette(PALETTE_BITS[quantization.precision]),
+            weight_threshold=SMALLEST_WEIGHT,
         )
         return cto.palettize_weights(package, _config(palette, kept))
     if quantization.precision == "int4-weight":
@@ -79,7 +87,7 @@ def quantize(
         )
     else:
         linear = cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)
-    weights = PASS_REGISTRY["compression::linear_quantize_weights"]
+    weights = KeepingScales()
     weights.set_options([PassOption("config", _config(linear, kept)), PassOption("joint_compression", False)])
     # In one go: between two calls coremltools would merge equal constants, and then refuse what it merged.
     return _apply_graph_pass(
@@ -89,6 +97,25 @@ def quantize(
         pymil_load_func=milproto.load,
         skip_model_load=True,
     )
+
+
+def rounded(module: nn.Module, quantization: Quantization, batch: int) -> nn.Module:
+    """Return a copy whose weights of few bits are chosen by photos; ``module`` itself where there are no such photos.
+
+    What has learnt is rounded already.
+
+    Args:
+        module: In evaluation mode, in float32.
+        quantization: What to do.
+        batch: Images per inference.
+    """
+    if quantization.calibration is None or quantization.learnt is not None:
+        return module
+    if not PRECISIONS[quantization.precision].rounded_by_photos:
+        return module
+    copied = copy.deepcopy(module)
+    round_by_photos(copied, quantization.calibration, quantization.precision, quantization.keep, batch)
+    return copied
 
 
 def measure_ranges(program: Program, calibration: Calibration, method: str, *, takes_image: bool, batch: int) -> Ranges:

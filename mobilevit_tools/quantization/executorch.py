@@ -119,13 +119,20 @@ def quantize(module: nn.Module, example: torch.Tensor, quantization: Quantizatio
         example: An input (B, 3, H, W) of the artifact's size.
         quantization: What to do.
     """
+    converted: GraphModule = convert_pt2e(prepare(module, example, quantization))
+    _shield(converted)
+    return converted
+
+
+def prepare(module: nn.Module, example: torch.Tensor, quantization: Quantization) -> GraphModule:
+    """Return ``module`` with observers around its operators with weights, which have seen the photos."""
     captured = torch.export.export(module, (example,), strict=False).module()
     _separate_weights(captured)
     operators = LINEAR if quantization.calibration is None else LINEAR | CONVOLUTIONS
     _note_weights(captured, _selects(captured, operators, quantization.keep))
     quantizer = WeightedQuantizer(_selects(captured, operators, quantization.keep, pays=_pays))
     quantizer.set_global(_config(quantization))
-    prepared = prepare_pt2e(captured, quantizer)
+    prepared: GraphModule = prepare_pt2e(captured, quantizer)
     with torch.no_grad():
         if quantization.calibration is None:
             prepared(example)  # the weights are observed, too
@@ -133,9 +140,7 @@ def quantize(module: nn.Module, example: torch.Tensor, quantization: Quantizatio
             calibration, size = quantization.calibration, len(example)
             for batch in calibration.watched(calibration.batches(size), size):
                 prepared(torch.from_numpy(batch))
-    converted: GraphModule = convert_pt2e(prepared)
-    _shield(converted)
-    return converted
+    return prepared
 
 
 def read_layers(quantized: GraphModule) -> tuple[Layer, ...]:

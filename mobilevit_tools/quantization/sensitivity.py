@@ -65,20 +65,26 @@ class Sensitivity:
     error: float
 
 
-def rank_operators(module: nn.Module, inputs: Sequence[NDArray[np.float32]], precision: str) -> tuple[Sensitivity, ...]:
+def rank_operators(
+    module: nn.Module,
+    inputs: Sequence[NDArray[np.float32]],
+    precision: str,
+    rounding: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Sensitivity, ...]:
     """Quantize the operators with weights one at a time and return them all, the most harmful first.
 
-    Weights are rounded per output channel and symmetrically, inputs per tensor and affinely over the range that they
-    have on ``inputs``.
+    Weights are rounded per output channel and symmetrically unless told otherwise, inputs per tensor and affinely over
+    the range that they have on ``inputs``.
 
     Args:
         module: In evaluation mode, with one output that counts.
         inputs: Normalised photos (B, 3, H, W), of one shape; a handful is enough for a ranking.
         precision: What to quantize to; see ``PRECISIONS``.
+        rounding: Rounds a weight (rows, ...) in place of that.
     """
     tensors = [torch.from_numpy(array) for array in inputs]
     graph = torch.export.export(module, (tensors[0],), strict=False).module(check_guards=False)
-    weights = _weighted(graph, module, precision)
+    weights = weighted_operators(graph, module, precision)
     seen: dict[str, tuple[float, float]] = {}
 
     def observe(name: str, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,7 +101,7 @@ def rank_operators(module: nn.Module, inputs: Sequence[NDArray[np.float32]], pre
         def degrade(name: str, x: Tensor, weight: Tensor, target: str = target) -> tuple[Tensor, Tensor]:
             if name != target:
                 return x, weight
-            rounded = round_weight(weight, bits)
+            rounded = round_weight(weight, bits) if rounding is None else rounding(weight)
             levels = ACTIVATION_BITS.get(precision)
             return (x if levels is None else round_input(x, *seen[name], levels)), rounded
 
@@ -151,8 +157,8 @@ def weight_names(module: nn.Module) -> dict[str, str]:
     }
 
 
-def _weighted(graph: GraphModule, module: nn.Module, precision: str) -> dict[Node, str]:
-    """Return the operators that are quantized, each with its weight's name in ``module``."""
+def weighted_operators(graph: GraphModule, module: nn.Module, precision: str = "") -> dict[Node, str]:
+    """Return the operators of a traced ``module`` that are quantized, each with its weight's name in it."""
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     found = {}
     for node in graph.graph.nodes:

@@ -167,7 +167,7 @@ def _matches(rule: ExcludeRule, model: str, spot: _Spot) -> bool:
 def _cell(template: Cell, spot: _Spot, plan: Plan, calibration: str | None) -> Cell:
     """Fill in what this cell depends on, and no more: what it does not use must not make it run again."""
     cell = replace(template, target=spot.target, backend=spot.backend, precision=spot.precision, device=spot.device)
-    if PRECISIONS[spot.precision].calibrated:
+    if PRECISIONS[spot.precision].takes_photos and calibration is not None:
         cell = replace(cell, calibration=calibration, calibration_size=plan.calibration_size)
     if spot.device is not None:
         cell = replace(cell, rigor=plan.rigor)

@@ -212,6 +212,9 @@ class Target:
         options: Its own options.
         backends: The backends that it has, the default one first; empty where there is no choice.
         calibration_methods: How measured activations become ranges, the default first.
+        student: Dotted path of a function that makes a model that learns to be quantized for it, as
+            :data:`mobilevit_tools.quantization.student.MakeStudent` says; None where there is none.
+        learns: The precisions that it makes one for.
         quantized_arithmetic: What a quantized artifact leaves in floating point computes in it.
         rewrites: The rewrites that it asks for beside those that every target gets.
         declines: The rewrites that every target gets and that it does not want.
@@ -252,6 +255,8 @@ class Target:
     options: type[TargetOptions] = TargetOptions
     backends: tuple[Backend, ...] = ()
     calibration_methods: tuple[str, ...] = ()
+    student: str | None = None
+    learns: tuple[str, ...] = ()
     quantized_arithmetic: str = "fp32"
     rewrites: tuple[str, ...] = ()
     declines: tuple[str, ...] = ()

@@ -57,6 +57,8 @@ TARGET = Target(
         ),
     ),
     calibration_methods=("histogram", "min-max"),
+    student="mobilevit_tools.quantization.executorch_student:make_student",
+    learns=("int8",),
     devices=("host", "count", "arm64", "adb", "ssh"),
     native_runner=NativeRunner(
         package="executorch",

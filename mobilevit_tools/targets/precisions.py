@@ -15,6 +15,7 @@ class Precision:
         name: The name that ``--precision`` takes.
         summary: What it does, in a few words.
         calibrated: Whether ranges of activations are measured on photos.
+        rounded_by_photos: Whether weights are rounded by photos, where there are some.
         weights_alone: Whether weights are rounded, and activations not.
         method: How measured activations become ranges by default, where that is not the target's first choice.
     """
@@ -22,8 +23,14 @@ class Precision:
     name: str
     summary: str
     calibrated: bool = False
+    rounded_by_photos: bool = False
     weights_alone: bool = False
     method: str | None = None
+
+    @property
+    def takes_photos(self) -> bool:
+        """Whether photos make a difference."""
+        return self.calibrated or self.rounded_by_photos
 
 
 PRECISIONS: Mapping[str, Precision] = MappingProxyType(
@@ -42,11 +49,23 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType(
             Precision("dynamic-int8", "8-bit weights, activation ranges measured at each inference"),
             Precision("int8-weight", "8-bit weights, floating-point arithmetic", weights_alone=True),
             Precision(
-                "int4-weight", "4-bit weights with a scale per block of 32; iOS 18 and later", weights_alone=True
+                "int4-weight",
+                "4-bit weights with a scale per block of 32; iOS 18 and later",
+                weights_alone=True,
+                rounded_by_photos=True,
             ),
-            Precision("palette8", "weights as indices into a palette of 256 values", weights_alone=True),
-            Precision("palette6", "weights as indices into a palette of 64 values", weights_alone=True),
-            Precision("palette4", "weights as indices into a palette of 16 values", weights_alone=True),
+            Precision(
+                "palette8",
+                "weights as indices into a palette of 256 values",
+                weights_alone=True,
+                rounded_by_photos=True,
+            ),
+            Precision(
+                "palette6", "weights as indices into a palette of 64 values", weights_alone=True, rounded_by_photos=True
+            ),
+            Precision(
+                "palette4", "weights as indices into a palette of 16 values", weights_alone=True, rounded_by_photos=True
+            ),
         )
     }
 )
@@ -54,5 +73,5 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType(
 FLOATING = ("fp32", "fp16")
 """Precisions that quantize nothing."""
 
-CALIBRATED = tuple(precision.name for precision in PRECISIONS.values() if precision.calibrated)
+CALIBRATED = tuple(precision.name for precision in PRECISIONS.values() if precision.takes_photos)
 """Precisions that measure activations on photos."""
