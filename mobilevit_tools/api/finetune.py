@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -14,16 +13,18 @@ from typing import TYPE_CHECKING
 from mobilevit_tools.api.artifact import rewritten_for
 from mobilevit_tools.api.description import contract_of
 from mobilevit_tools.api.export import load_requested, settle_requested
+from mobilevit_tools.api.finetune_state import STATE_SUFFIX, fingerprint, resume, run_saving
 from mobilevit_tools.api.given import given_module
-from mobilevit_tools.errors import BadInputError, GateError, MissingDependencyError, UsageError
+from mobilevit_tools.errors import GateError, MissingDependencyError, UsageError
 from mobilevit_tools.exporters._base import check_packages
 from mobilevit_tools.exporters.request import requests_for
-from mobilevit_tools.models.learnt import LearntRecord, learnt_bytes, weights_digest
+from mobilevit_tools.models.learnt import LearntRecord, learnt_bytes
 from mobilevit_tools.models.options import OptionValue, option_texts
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.quantization._base import Quantization, plan_quantization
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, Calibration, load_calibration
+from mobilevit_tools.quantization.nearness import Nearness
 from mobilevit_tools.result import Result
 from mobilevit_tools.targets.precisions import FLOATING
 from mobilevit_tools.targets.registry import TARGETS, find_target
@@ -38,17 +39,13 @@ if TYPE_CHECKING:
     from mobilevit_tools.exporters.request import ExportRequest
     from mobilevit_tools.models.factory import LoadedModel
     from mobilevit_tools.models.own_card import Card
-    from mobilevit_tools.quantization.distillation import Distillation, Nearness
+    from mobilevit_tools.quantization.distillation import Distillation
 
 DEFAULT_MINUTES = 20.0
 DEFAULT_STEPS = 600
 BATCH = 8
 """Photos of one step."""
-SAVE_EVERY = 60.0
-"""Seconds between two states on disk."""
-STATE_SUFFIX = ".state"
 _TICKS = 1000
-_STATE_KEY = "mobilevit_tools.finetune"
 
 
 @dataclass(frozen=True, repr=False)
@@ -195,13 +192,13 @@ def finetune(
     with progress(f"Rewriting for {spec.deployment} and measuring ranges"):
         distillation, module, stored = _prepare(loaded, spec, plan, photos, seed=seed, device=chosen)
     judged = list(photos.held_out.values()) or list(photos.pixels)
-    said = _fingerprint(loaded, spec, photos, seed=seed, steps=steps)
+    said = fingerprint(loaded, spec, photos, seed=seed, steps=steps)
     state = final.with_name(final.name + STATE_SUFFIX)
     with progress("Comparing the quantized model with the float model"):
         before = distillation.near(judged)
-    _resume(distillation, state, said)
+    resume(distillation, state, said)
     with _ticking(progress, f"Fine-tuning for {spec.variant}") as tick:
-        _run(distillation, state, said, steps=steps, minutes=minutes, tick=tick)
+        run_saving(distillation, state, said, steps=steps, minutes=minutes, tick=tick)
     with progress("Comparing again"):
         after = distillation.near(judged)
     state.unlink(missing_ok=True)
@@ -340,66 +337,6 @@ def _weights(request: ExportRequest) -> Mapping[str, Tensor]:
     from mobilevit_tools.models.checkpoint import read_checkpoint
 
     return {} if request.checkpoint is None else read_checkpoint(request.checkpoint, ema=request.ema).state_dict
-
-
-def _fingerprint(
-    loaded: LoadedModel, spec: ExportSpec, photos: Calibration, *, seed: int, steps: int
-) -> dict[str, str]:
-    """Return what a run must have in common with the one that it goes on from."""
-    return {
-        "model": loaded.name,
-        "deployment": spec.deployment,
-        "precision": spec.precision,
-        "weights": weights_digest(loaded.module),
-        "photos": photos.record.sha256,
-        "seed": str(seed),
-        "steps": str(steps),
-    }
-
-
-def _resume(distillation: Distillation, state: Path, said: Mapping[str, str]) -> None:
-    """Go on from a state, where there is one.
-
-    Raises:
-        BadInputError: It is damaged, or another run's.
-    """
-    if not state.exists():
-        return
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(state), framework="pt") as file:
-            found = json.loads((file.metadata() or {}).get(_STATE_KEY, "{}"))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        different = [key for key in said if found.get(key) != said[key]]
-        if not different:
-            distillation.resume(tensors)
-            return
-        problem = f"is of another run: its {' and '.join(different)} differ"
-    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RuntimeError) as error:
-        problem = f"cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-    raise BadInputError(
-        f"{state} {problem}.", hint="Remove it to start anew, or choose another --out.", code="bad_state"
-    )
-
-
-def _run(
-    distillation: Distillation,
-    state: Path,
-    said: Mapping[str, str],
-    *,
-    steps: int,
-    minutes: float,
-    tick: Callable[[float], None],
-) -> None:
-    from safetensors.torch import save
-
-    from mobilevit_tools.quantization.distillation import run
-
-    def keep(tensors: Mapping[str, Tensor]) -> None:
-        write_whole(state, save(dict(tensors), {_STATE_KEY: json.dumps(said)}))
-
-    run(distillation, steps=steps, seconds=60 * minutes, tick=tick, save=keep, every=SAVE_EVERY)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from mobilevit_tools.artifacts.manifest import Manifest
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.devices.registry import find_kind
 from mobilevit_tools.errors import BadInputError, GateError, MissingDependencyError, UsageError
-from mobilevit_tools.models.factory import IN_MEMORY, LoadedModel, load_model
+from mobilevit_tools.models.factory import LoadedModel, load_model
+from mobilevit_tools.models.provenance import IN_MEMORY
 from mobilevit_tools.models.references import is_file_reference, path_in, short_name, with_path
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent

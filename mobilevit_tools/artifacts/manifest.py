@@ -15,7 +15,7 @@ from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.exporters._base import Delegation, ExportSpec
 from mobilevit_tools.exporters.request import ExportRequest
 from mobilevit_tools.jsonable import jsonable
-from mobilevit_tools.models.factory import IN_MEMORY, Weights
+from mobilevit_tools.models.provenance import IN_MEMORY, Weights
 from mobilevit_tools.precision.record import KeptOperator
 from mobilevit_tools.quantization._base import QuantizationRecord
 from mobilevit_tools.quantization.share import QuantizedShare

@@ -70,7 +70,7 @@ def apply_defaults(
     if environment.get(EXPLICIT):
         return {}
     for default in read_defaults(commands, folder, environment):
-        for command in [default.command] if default.command else _with_option(commands, default.option):
+        for command in [default.command] if default.command else _taking(commands, default):
             parameter = _options(commands[command])[default.option]
             _applied.setdefault(command, {})[parameter.name] = _value(default, parameter)
     for command, values in _applied.items():
@@ -209,9 +209,9 @@ def _value(default: Default, parameter: Any) -> object:
         raise UsageError(f"{default.option} takes no table or nested list ({default.source}).")
     if parameter.multiple:
         return _several(default.value)
-    if several is not None:
+    if several is not None and len(several) != 1:
         raise UsageError(f"{default.option} takes one value ({default.source}).")
-    return default.value
+    return default.value if several is None else several[0]
 
 
 def _several(value: object) -> list[Any]:
@@ -220,6 +220,14 @@ def _several(value: object) -> list[Any]:
 
 def _with_option(commands: Mapping[str, Any], name: str) -> list[str]:
     return [command for command, each in commands.items() if name in _options(each) and (command, name) not in GATES]
+
+
+def _taking(commands: Mapping[str, Any], default: Default) -> list[str]:
+    """Return the commands that a key of the table itself is for: several values are for those that take several."""
+    named = _with_option(commands, default.option)
+    many = [each for each in named if _options(commands[each])[default.option].multiple]
+    values = _several(default.value) if isinstance(default.value, str | tuple) else [default.value]
+    return many if many and len(values) != 1 else named
 
 
 def _idle(command: str, options: Mapping[str, Any], values: Mapping[str, Any], typed: Sequence[str]) -> Iterator[str]:

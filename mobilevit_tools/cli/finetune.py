@@ -30,7 +30,7 @@ from mobilevit_tools.targets.registry import TARGETS
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.finetune import FinetuneResult
-    from mobilevit_tools.quantization.distillation import Nearness
+    from mobilevit_tools.quantization.nearness import Nearness
 
 DEFAULT_MINUTES = 20.0
 DEFAULT_STEPS = 600
@@ -74,8 +74,8 @@ def finetune(
     render = _render_path if quiet else _render
     with command_output("finetune", as_json=as_json, verbosity=verbose) as output:
         size = parse_size(input_size)
-        from mobilevit_tools.api.finetune import STATE_SUFFIX
         from mobilevit_tools.api.finetune import finetune as learn
+        from mobilevit_tools.api.finetune_state import STATE_SUFFIX
         from mobilevit_tools.models.options import parse_options
 
         output.left_behind = f"what was learnt so far is kept in {out}{STATE_SUFFIX} once learning has begun"

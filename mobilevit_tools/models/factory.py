@@ -13,11 +13,13 @@ from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.models.cards import ModelCard, WeightsCard
+from mobilevit_tools.models.frozen import freeze
 from mobilevit_tools.models.heads.registry import head_in
 from mobilevit_tools.models.learnt import Learnt, read_learnt
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.models.options import OptionValue, split_class_count
 from mobilevit_tools.models.own import OwnModel, TrainedWeights, find_own_model
+from mobilevit_tools.models.provenance import Weights, provenance
 from mobilevit_tools.models.returned import Returned, outputs_in_words
 from mobilevit_tools.models.shipped import adapter, build, head_keys
 from mobilevit_tools.process_state import restoring
@@ -32,32 +34,7 @@ if TYPE_CHECKING:
 
 RANDOM_SEED = 0
 """Random weights are always the same ones, so that an artifact made of them can be verified later."""
-IN_MEMORY = "<memory>"
-"""The source of weights that were in a module, not in a file."""
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
-_STATISTICS = ("running_mean", "running_var")
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Where a model's weights came from.
-
-    Attributes:
-        source: A bundled tag, a path, a URL, ``<memory>`` for those of a module, or None for random weights.
-        sha256: Digest of the checkpoint file or of the module's weights, or None for random weights.
-        ema: Whether the exponential moving average was taken; None where the file tells of none.
-        left_out: Keys of the checkpoint that are of no part of the model, such as a loss's.
-    """
-
-    source: str | None
-    sha256: str | None
-    ema: bool | None
-    left_out: tuple[str, ...] = ()
-
-    @property
-    def random(self) -> bool:
-        """Whether the weights are random."""
-        return self.source is None
 
 
 @dataclass(frozen=True)
@@ -248,7 +225,7 @@ def _load(
         num_classes=classes,
         labels=bundled.labels if bundled else None,
         preprocessing=preprocessing,
-        weights=_provenance(loaded, fit),
+        weights=provenance(loaded, fit),
         returns="features" if head or options.get("features_only") else "logits",
         license=bundled.license if bundled else card.license,
         outputs=len(getattr(module, "feature_channels", ())) if options.get("features_only") else 1,
@@ -297,7 +274,7 @@ def _load_own(
             num_classes=built.num_classes,
             labels=None,
             preprocessing=built.preprocessing,
-            weights=_provenance(loaded, built.fit),
+            weights=provenance(loaded, built.fit),
             returns=built.returns,
             license=built.card.license,
             outputs=built.outputs,
@@ -352,30 +329,6 @@ def _no_weights(name: str, tagged: Sequence[str]) -> UsageError:
         + (f"; {', '.join(tagged)} comes with trained weights." if tagged else "."),
         code="no_weights",
     )
-
-
-def freeze(module: nn.Module, name: str) -> None:
-    """Put a model into evaluation mode, without gradients, and refuse weights that are not finite.
-
-    Infinity is allowed in buffers, where attention masks have it; not in a norm's statistics.
-    """
-    import torch
-
-    module.eval().requires_grad_(requires_grad=False)
-    constants = {key for key, _ in module.named_buffers(remove_duplicate=False) if not key.endswith(_STATISTICS)}
-    for key, tensor in module.state_dict().items():
-        if not isinstance(tensor, torch.Tensor):  # extra state of a module's own
-            continue
-        broken = torch.isnan(tensor) if key in constants else ~torch.isfinite(tensor)
-        if not bool(broken.any()):
-            continue
-        raise BadInputError(f"The weights of {name} contain NaN or infinity.", code="non_finite_weights")
-
-
-def _provenance(loaded: Checkpoint | None, fit: Fit | None) -> Weights:
-    if loaded is None or fit is None:
-        return Weights(None, None, None)
-    return Weights(loaded.source, loaded.sha256, loaded.ema if fit.ema is None else fit.ema, fit.strangers)
 
 
 @restoring

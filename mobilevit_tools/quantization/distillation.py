@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.quantization.nearness import Nearness
 from mobilevit_tools.quantization.sensitivity import weighted_operators
 from mobilevit_tools.quantization.student import Watching
 
@@ -40,23 +40,6 @@ WARM_UP = 10
 AVERAGED = 0.95
 SMALLEST_CROP = 0.6
 BRIGHTNESS = 0.2
-
-
-@dataclass(frozen=True)
-class Nearness:
-    """How near a quantized model is to its float model.
-
-    Attributes:
-        snr_db: Signal-to-noise ratio of the outputs of all photos together, in dB.
-        worst_snr_db: That of the worst photo.
-        agreement: Share of photos with the same top-1; None where outputs are no scores of classes.
-        photos: How many photos.
-    """
-
-    snr_db: float
-    worst_snr_db: float
-    agreement: float | None
-    photos: int
 
 
 class Distillation:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.models.factory import IN_MEMORY
 from mobilevit_tools.models.in_memory import digest_of, load_module
+from mobilevit_tools.models.provenance import IN_MEMORY
 
 SIZE = (16, 16)
 

@@ -18,7 +18,7 @@ from mobilevit_tools.devices import OperatorTime
 from mobilevit_tools.exporters._base import Delegation, ExportSpec
 from mobilevit_tools.exporters.request import ExportRequest
 from mobilevit_tools.jsonable import jsonable
-from mobilevit_tools.models.factory import Weights
+from mobilevit_tools.models.provenance import Weights
 from mobilevit_tools.profiling.environment import HostInfo
 from mobilevit_tools.profiling.result import ProfileResult
 from mobilevit_tools.profiling.statistics import summarize

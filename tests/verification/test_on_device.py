@@ -23,9 +23,7 @@ Function = Callable[[NDArray[Any]], NDArray[Any]]
 def verified(monkeypatch: pytest.MonkeyPatch, there: Function, here: Function, batch: int | None) -> DeviceVerification:
     def measure(request: Any) -> SimpleNamespace:
         parts = np.split(request.inputs, len(request.inputs) // (batch or 1))
-        return SimpleNamespace(
-            device="toy", outputs=np.concatenate([there(part) for part in parts]), partitioning=None
-        )
+        return SimpleNamespace(device="toy", outputs=np.concatenate([there(part) for part in parts]), partitioning=None)
 
     monkeypatch.setattr(on_device, "open_device", lambda _: nullcontext(SimpleNamespace(measure=measure)))
     return verify_on_device(
