@@ -144,7 +144,7 @@ def verify(
 
 
 def _taken(name: str) -> str:
-    return "run" if is_file_reference(name) else "read"
+    return "runs" if is_file_reference(name) else "reads"
 
 
 def reference_model(

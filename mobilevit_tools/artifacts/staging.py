@@ -16,6 +16,7 @@ from mobilevit_tools.writing import check_destination, taken
 
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 """What renaming a folder says where something else has its name; only an empty folder gives way."""
+_GONE = (errno.ENOENT,)
 
 
 @dataclass
@@ -65,26 +66,39 @@ def staged_folder(final: Path, *, overwrite: bool) -> Iterator[Stage]:
 
 def _move_into_place(folder: Path, final: Path, *, overwrite: bool) -> None:
     folder.chmod(0o755)
-    if overwrite and os.path.lexists(final):
-        replaced = folder.with_suffix(".replaced")
-        try:
-            final.rename(replaced)
-            folder.rename(final)
-        except BaseException:
-            if os.path.lexists(replaced) and not os.path.lexists(final):
-                replaced.rename(final)
-            raise
-        if replaced.is_dir() and not replaced.is_symlink():
-            shutil.rmtree(replaced)
-        else:
-            replaced.unlink()
+    if not overwrite:
+        if not _moves(folder, final, unless=_TAKEN):
+            raise taken(final)
         return
+    replaced = folder.with_suffix(".replaced")
     try:
-        folder.rename(final)
-    except OSError as error:
-        if error.errno in _TAKEN:
-            raise taken(final) from error
+        while not _moves(folder, final, unless=_TAKEN):
+            _remove(replaced)  # from the last turn: another run was quicker, and what it made is replaced, too
+            _moves(final, replaced, unless=_GONE)
+    except BaseException:
+        if os.path.lexists(replaced) and not os.path.lexists(final):
+            replaced.rename(final)
         raise
+    finally:
+        _remove(replaced)
+
+
+def _moves(path: Path, to: Path, *, unless: tuple[int, ...]) -> bool:
+    """Rename; tell whether that went well, or met one of the errors ``unless``."""
+    try:
+        path.rename(to)
+    except OSError as error:
+        if error.errno in unless:
+            return False
+        raise
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _discard(folder: Path, created: list[Path]) -> None:

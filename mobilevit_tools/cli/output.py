@@ -10,13 +10,15 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from mobilevit_tools.cli.streams import Streams, private_streams
+from mobilevit_tools.documents import printable
 from mobilevit_tools.errors import BadInputError, ExitCode, MvtError, first_line
 from mobilevit_tools.jsonable import JsonValue, envelope
 from mobilevit_tools.progress import Advance
@@ -28,6 +30,14 @@ LIBRARIES_TOO = 2
 """From this verbosity on, what the libraries print is shown too."""
 
 _UNREACHABLE = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP})
+
+
+class _Printable(Console):
+    """A console on which text that others wrote cannot move the cursor, hide lines, or reverse their order."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Read a string as rich does; its own control codes are no strings, and stay."""
+        return super().render_str(printable(text), **options)
 
 
 class Output:
@@ -50,8 +60,8 @@ class Output:
         self.left_behind = "no partial files remain"
         self._as_json = as_json
         self._streams = streams
-        self.console = Console(file=streams.out, soft_wrap=False)
-        self.log = Console(file=streams.err)
+        self.console = _Printable(file=streams.out, soft_wrap=False)
+        self.log = _Printable(file=streams.err)
         self.watched = self.log.is_terminal and not as_json and not quiet
 
     def show(self, result: Result, render: Renderer[Result]) -> None:

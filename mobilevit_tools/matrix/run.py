@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -17,8 +16,8 @@ from tempfile import TemporaryDirectory
 from mobilevit_tools.artifacts.exported import ExportedArtifact, ExportResult
 from mobilevit_tools.child import explicit
 from mobilevit_tools.devices.process import Finished, run
-from mobilevit_tools.documents import typed
-from mobilevit_tools.errors import ExitCode, MvtError
+from mobilevit_tools.documents import parse, typed
+from mobilevit_tools.errors import BadInputError, ExitCode, MvtError
 from mobilevit_tools.jsonable import StatedError
 from mobilevit_tools.matrix.cell import Cell, CellResult, Status
 from mobilevit_tools.profiling.result import ProfileResult
@@ -122,8 +121,8 @@ def _remove_unfinished(folder: Path) -> None:
 def _envelope(printed: str) -> dict[str, object] | None:
     lines = printed.splitlines()
     try:
-        envelope = json.loads(lines[-1]) if lines else None
-    except ValueError:
+        envelope = parse(lines[-1], "the envelope") if lines else None
+    except BadInputError:  # another program printed it
         return None
     return envelope if isinstance(envelope, dict) else None
 

@@ -79,7 +79,7 @@ def target_of(artifact: Path) -> Target:
     if target is None:
         raise BadInputError(
             f"{artifact} is not an artifact: its suffix is not one of {', '.join(SUFFIXES)}.",
-            hint="Pass a file that `mvt export` wrote.",
+            hint=f"Pass {_artifact_in(artifact) or 'a file that `mvt export` wrote'}.",
             code="not_an_artifact",
         )
     if not artifact.exists():
@@ -91,6 +91,12 @@ def target_of(artifact: Path) -> Target:
             f"{artifact} is not {expected}, as {artifact.suffix} artifacts are.", code="not_an_artifact"
         )
     return target
+
+
+def _artifact_in(folder: Path) -> Path | None:
+    """Return the artifact in an export's folder; None where there is none or several."""
+    found = [path for path in folder.iterdir() if path.suffix in SUFFIXES] if folder.is_dir() else []
+    return found[0] if len(found) == 1 else None
 
 
 def host_targets() -> tuple[str, ...]:

@@ -102,7 +102,7 @@ def judge_input(
     if tolerance.met_by(precise.distance):
         return precise
     own = worst([_apart(known.float64, each, holds=holds) for each in known.float32])
-    if tolerance.met_by(own) or not own.finite:
+    if tolerance.conditioned.met_by(own) or not own.finite:
         return result
     limits = _relaxed(tolerance, own)
     return replace(

@@ -54,6 +54,7 @@ class Tolerance(Limits):
         judged: The kinds of inputs that are judged; of the others only that their outputs are finite.
         pixel_ties: Where no top-1 may change: the share of a class map's pixels that may within near-ties.
         ratio: What the signal-to-noise ratio is called: SQNR where the noise is that of quantization.
+        own: mvt's own limits, where these are stricter: only a model that misses those in float32 is ill-conditioned.
     """
 
     top1_agreement: float
@@ -61,6 +62,12 @@ class Tolerance(Limits):
     judged: tuple[str, ...] = ("photo", "noise", "stress")
     ratio: str = "SNR"
     pixel_ties: float = 0.0
+    own: Limits | None = None
+
+    @property
+    def conditioned(self) -> Limits:
+        """What a model's own float32 has to keep, or else its artifact is judged by what float32 can give."""
+        return self.own or self
 
 
 _WEIGHTS_ONLY = Tolerance(
@@ -124,7 +131,8 @@ def tightened(precision: str, gates: Iterable[str]) -> Tolerance:
         known = getattr(found, field)
         if known is None or (value > known if more else value < known):
             found = replace(found, **{field: value})  # type: ignore[arg-type]  # all of these are numbers
-    return found
+    own = GATES[precision]
+    return found if found == own else replace(found, own=Limits(own.max_abs_rel, own.snr_db, own.cosine))
 
 
 def _parsed(gate: str) -> tuple[str, str, float]:

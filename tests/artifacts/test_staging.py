@@ -70,7 +70,7 @@ def test_an_interrupted_replacement_gives_back_what_was_there(
         if moment == "after" and self == final:
             rename(self, target)
             raise failure
-        if moment == "before" and target == final and self.suffix == ".partial":
+        if moment == "before" and target == final and not final.exists() and self.suffix == ".partial":
             raise failure
         return rename(self, target)
 
@@ -105,6 +105,34 @@ def test_what_came_meanwhile_is_replaced_only_when_asked(tmp_path: Path, kind: s
         (stage.folder / "model").write_text("ours")
     assert everything(tmp_path) == ["a", "a/b", "a/b/model", "other"]
     assert (final / "model").read_text() == "ours"
+
+
+@pytest.mark.parametrize("moment", ["old", "new"])
+def test_two_runs_that_replace_the_same_at_once_leave_one_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    final, aside = tmp_path / "b", tmp_path / "aside"
+    final.mkdir()
+    (final / "model").write_text("old")
+    rename = Path.rename
+    others = [None]
+
+    def interleaved(self: Path, target: Path) -> Path:
+        if moment == "old" and self == final and others:  # another run takes the old one away
+            others.clear()
+            rename(final, aside)
+        elif moment == "new" and target == final and not final.exists() and others:  # another run is quicker
+            others.clear()
+            final.mkdir()
+            (final / "model").write_text("theirs")
+        return rename(self, target)
+
+    with staged_folder(final, overwrite=True) as stage:
+        (stage.folder / "model").write_text("ours")
+        monkeypatch.setattr(Path, "rename", interleaved)
+    assert not others
+    assert (final / "model").read_text() == "ours"
+    assert [name for name in everything(tmp_path) if not name.startswith("aside")] == ["b", "b/model"]
 
 
 def test_a_file_takes_the_place_of_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import BadInputError, ExitCode
@@ -50,6 +52,23 @@ def test_paths_and_commands_are_not_broken_where_no_terminal_is(
     assert step.startswith(f"Loading {path}: ")
     assert error == f"error: There is no checkpoint at {path}."
     assert hint == f"hint: Run: mvt info {path}"
+
+
+def test_what_others_wrote_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "a\x1b]0;title\x07\x1b[2Jb\u202ec"
+    shown = "a\ufffd]0;title\ufffd\ufffd[2Jb\ufffdc"
+
+    def render(console: Console, text: str) -> None:
+        table = Table(box=None, show_header=False)
+        table.add_row(text)
+        console.print(table)
+
+    with pytest.raises(typer.Exit), command_output("inspect") as output:
+        output.show(hostile, render)
+        raise BadInputError(f"It has no {hostile}.", hint=hostile)
+    told = capsys.readouterr()
+    assert told.out.strip() == shown
+    assert told.err.splitlines() == [f"error: It has no {shown}.", f"hint: {shown}"]
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP])

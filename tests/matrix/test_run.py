@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mobilevit_tools.devices.process import Finished
 from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.matrix.run import run_cell
 from tests.matrix import nets
@@ -80,3 +81,13 @@ def test_a_hang_is_ended_and_leaves_nothing(net: str, tmp_path: Path, monkeypatc
     assert not pid.exists() or not is_running(int(pid.read_text()))
     assert list(scratch.iterdir()) == []
     assert not list(tmp_path.glob("out/**/*"))
+
+
+@pytest.mark.parametrize("printed", ["", "[" * 100_000, "NaN", "[]", '{"a": ' + "9" * 5000 + "}"])
+def test_what_is_no_envelope_fails_its_cell_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, printed: str
+) -> None:
+    ended = Finished(0, printed, "")
+    monkeypatch.setattr("mobilevit_tools.matrix.run.run", lambda *_, **__: ended)
+    result = run_cell(Cell("couplformer_kct2", "onnx", random_weights=True), tmp_path / "out", timeout_s=PATIENCE_S)
+    assert (result.status, result.exit_code, result.code) == ("error", 1, "crashed")

@@ -291,7 +291,7 @@ def test_own_models_are_exported_and_verified_as_any_other(net: Path, package: s
     (artifact,) = exported.artifacts
     assert artifact.parity.status == "passed"
     assert artifact.path.parent.parent == output / "net_build"
-    with pytest.raises(UsageError, match="only run when you name it"):
+    with pytest.raises(UsageError, match="only runs when you name it"):
         mobilevit_tools.verify(artifact.path)
     assert mobilevit_tools.verify(artifact.path, model=f"{net}:build").parity.status == "passed"
 

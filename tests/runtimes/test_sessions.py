@@ -71,6 +71,15 @@ def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
         open_session(tmp_path / "model.bin")
 
 
+def test_of_an_exports_folder_the_artifact_is_named(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    for name, hint in (("a.onnx", f"Pass {tmp_path / 'a.onnx'}."), ("b.pte", "Pass a file that `mvt export` wrote.")):
+        (tmp_path / name).touch()
+        with pytest.raises(BadInputError, match="not an artifact") as caught:
+            target_of(tmp_path)
+        assert caught.value.hint == hint
+
+
 def onnx_model(path: Path, nodes: list[onnx.NodeProto], dtype: int = onnx.TensorProto.FLOAT) -> Path:
     """Write a graph from ``x``, 1 x 4 of ``dtype``, to ``y``."""
     x, y = (helper.make_tensor_value_info(name, dtype, [1, 4]) for name in "xy")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mobilevit_tools.verification.reference import torch_reference
 from mobilevit_tools.verification.running import verify_session
-from mobilevit_tools.verification.tolerances import GATES
+from mobilevit_tools.verification.tolerances import GATES, tightened
 from tests.verification.test_running import FunctionSession, inputs
 
 SCALE = 3e4
@@ -76,6 +76,15 @@ def test_far_beyond_what_float32_gives_it_fails() -> None:
     assert parity.margins.snr_db is not None
     assert parity.margins.snr_db < 0
     assert "PyTorch float32 itself is at" in (parity.reason or "")
+
+
+def test_a_stricter_gate_makes_no_model_ill_conditioned() -> None:
+    well = [item for item in inputs(8) if not is_ill(item.tensor[0])]
+    near = apart(1e-3, on=lambda _: True)
+    for gate, status in ("fp32:snr=90", "passed"), ("fp32:snr=300", "failed"):
+        parity = verify_session(near, torch_reference(Cancelling()), well, tightened("fp32", [gate]))
+        assert parity.status == status
+        assert parity.ill_conditioned == ()
 
 
 def test_where_float32_itself_is_noise_nothing_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
