@@ -146,12 +146,11 @@ def finetune(
         GateError: The quantized model came no nearer; nothing was written.
 
     Example:
-        >>> tuned = mvt.finetune(
-        ...     net, name="small", precision="int8", target="onnx", calibration="photos", output="small.safetensors",
-        ...     input_size=(32, 32), steps=2,
-        ... )
-        >>> tuned.steps, tuned.checkpoint.name
-        (2, 'small.safetensors')
+        >>> try:
+        ...     mvt.finetune(net, precision="fp32", target="onnx", calibration="photos", output="small.safetensors")
+        ... except mvt.UsageError as error:
+        ...     print(error.message)
+        Nothing is quantized in fp32.
     """
     started = time.monotonic()
     final = Path(output)
