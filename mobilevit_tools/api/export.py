@@ -22,6 +22,7 @@ from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.models.factory import LoadedModel, find_learnt, load_model, with_labels
 from mobilevit_tools.models.options import OptionValue, option_texts, parse_options
 from mobilevit_tools.models.references import folder_name
+from mobilevit_tools.normalization import channels_text, normalized_by
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, numbered, silent
 from mobilevit_tools.quantization._base import Quantization, plan_quantization
@@ -86,8 +87,8 @@ def export(
             module stays as it is: what is exported is a copy, in evaluation mode and float32 on the CPU.
         name: A module: what its artifacts and their folder are called; by default the name of its class.
         card: A module: what is known of it, a :class:`~mobilevit_tools.Card` or a dict with some of its fields.
-        mean: A module: per-channel mean on the 0-1 scale; by default the card's, which is ImageNet's.
-        std: A module: per-channel standard deviation on the 0-1 scale, likewise.
+        mean: Per-channel mean on the 0-1 scale; by default the model's own, or the card's, which is ImageNet's.
+        std: Per-channel standard deviation on the 0-1 scale, likewise.
         targets: Target names, or ``all``.
         output: The folder that receives ``MODEL/TARGET-BACKEND-PRECISION/``.
         checkpoint: A path or ``hf://owner/repo/file``.
@@ -144,7 +145,7 @@ def export(
         model,
         name=name,
         card=card,
-        overrides={"mean": mean, "std": std},
+        overrides={} if isinstance(model, str) else {"mean": mean, "std": std},
         of_names={
             "checkpoint": checkpoint if of_module is None else None,
             "ema": ema,
@@ -181,6 +182,8 @@ def export(
         task=task,
         upsample=upsample,
         class_map=class_map,
+        mean=channels_text(mean) if isinstance(model, str) else None,
+        std=channels_text(std) if isinstance(model, str) else None,
     )
     finals = [Path(output) / folder_name(called) / request.spec.variant for request in requests]
     _check_possible(requests, finals, overwrite=overwrite)
@@ -322,6 +325,7 @@ def load_requested(request: ExportRequest, *, bundle: bool = False) -> LoadedMod
         input_size=parse_size(request.input_size),
         options=parse_options(request.options),
     )
+    loaded = replace(loaded, preprocessing=normalized_by(loaded.preprocessing, request.mean, request.std))
     loaded = settle_requested(loaded, request, bundle=bundle)
     return with_labels(loaded, None if request.labels is None else read_labels(Path(request.labels)))
 

@@ -16,6 +16,7 @@ from mobilevit_tools.errors import BadInputError, GateError, MissingDependencyEr
 from mobilevit_tools.models.factory import LoadedModel, load_model
 from mobilevit_tools.models.provenance import IN_MEMORY
 from mobilevit_tools.models.references import is_file_reference, path_in, short_name, with_path
+from mobilevit_tools.normalization import normalized_by
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.tasks.registry import settle
@@ -230,7 +231,8 @@ def _load_reference(
             hint="Pass the right one with --checkpoint.",
             code="checkpoint_changed",
         )
-    return loaded
+    asked = manifest.request
+    return replace(loaded, preprocessing=normalized_by(loaded.preprocessing, asked.mean, asked.std))
 
 
 def _counted(manifest: Manifest) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -75,7 +75,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         context = getattr(error, "ctx", None)  # of the innermost command that was reached
         verb = "" if context is None else context.command_path.removeprefix(NAME).strip()
         hint = f"See `mvt {verb} --help`." if verb else "See `mvt --help`."
-        refused = UsageError(str(getattr(error, "message", error)), hint=hint)
+        refused = UsageError(_sentence(error), hint=hint)
         parser_error(refused, command=verb, as_json="--json" in given)
         return ExitCode.USAGE
     except typer.Abort:
@@ -85,3 +85,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
             return ExitCode.OK
         raise
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _sentence(error: Exception) -> str:
+    """Return what the parser says, with the name of the option that it is about."""
+    format_message: Callable[[], str] | None = getattr(error, "format_message", None)
+    return str(error) if format_message is None else format_message()

@@ -42,6 +42,11 @@ Ema = Annotated[
     ),
 ]
 RandomWeights = Annotated[bool, typer.Option("--random-weights", help="Allow random weights.")]
+Mean = Annotated[
+    str | None,
+    typer.Option("--mean", help="Mean of the pixels from 0 to 1, such as 0.485,0.456,0.406. Default: the model's."),
+]
+Std = Annotated[str | None, typer.Option("--std", help="Standard deviation of the pixels, likewise.")]
 InputSize = Annotated[str | None, typer.Option("--input-size", help="Height x width, such as 224 or 192x256.")]
 Options = Annotated[list[str] | None, typer.Option("--option", "-o", help="A model option, name=value. Repeatable.")]
 Gates = Annotated[

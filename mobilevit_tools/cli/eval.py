@@ -169,7 +169,8 @@ def _render_classifier(console: Console, result: EvalResult) -> None:
     if result.agreement is not None:
         own = number(result.reference_top1, ".2%")
         table.add_row("agreement", f"{result.agreement:.2%}", f"same top-1 as PyTorch fp32, whose own top-1 is {own}")
-    table.add_row("speed", f"{result.images_per_second:.1f} images/s", f"inference alone, {result.threads} thread(s)")
+    threads = f"thread{'s' * (result.threads > 1)}"
+    table.add_row("speed", f"{result.images_per_second:.1f} images/s", f"inference alone, {result.threads} {threads}")
     table.add_row("labels", "", escape(result.label_rule))
     console.print(table)
     missed = sorted(

@@ -22,10 +22,12 @@ from mobilevit_tools.cli.arguments import (
     Gates,
     Images,
     InputSize,
+    Mean,
     Model,
     Options,
     Quiet,
     RandomWeights,
+    Std,
     Verbosity,
     finite,
     photos_in,
@@ -36,6 +38,7 @@ from mobilevit_tools.cli.target_help import tell_targets
 from mobilevit_tools.cli.target_options import for_targets, takes_target_options
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.input_size import parse_size
+from mobilevit_tools.normalization import parse_channels
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.quantization.share import LEAST_QUANTIZED
 from mobilevit_tools.targets.precisions import CALIBRATED
@@ -81,6 +84,8 @@ def export(
         Path | None, typer.Option("--labels", help="Class names: one per line in index order, or a JSON list.")
     ] = None,
     input_size: InputSize = None,
+    mean: Mean = None,
+    std: Std = None,
     option: Options = None,
     precision: Annotated[str, typer.Option("--precision", help=PRECISION_HELP)] = "fp32",
     backend: Annotated[str | None, typer.Option("--backend", help=BACKEND_HELP)] = None,
@@ -176,6 +181,8 @@ def export(
                 num_classes=num_classes,
                 labels=labels,
                 input_size=size,
+                mean=parse_channels(mean, "mean"),
+                std=parse_channels(std, "standard deviation"),
                 backend=backend,
                 precision=precision,
                 batch=batch,

@@ -16,15 +16,18 @@ from mobilevit_tools.cli.arguments import (
     CheckpointOption,
     Ema,
     InputSize,
+    Mean,
     Model,
     Options,
     Quiet,
     RandomWeights,
+    Std,
     Verbosity,
     finite,
 )
 from mobilevit_tools.cli.output import Output, command_output
 from mobilevit_tools.input_size import parse_size
+from mobilevit_tools.normalization import parse_channels
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.targets.registry import TARGETS
 
@@ -49,6 +52,8 @@ def finetune(
     random_weights: RandomWeights = False,
     num_classes: Annotated[int | None, typer.Option("--num-classes", min=1, help="Default: the checkpoint's.")] = None,
     input_size: InputSize = None,
+    mean: Mean = None,
+    std: Std = None,
     option: Options = None,
     calibration_size: Annotated[
         int, typer.Option("--calibration-size", min=1, help="Number of photos to calibrate on and to learn from.")
@@ -91,6 +96,8 @@ def finetune(
             random_weights=random_weights,
             num_classes=num_classes,
             input_size=size,
+            mean=parse_channels(mean, "mean"),
+            std=parse_channels(std, "standard deviation"),
             options=parse_options(option or []),
             calibration_size=calibration_size,
             calibration_method=calibration_method,

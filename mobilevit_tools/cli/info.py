@@ -14,6 +14,7 @@ from mobilevit_tools.input_size import parse_size
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.info import InfoResult
+    from mobilevit_tools.models.cards import Published
 
 
 def info(
@@ -51,13 +52,8 @@ def _render(console: Console, result: InfoResult) -> None:
     table.add_row("total", f"{result.params / 1e6:.3f}", f"{result.macs / 1e6:.1f}", "", style="bold")
     console.print(table)
     published = result.published
-    if published.params_m is not None or published.gmacs is not None:
-        console.print(
-            f"published: {published.params_m} M parameters, {published.gmacs} GMACs"
-            + (f", top-1 {published.top1} %" if published.top1 else "")
-            + f"  ({escape(published.source)})",
-            highlight=False,
-        )
+    if figures := _figures(published):
+        console.print(f"published: {figures}  ({escape(published.source)})", highlight=False)
     for device, milliseconds in published.latency_ms.items():
         console.print(f"published latency, not measured here: {milliseconds} ms on {escape(device)}", highlight=False)
     if result.weights:
@@ -71,3 +67,9 @@ def _render(console: Console, result: InfoResult) -> None:
         names = ", ".join(f"{name} ({count})" for name, count in result.uncounted.items())
         console.print(f"operators not counted: {escape(names)}", highlight=False)
     console.print(f"licence: {escape(result.license)}", highlight=False)
+
+
+def _figures(published: Published) -> str:
+    """Return what is published of a model in words; papers leave some of it out."""
+    said = ((published.params_m, "{} M parameters"), (published.gmacs, "{} GMACs"), (published.top1, "top-1 {} %"))
+    return ", ".join(words.format(value) for value, words in said if value is not None)

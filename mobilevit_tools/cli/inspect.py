@@ -122,11 +122,10 @@ def _add_manifest(facts: Table, manifest: Manifest) -> None:
     if manifest.delegation is not None:
         delegation = manifest.delegation
         share = "" if delegation.macs_share is None else f", {delegation.macs_share:.1%} of the MACs inside"
-        facts.add_row(
-            "delegation", f"{delegation.calls} calls, {sum(delegation.outside.values())} operators outside{share}"
-        )
+        calls = f"{delegation.calls} call{'s' * (delegation.calls != 1)}"
+        facts.add_row("delegation", f"{calls}, {sum(delegation.outside.values())} operators outside{share}")
     for rewrite in manifest.rewrites:
-        facts.add_row("rewritten", f"{escape(rewrite.summary)}: {rewrite.places} places")
+        facts.add_row("rewritten", f"{escape(rewrite.summary)}: {rewrite.places} place{'s' * (rewrite.places != 1)}")
     tools = ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items()))
     facts.add_row("made with", escape(tools))
     facts.add_row("command", escape(manifest.command or "none: the model was a module in memory"))

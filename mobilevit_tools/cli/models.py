@@ -35,20 +35,20 @@ def _render_names(console: Console, result: ModelsResult) -> None:
 
 def _render(console: Console, result: ModelsResult) -> None:
     table = Table(box=None, header_style="bold", expand=True)
-    table.add_column("model", no_wrap=True)
-    for heading in ("params (M)", "GMACs", "input", "top-1"):
+    table.add_column("model", overflow="fold")  # people copy it
+    figures = {
+        "params (M)": ["" if each.params is None else f"{each.params / 1e6:.2f}" for each in result.models],
+        "GMACs": ["" if each.macs is None else f"{each.macs / 1e9:.3f}" for each in result.models],
+        "input": [f"{each.input_size[0]}x{each.input_size[1]}" for each in result.models],
+        "top-1": ["" if each.published_top1 is None else f"{each.published_top1:.1f}" for each in result.models],
+    }
+    known = {heading: cells for heading, cells in figures.items() if any(cells)}  # a source may state few
+    for heading in known:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("weights", no_wrap=True, overflow="ellipsis", ratio=1)
-    for model in result.models:
+    for model, *cells in zip(result.models, *known.values(), strict=True):
         name = f"{model.name} *" if model.reconstruction else model.name
-        table.add_row(
-            name,
-            "" if model.params is None else f"{model.params / 1e6:.2f}",
-            "" if model.macs is None else f"{model.macs / 1e9:.3f}",
-            f"{model.input_size[0]}x{model.input_size[1]}",
-            "" if model.published_top1 is None else f"{model.published_top1:.1f}",
-            model.weights or "",
-        )
+        table.add_row(name, *cells, model.weights or "")
     console.print(table)
     if any(model.published_top1 is not None for model in result.models):
         console.print("top-1: as published, ImageNet-1K", style="dim", highlight=False)

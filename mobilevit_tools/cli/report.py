@@ -48,6 +48,12 @@ def report(
             progress=out.progress,
         )
         out.show(result, _render)
+        if against and not result.compared and not as_json:
+            out.log.print(
+                "note: no artifact is in both runs; they are matched by model, target, precision and input size",
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def _render(console: Console, result: ReportResult) -> None:

@@ -12,6 +12,7 @@ from mobilevit_tools.data.contract import TaskName
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.input_size import parse_size
+from mobilevit_tools.normalization import parse_channels
 from mobilevit_tools.quantization._base import check_calibrated
 from mobilevit_tools.rewrites.registry import select_rewrites
 from mobilevit_tools.targets._base import TargetOptions
@@ -36,6 +37,8 @@ class ExportRequest:
         num_classes: The class count; None takes the checkpoint's.
         labels: A file of class names; None takes the checkpoint's.
         input_size: ``224`` or ``192x256``; None takes the model's own.
+        mean: The channels' mean on the 0-1 scale, ``0.5`` or ``0.5,0.4,0.3``; None takes the model's own.
+        std: Their standard deviation, likewise.
         options: Options of the model's builder, each ``name=value``.
         batch: Images per inference.
         target_options: The target's own options; by default none is asked for.
@@ -85,6 +88,8 @@ class ExportRequest:
     task: TaskName | None = None
     upsample: bool = False
     class_map: bool = False
+    mean: str | None = None
+    std: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be asked for."""
@@ -97,6 +102,8 @@ class ExportRequest:
         _ = self.spec
         object.__setattr__(self, "gates", gates_of(self.precision, self.gates))
         parse_size(self.input_size)
+        parse_channels(self.mean, "mean")
+        parse_channels(self.std, "standard deviation")
         check_calibrated(
             [self.precision],
             calibration=self.calibration,
@@ -162,7 +169,8 @@ class ExportRequest:
 
     def _flags(self) -> Iterator[str]:
         yield from ("--target", self.target, "--precision", self.precision)
-        for name in ("backend", "checkpoint", "num_classes", "labels", "input_size", "task", "upsample", "class_map"):
+        of_model = ("backend", "checkpoint", "num_classes", "labels", "input_size", "mean", "std")
+        for name in (*of_model, "task", "upsample", "class_map"):
             yield from _flag(name, getattr(self, name))
         yield from ("--ema",) if self.ema else ("--no-ema",) if self.ema is False else ()
         yield from _flag("random_weights", self.random_weights)

@@ -13,6 +13,8 @@ from mobilevit_tools.data.contract import TaskName
 from mobilevit_tools.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 CARDS_FOLDER = Path(__file__).parent / "cards"
+UNSTATED = "not stated"
+"""The licence of weights that nobody states one of."""
 
 
 @dataclass(frozen=True)

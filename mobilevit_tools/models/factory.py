@@ -12,7 +12,7 @@ from mobilevit_tools.data.contract import TaskName
 from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.models.cards import ModelCard, WeightsCard
+from mobilevit_tools.models.cards import UNSTATED, ModelCard, WeightsCard
 from mobilevit_tools.models.frozen import freeze
 from mobilevit_tools.models.heads.registry import head_in
 from mobilevit_tools.models.learnt import Learnt, read_learnt
@@ -276,7 +276,8 @@ def _load_own(
             preprocessing=built.preprocessing,
             weights=provenance(loaded, built.fit),
             returns=built.returns,
-            license=built.card.license,
+            # The source states the licence of its own weights, which says nothing about those of a checkpoint.
+            license=built.card.license if trained or not (loaded and own.trained) else UNSTATED,
             outputs=built.outputs,
             output_names=built.output_names,
             fused=built.fused,

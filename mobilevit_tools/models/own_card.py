@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from mobilevit_tools.data.contract import TaskName
 from mobilevit_tools.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Interpolation, Preprocessing
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.models.cards import ModelCard, Published
+from mobilevit_tools.models.cards import UNSTATED, ModelCard, Published
 
 if TYPE_CHECKING:
     from torch import nn
@@ -92,7 +92,7 @@ class Card:
             family="own",
             title=self.title or name,
             paper=self.paper,
-            license=self.license or "not stated",
+            license=self.license or UNSTATED,
             reconstruction=None,
             classifier="",
             size_multiple=1,

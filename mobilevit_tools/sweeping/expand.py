@@ -79,7 +79,7 @@ def expand(plan: Plan, base: Path) -> tuple[Cell, ...]:
     if refused:
         raise BadInputError(
             f"The plan contains unsupported cells: {_first(list(refused), ' ')}",
-            hint=f"Change it, or exclude them: exclude = [{_first(list(refused.values()), ', ')}]",
+            hint=f"Change it, or add at the top of the plan: exclude = [{_first(list(refused.values()), ', ')}]",
             code="impossible_cells",
         )
     if not cells:

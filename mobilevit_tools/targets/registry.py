@@ -76,14 +76,14 @@ def target_of(artifact: Path) -> Target:
     """
     suffix = artifact.suffix.lower()
     target = SUFFIXES.get(suffix)
+    if not artifact.exists():
+        raise BadInputError(f"There is no artifact at {artifact}.", code="no_such_artifact")
     if target is None:
         raise BadInputError(
             f"{artifact} is not an artifact: its suffix is not one of {', '.join(SUFFIXES)}.",
             hint=f"Pass {_artifact_in(artifact) or 'a file that `mvt export` wrote'}.",
             code="not_an_artifact",
         )
-    if not artifact.exists():
-        raise BadInputError(f"There is no artifact at {artifact}.", code="no_such_artifact")
     is_folder = suffix in target.folders
     if not (artifact.is_dir() if is_folder else artifact.is_file()):  # a pipe would be waited for
         expected = "a folder" if is_folder else "a file"

@@ -105,7 +105,8 @@ def test_info_takes_the_module() -> None:
     ("model", "given", "says"),
     [
         (3, {}, "A model is a name or a torch.nn.Module, not a int"),
-        ("care_s0", {"mean": (0, 0, 0)}, "mean: only valid for a module in memory"),
+        ("care_s0", {"name": "mine"}, "name: only valid for a module in memory"),
+        ("care_s0", {"mean": 0.5}, "three numbers, not 0.5"),
         ("care_s0", {"card": {}}, "card: only valid for a module in memory"),
         (nn.Identity(), {"checkpoint": "w.pth", "random_weights": True}, "checkpoint, random_weights: only valid for"),
         (nn.Identity(), {"card": 3}, "A card is a Card or a dict, not a int"),

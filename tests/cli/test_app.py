@@ -31,6 +31,18 @@ def test_a_usage_error_names_its_verb(
     assert f"`{help_of}`" in ran.envelope["error"]["hint"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["predict", "a.onnx", "b.jpg", "--top", "0"], "--top"),
+        (["export", "care_s0", "--num-classes", "x"], "--num-classes"),
+        (["eval"], "artifact"),
+    ],
+)
+def test_a_usage_error_names_what_it_is_about(mvt: Callable[..., Ran], arguments: list[str], named: str) -> None:
+    assert f"'{named}'" in mvt(*arguments, "--json").envelope["error"]["message"]
+
+
 def test_nothing_is_compiled_for_a_few_runs(mvt: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCH_COMPILE_DISABLE", raising=False)
     mvt("models", "--json")

@@ -56,7 +56,7 @@ def test_the_envelope_of_a_result(mvt: Mvt) -> None:
         (["export", "care_s0.imagenette", "--input-size", "big"], 2, "usage"),
         (["export", "care_s0", "--checkpoint", "nowhere.pth"], 3, None),
         (["verify", "nowhere.onnx"], 3, "no_such_artifact"),
-        (["verify", "README.md"], 3, "not_an_artifact"),
+        (["verify", "README.md"], 3, "no_such_artifact"),
         (["profile", "nowhere.pte"], 3, "no_such_artifact"),
         (["predict", "nowhere.onnx", "x.jpg"], 3, "no_such_artifact"),
         (["verify", "--no-such-option"], 2, "usage"),

@@ -136,3 +136,12 @@ def test_two_runs_stand_side_by_side(mvt: Mvt, desk: Desk, tmp_path: Path) -> No
     assert ran.code == 0, ran.err
     assert "1 artifacts compared, 1 of them worse" in ran.out
     assert "Compared with the earlier run" in (tmp_path / "both.html").read_text(encoding="utf-8")
+
+
+def test_runs_with_nothing_in_common_are_told(mvt: Mvt, desk: Desk, tmp_path: Path) -> None:
+    other = Desk(tmp_path / "other")
+    other.folder.mkdir()
+    other.export(manifest("another"))
+    ran = mvt("report", *other.runs, "--against", *desk.runs[:1], "-o", tmp_path / "both.html")
+    assert ran.code == 0
+    assert "no artifact is in both runs" in ran.err

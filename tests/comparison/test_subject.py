@@ -48,7 +48,7 @@ def test_a_manifest_leads_nowhere_else(artifact: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("nowhere.onnx", "no_such_artifact"), ("x.txt", "not_an_artifact"), ("", "no_manifest")]
+    ("name", "code"), [("nowhere.onnx", "no_such_artifact"), ("x.txt", "no_such_artifact"), ("", "no_manifest")]
 )
 def test_what_is_neither_is_bad_input(tmp_path: Path, name: str, code: str) -> None:
     with pytest.raises(BadInputError) as caught:

@@ -199,3 +199,12 @@ def test_an_index_from_the_end_is_one_clear_error(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(_program, "deserialize_pte_binary", lambda _: decoded)
     with load_session(path) as session, pytest.raises(BadInputError, match="cannot be decoded: entry -1 of 1"):
         session.operators()
+
+
+def test_what_is_no_artifact_says_what_to_pass(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="There is no artifact at"):
+        target_of(tmp_path / "nothing")
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(BadInputError, match="is not an artifact") as refusal:
+        target_of(tmp_path)
+    assert refusal.value.hint == f"Pass {tmp_path / 'model.onnx'}."

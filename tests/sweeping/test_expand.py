@@ -164,7 +164,7 @@ def test_the_rules_that_a_refusal_proposes_are_enough(tmp_path: Path) -> None:
     impossible = {"targets": ["onnx", "coreml"], "precisions": ["fp32", "palette6"], "devices": ["none", "count"]}
     error = refusal(tmp_path, **impossible)
     assert error.hint is not None
-    proposed = tomllib.loads(error.hint.partition("exclude them: ")[2])
+    proposed = tomllib.loads(error.hint.partition("of the plan: ")[2])
     names = [cell.name.partition("/")[2] for cell in expand(plan(**impossible, **proposed), tmp_path)]
     assert names == ["onnx/fp32", "onnx/fp32@count", "coreml/fp32", "coreml/palette6"]
 

@@ -66,6 +66,7 @@ def test_a_checkpoint_says_the_class_count_and_must_fit(tmp_path: Path) -> None:
     theirs = _timm_model(num_classes=7)
     torch.save({"state_dict": theirs.state_dict()}, tmp_path / "w.pth")
     loaded = load_model(f"timm:{NAME}", checkpoint=tmp_path / "w.pth")
+    assert loaded.license == "not stated"  # timm's is that of its own weights
     assert (loaded.num_classes, loaded.labels) == (7, None)
     image = torch.randn(1, 3, *loaded.preprocessing.input_size)
     torch.testing.assert_close(loaded.module(image), theirs(image))
