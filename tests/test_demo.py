@@ -49,7 +49,7 @@ def test_it_writes_into_its_own_folder_and_says_what_works(
 def test_its_folder_is_thrown_away_and_no_other_exports() -> None:
     assert FOLDER in (ROOT / ".gitignore").read_text(encoding="utf-8").replace("/", "").splitlines()
     (cleaned,) = re.findall(r"^clean:\n\trm -rf (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(cleaned.split()) == {"$(VENV)", "$(TARGETS:%=.venv-%)", FOLDER, "site"}
+    assert set(cleaned.split()) == {"$(VENV)", "$(EXTRAS:%=.venv-%)", FOLDER, "site"}
 
 
 def test_the_readme_puts_mvt_on_the_path_before_it_uses_it() -> None:

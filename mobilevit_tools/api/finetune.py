@@ -20,7 +20,6 @@ from mobilevit_tools.exporters._base import check_packages
 from mobilevit_tools.exporters.request import requests_for
 from mobilevit_tools.models.learnt import LearntRecord, learnt_bytes
 from mobilevit_tools.models.options import OptionValue, option_texts
-from mobilevit_tools.normalization import channels_text
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.quantization._base import Quantization, plan_quantization
@@ -122,8 +121,8 @@ def finetune(
         output: The checkpoint to write, ``.safetensors``.
         name: A module: what artifacts call it.
         card: A module: what is known of it.
-        mean: Per-channel mean on the 0-1 scale; by default the model's own.
-        std: Per-channel standard deviation on the 0-1 scale, likewise.
+        mean: A module: per-channel mean on the 0-1 scale.
+        std: A module: per-channel standard deviation on the 0-1 scale.
         backend: The target's backend.
         checkpoint: The float weights, a path or ``hf://owner/repo/file``.
         ema: Take the checkpoint's moving average (True), its raw weights (False), or the average if there (None).
@@ -147,12 +146,11 @@ def finetune(
         GateError: The quantized model came no nearer; nothing was written.
 
     Example:
-        >>> tuned = mvt.finetune(
-        ...     net, name="small", precision="int8", target="onnx", calibration="photos", output="small.safetensors",
-        ...     input_size=(32, 32), steps=2,
-        ... )
-        >>> tuned.steps, tuned.checkpoint.name
-        (2, 'small.safetensors')
+        >>> try:
+        ...     mvt.finetune(net, precision="fp32", target="onnx", calibration="photos", output="small.safetensors")
+        ... except mvt.UsageError as error:
+        ...     print(error.message)
+        Nothing is quantized in fp32.
     """
     started = time.monotonic()
     final = Path(output)
@@ -167,8 +165,6 @@ def finetune(
         num_classes=num_classes,
         input_size=input_size,
         options=options,
-        mean=channels_text(mean) if isinstance(model, str) else None,
-        std=channels_text(std) if isinstance(model, str) else None,
     )
     spec = request.spec
     _check(spec, final, minutes=minutes, steps=steps, overwrite=overwrite)
@@ -178,7 +174,7 @@ def finetune(
             model,
             name=name,
             card=card,
-            overrides={} if isinstance(model, str) else {"mean": mean, "std": std},
+            overrides={"mean": mean, "std": std},
             of_names={
                 "checkpoint": checkpoint,
                 "ema": ema,

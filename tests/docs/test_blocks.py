@@ -116,7 +116,9 @@ def test_a_console_line_that_is_wrong_is_found(bad: str) -> None:
         check_console(bad)
 
 
-@pytest.mark.parametrize(("shown", "real"), [("lower", Exporter.lower), ("open_session", open_session)])
+@pytest.mark.parametrize(
+    ("shown", "real"), [("trace", Exporter.trace), ("lower", Exporter.lower), ("open_session", open_session)]
+)
 def test_the_page_on_targets_shows_the_real_signatures(shown: str, real: object) -> None:
     page = "\n".join(block.code for block in blocks(ROOT / "docs" / "how-to" / "add-a-target.md") if block.indented)
     (function,) = [node for node in ast.parse(page).body if isinstance(node, ast.FunctionDef) and node.name == shown]

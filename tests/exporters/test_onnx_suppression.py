@@ -106,6 +106,6 @@ def test_it_is_for_detectors(tmp_path: Path) -> None:
         mvt.export(segmenter(), name="net", card=CARD, targets="onnx", output=tmp_path, task="segment", nms=True)
     with pytest.raises(UsageError, match="bundle"):
         mvt.export(overlapping(), output=tmp_path, bundle=True, nms=True, **NET)
-    with pytest.raises(UsageError, match="not for coreml"):
-        mvt.export(overlapping(), output=tmp_path, nms=True, **{**NET, "targets": "coreml"})
+    with pytest.raises(UsageError, match="not for executorch"):
+        mvt.export(overlapping(), output=tmp_path, nms=True, **{**NET, "targets": "executorch"})
     assert not any(tmp_path.iterdir())
