@@ -20,6 +20,7 @@ from mobilevit_tools.exporters._base import check_packages
 from mobilevit_tools.exporters.request import requests_for
 from mobilevit_tools.models.learnt import LearntRecord, learnt_bytes
 from mobilevit_tools.models.options import OptionValue, option_texts
+from mobilevit_tools.normalization import channels_text
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.quantization._base import Quantization, plan_quantization
@@ -121,8 +122,8 @@ def finetune(
         output: The checkpoint to write, ``.safetensors``.
         name: A module: what artifacts call it.
         card: A module: what is known of it.
-        mean: A module: per-channel mean on the 0-1 scale.
-        std: A module: per-channel standard deviation on the 0-1 scale.
+        mean: Per-channel mean on the 0-1 scale; by default the model's own.
+        std: Per-channel standard deviation on the 0-1 scale, likewise.
         backend: The target's backend.
         checkpoint: The float weights, a path or ``hf://owner/repo/file``.
         ema: Take the checkpoint's moving average (True), its raw weights (False), or the average if there (None).
@@ -165,6 +166,8 @@ def finetune(
         num_classes=num_classes,
         input_size=input_size,
         options=options,
+        mean=channels_text(mean) if isinstance(model, str) else None,
+        std=channels_text(std) if isinstance(model, str) else None,
     )
     spec = request.spec
     _check(spec, final, minutes=minutes, steps=steps, overwrite=overwrite)
@@ -174,7 +177,7 @@ def finetune(
             model,
             name=name,
             card=card,
-            overrides={"mean": mean, "std": std},
+            overrides={} if isinstance(model, str) else {"mean": mean, "std": std},
             of_names={
                 "checkpoint": checkpoint,
                 "ema": ema,
