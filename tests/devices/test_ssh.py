@@ -34,7 +34,7 @@ int main() {
   std::ifstream status("/proc/" + std::to_string(getppid()) + "/status");
   for (std::string line; std::getline(status, line);)
     if (line.rfind("PPid:", 0) == 0) kill(std::stoi(line.substr(5)), SIGKILL);
-  sleep(60);
+  sleep(15);
 }
 """
 
