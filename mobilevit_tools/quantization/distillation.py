@@ -4,7 +4,8 @@ The student is the traced model with rounding where the target's quantizer round
 without. Both see the same photos, cropped, mirrored and brightened by chance. The student's outputs are to be the
 teacher's, and so are results of a few operators on the way: errors are taken relative to each image's own values, as
 the gates take them. Every step draws from a generator seeded by its number, so a continued run takes the very steps of
-one that was never stopped. What is kept is a moving average of the weights, which needs no end to be known.
+one that was never stopped. What is kept is a moving average of the weights: the one that was nearest whenever the run
+looked. Where a look finds it farther away, the run goes back and learns more slowly.
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ FEATURE_SHARE = 0.5
 LEARNING_RATE = 3e-5
 WARM_UP = 10
 """Steps until the learning rate is reached."""
+CHECK_EVERY = 25
+"""Steps between two looks at how near the averaged weights are."""
+CHECKED = 16
+"""Photos of a look, as they are."""
+BACK_OFF = 0.3
+"""What the learning rate becomes a share of where a look found them farther away."""
 AVERAGED = 0.95
 SMALLEST_CROP = 0.6
 BRIGHTNESS = 0.2
@@ -92,15 +99,17 @@ class Distillation:
         for parameter in self._trained.values():
             parameter.data = parameter.data.clone()  # the module's own memory otherwise
             parameter.requires_grad_(True)
-        self._optimizer = torch.optim.Adam(self._trained.values(), lr=LEARNING_RATE)
+        self._rate = LEARNING_RATE
+        self._optimizer = self._new_optimizer()
         self._average = {name: parameter.detach().clone() for name, parameter in self._trained.items()}
+        self._best, self._best_snr_db = _copied(self._average), -math.inf
         self.steps = 0
 
     def step(self) -> float:
         """Take one step; return the loss before it."""
         x = self._draw()
         for group in self._optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * min(1.0, (self.steps + 1) / WARM_UP)
+            group["lr"] = self._rate * min(1.0, (self.steps + 1) / WARM_UP)
         with torch.no_grad():
             wanted, features = self._run(self._teacher, x)
         got, own = self._run(self._student, x)
@@ -121,25 +130,42 @@ class Distillation:
                 self._average[name].lerp_(parameter, 1 - keep)
         return float(loss.detach())
 
+    def look(self) -> None:
+        """Keep the averaged weights where they are the nearest so far; else go back to those, and learn more slowly."""
+        self._set_aside(self._average)
+        snr_db = self._near(list(self._pixels[:CHECKED])).snr_db
+        self._restore()
+        if snr_db > self._best_snr_db:
+            self._best, self._best_snr_db = _copied(self._average), snr_db
+            return
+        self._rate *= BACK_OFF
+        self._set(self._best)
+        self._average = _copied(self._best)
+        self._optimizer = self._new_optimizer()
+
     def learnt(self) -> dict[str, Tensor]:
-        """Return the averaged weights by name."""
-        return {name: value.detach().cpu().clone() for name, value in self._average.items()}
+        """Return by name the averaged weights that were the nearest; before the first look, the latest."""
+        return {name: value.detach().cpu().clone() for name, value in self._chosen().items()}
 
     def near(self, pixels: Sequence[NDArray[np.uint8]]) -> Nearness:
         """Return how near the averaged student is on photos (3, H, W)."""
-        latest = {name: parameter.detach().clone() for name, parameter in self._trained.items()}
-        self._set(self._average)
+        self._set_aside(self._chosen())
         try:
             return self._near(pixels)
         finally:
-            self._set(latest)
+            self._restore()
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that the next step depends on, beside the arguments."""
-        state = {"steps": torch.tensor(self.steps)}
+        state = {
+            "steps": torch.tensor(self.steps),
+            "rate": torch.tensor(self._rate, dtype=torch.float64),
+            "best_snr_db": torch.tensor(self._best_snr_db, dtype=torch.float64),
+        }
         for name, parameter in self._trained.items():
             state[f"weight.{name}"] = parameter.detach()
             state[f"average.{name}"] = self._average[name]
+            state[f"best.{name}"] = self._best[name]
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 state[f"{key}.{name}"] = value
         return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
@@ -147,17 +173,34 @@ class Distillation:
     def resume(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what :meth:`state` returned."""
         self.steps = int(state["steps"])
+        self._rate, self._best_snr_db = float(state["rate"]), float(state["best_snr_db"])
         with torch.no_grad():
             for name, parameter in self._trained.items():
                 parameter.copy_(state[f"weight.{name}"])
                 self._average[name].copy_(state[f"average.{name}"])
-        if self.steps:
-            moments = {
-                index: {key: state[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-                for index, name in enumerate(self._trained)
-            }
+                self._best[name].copy_(state[f"best.{name}"])
+        moments = {
+            index: {key: state[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+            for index, name in enumerate(self._trained)
+            if f"step.{name}" in state  # none right after a step back
+        }
+        if moments:
             groups = self._optimizer.state_dict()["param_groups"]
             self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+    def _chosen(self) -> Mapping[str, Tensor]:
+        return self._best if self.steps >= CHECK_EVERY else self._average
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self._trained.values(), lr=self._rate)
+
+    def _set_aside(self, values: Mapping[str, Tensor]) -> None:
+        """Compute with other weights until :meth:`_restore`."""
+        self._latest = {name: parameter.detach().clone() for name, parameter in self._trained.items()}
+        self._set(values)
+
+    def _restore(self) -> None:
+        self._set(self._latest)
 
     def _set(self, values: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
@@ -245,6 +288,8 @@ def run(
         BadInputError: An output is not finite.
     """
     started = saved = time.monotonic()
+    if not distillation.steps:
+        distillation.look()
     try:
         while distillation.steps < steps:
             loss = distillation.step()
@@ -253,6 +298,8 @@ def run(
                     "The quantized model's outputs are not finite on these photos, so it cannot learn from them.",
                     code="infinite_activation",
                 )
+            if distillation.steps % CHECK_EVERY == 0:
+                distillation.look()
             now = time.monotonic()
             tick(max(distillation.steps / steps, (now - started) / seconds))
             if now - started >= seconds:
@@ -263,6 +310,10 @@ def run(
     except KeyboardInterrupt:
         save(distillation.state())
         raise
+
+
+def _copied(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in values.items()}
 
 
 def moved(graph: GraphModule, device: str) -> GraphModule:
