@@ -31,7 +31,9 @@ def test_host_fields(mvt: Mvt, exported: Path, name: str) -> None:
     assert result["device"] == "host"
     assert {"p50", "p90", "p99", "min", "mean", "std", "n", "interval"} <= set(result["latency_ms"])
     assert result["latency_ms"]["n"] >= 30
-    assert result["latency_ms"]["interval"][0] <= result["latency_ms"]["p50"] <= result["latency_ms"]["interval"][1]
+    interval = result["latency_ms"]["interval"]
+    if interval is not None:  # on a busy machine, a quick run has too few samples that do not depend on each other
+        assert interval[0] <= result["latency_ms"]["p50"] <= interval[1]
     assert result["params"] == 214_539
     assert result["instructions"] is None
     assert result["peak_memory_bytes"] > 10_000_000
