@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from mobilevit_tools.data.labelled import LabelledImages
     from mobilevit_tools.profiling.statistics import Comparison
 
-RANKING_PHOTOS = 4
-"""A ranking needs far fewer photos than ranges do."""
-
 
 @dataclass(frozen=True)
 class AccuracyBound:
@@ -168,6 +165,7 @@ def _ranking_inputs(quantization: Quantization, contract: Contract, batch: int) 
 
     from mobilevit_tools.data.bundled import verification_photos
     from mobilevit_tools.data.images import load_image
+    from mobilevit_tools.quantization.sensitivity import RANKING_PHOTOS
 
     if quantization.calibration is not None:
         return list(islice(quantization.calibration.batches(batch), RANKING_PHOTOS))

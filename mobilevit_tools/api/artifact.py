@@ -37,6 +37,8 @@ from mobilevit_tools.verification.running import verify_session
 from mobilevit_tools.verification.tolerances import tightened
 
 if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.rewrites._base import Rewritten
     from mobilevit_tools.runtimes._base import Session
@@ -290,14 +292,17 @@ def rewritten_for(
 def _with_stored_weights(rewritten: Rewritten, spec: ExportSpec, contract: Contract, batch: int) -> Rewritten:
     """Store weights that are computed, and write products with weights as layers: quantizers pass over both."""
     from mobilevit_tools.exporters.io_names import example_input
-    from mobilevit_tools.quantization.computed_weights import store_computed_weights
+    from mobilevit_tools.quantization.computed_weights import store_computed_weights, traced
     from mobilevit_tools.quantization.stored_products import write_stored_products
 
-    example = example_input(contract, max(batch, 2) if spec.options.free_batch else batch)
+    free = spec.options.free_batch
+    example = example_input(contract, max(batch, 2) if free else batch)
+    program: ExportedProgram | None = traced(rewritten.module, example, free_batch=free)
     for write in (write_stored_products, store_computed_weights):
-        module, applied = write(rewritten.module, example, free_batch=spec.options.free_batch)
+        module, applied = write(rewritten.module, example, free_batch=free, program=program)
         if applied is not None:
             rewritten = replace(rewritten, module=module, applied=(*rewritten.applied, applied))
+            program = None  # it is of the module before
     return rewritten
 
 

@@ -14,7 +14,7 @@ from mobilevit_tools.api.profile import compare
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.exporters._base import ExportSpec, load_exporter
 from mobilevit_tools.models.factory import LoadedModel, load_model
-from mobilevit_tools.models.names import is_registered
+from mobilevit_tools.models.names import has_bundled_weights
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.host import DEVICE, latency_spec
 from mobilevit_tools.profiling.result import ComparisonResult
@@ -117,7 +117,7 @@ def bench_rewrites(
     gains = []
     for name in models:
         with progress(f"Loading {name}"):
-            tagged = is_registered(name) and "." in name
+            tagged = has_bundled_weights(name)
             loaded = load_model(name, random_weights=not tagged, input_size=input_size)
         for target in targets:
             spec = ExportSpec(target)

@@ -212,18 +212,16 @@ def _ending_with(module: GraphModule, nodes: Sequence[Node]) -> nn.Module:
 def _values(module: GraphModule, example: torch.Tensor) -> dict[Node, Any]:
     """Run a traced program and return every real-valued tensor that an operator gives."""
     import torch
-    from torch.fx import Interpreter
+
+    from mobilevit_tools.analysis.watching import Watching
 
     values: dict[Node, Any] = {}
 
-    class Watching(Interpreter):
-        def run_node(self, n: Node) -> Any:
-            result = super().run_node(n)
-            if n.op == "call_function" and isinstance(result, torch.Tensor) and result.is_floating_point():
-                values[n] = result.detach().numpy().copy()
-            return result
+    def see(node: Node, _arguments: tuple[Any, ...], result: Any) -> None:
+        if isinstance(result, torch.Tensor) and result.is_floating_point():
+            values[node] = result.detach().numpy().copy()
 
-    Watching(module).run(example.clone())
+    Watching(module, lambda node: node.op == "call_function", see).run(example.clone())
     return values
 
 

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from mobilevit_tools.artifacts.versions import tool_versions
 from mobilevit_tools.child import explicit
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.models.names import is_registered
+from mobilevit_tools.models.names import has_bundled_weights
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.statistics import median_interval
 from mobilevit_tools.progress import Progress, silent
@@ -157,7 +157,7 @@ def _version_behind(python: str) -> str:
 
 def _cpu_seconds(python: str, model: str, target: str, output: Path, timeout_s: float) -> float:
     """Export once; return the seconds of the process and of all its children that it waited for."""
-    trained = is_registered(model) and "." in model
+    trained = has_bundled_weights(model)
     options = ["--target", target, "--output", str(output), *(() if trained else ("--random-weights",))]
     command = [python, "-P", "-m", "mobilevit_tools", "export", model, *options]
     with TemporaryFile() as said:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 from mobilevit_tools.api.artifact import rewritten_for
 from mobilevit_tools.api.description import contract_of
 from mobilevit_tools.api.export import load_requested, settle_requested
-from mobilevit_tools.api.finetune_state import STATE_SUFFIX, fingerprint, resume, run_saving
+from mobilevit_tools.api.finetune_state import (
+    DEFAULT_MINUTES,
+    DEFAULT_STEPS,
+    STATE_SUFFIX,
+    fingerprint,
+    resume,
+    run_saving,
+)
 from mobilevit_tools.api.given import given_module
 from mobilevit_tools.errors import GateError, MissingDependencyError, UsageError
 from mobilevit_tools.exporters._base import check_packages
@@ -42,8 +49,6 @@ if TYPE_CHECKING:
     from mobilevit_tools.models.own_card import Card
     from mobilevit_tools.quantization.distillation import Distillation
 
-DEFAULT_MINUTES = 20.0
-DEFAULT_STEPS = 600
 BATCH = 8
 """Photos of one step."""
 _TICKS = 1000

@@ -1,4 +1,4 @@
-"""The state of a fine-tuning run on disk: what it must have in common with the run that goes on from it."""
+"""How long a fine-tuning run is, and its state on disk, which it has in common with the run that goes on from it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mobilevit_tools.models.factory import LoadedModel
     from mobilevit_tools.quantization.distillation import Distillation
 
+DEFAULT_MINUTES = 20.0
+DEFAULT_STEPS = 600
 SAVE_EVERY = 60.0
 """Seconds between two states on disk."""
 STATE_SUFFIX = ".state"

@@ -13,7 +13,7 @@ from mobilevit_tools.api.profile import compare
 from mobilevit_tools.artifacts.exported import ExportedArtifact
 from mobilevit_tools.artifacts.versions import tool_versions
 from mobilevit_tools.errors import MvtError, UsageError
-from mobilevit_tools.models.names import is_registered
+from mobilevit_tools.models.names import has_bundled_weights
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.host import latency_spec
 from mobilevit_tools.profiling.result import ComparisonResult
@@ -132,14 +132,15 @@ def _rows(
                 measured = compare(base.path, artifact.path, threads=threads, rigor=rigor, progress=progress)
             except MvtError as error:
                 reason = error.message
-        rows.append(RuntimeRow(model, _deployment(target), artifact, measured, reason, target == targets[0]))
+        deployment = find_target(target).deployments[0]
+        rows.append(RuntimeRow(model, deployment, artifact, measured, reason, target == targets[0]))
     return rows
 
 
 def _export(
     model: str, target: str, precision: str, folder: Path, progress: Progress
 ) -> tuple[ExportedArtifact | None, str | None]:
-    trained = is_registered(model) and "." in model
+    trained = has_bundled_weights(model)
     try:
         (artifact,) = export(
             model,
@@ -154,7 +155,3 @@ def _export(
     except MvtError as error:
         return None, error.message
     return artifact, None
-
-
-def _deployment(target: str) -> str:
-    return find_target(target).deployments[0]

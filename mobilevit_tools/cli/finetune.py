@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mobilevit_tools.api.finetune_state import DEFAULT_MINUTES, DEFAULT_STEPS, STATE_SUFFIX
 from mobilevit_tools.cli.arguments import (
     AsJson,
     CheckpointOption,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from mobilevit_tools.api.finetune import FinetuneResult
     from mobilevit_tools.quantization.nearness import Nearness
 
-DEFAULT_MINUTES = 20.0
-DEFAULT_STEPS = 600
 _LEARNS = "; ".join(f"{name}: {', '.join(each.learns)}" for name, each in TARGETS.items() if each.learns)
 
 
@@ -80,7 +79,6 @@ def finetune(
     with command_output("finetune", as_json=as_json, verbosity=verbose) as output:
         size = parse_size(input_size)
         from mobilevit_tools.api.finetune import finetune as learn
-        from mobilevit_tools.api.finetune_state import STATE_SUFFIX
         from mobilevit_tools.models.options import parse_options
 
         output.left_behind = f"what was learnt so far is kept in {out}{STATE_SUFFIX} once learning has begun"

@@ -83,12 +83,12 @@ def lower(
     if quantization is not None:
         from mobilevit_tools.quantization.coreml import rounded
 
-        module = rounded(module, quantization, spec.batch)
+        given, module = module, rounded(module, quantization, spec.batch)
+        half = half if half is None or module is given else Half(trace(module, spec, contract), half.keep)
     example = example_input(contract, spec.batch)
     image = contract.input == "image"
     options = cast("CoremlOptions", spec.options)
-    program = trace(module, spec, contract)
-    keep = half.keep if half is not None else ()
+    program, keep = (trace(module, spec, contract), ()) if half is None else (half.program, half.keep)
     suppressed = contract.output == "objects"
     shape = tuple(example.shape)
     inputs = [

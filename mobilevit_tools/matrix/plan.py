@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from mobilevit_tools.devices.registry import find_kind, targets_of
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.matrix.cell import Cell
-from mobilevit_tools.models.names import is_registered
+from mobilevit_tools.models.names import has_bundled_weights
 from mobilevit_tools.targets.precisions import PRECISIONS
 from mobilevit_tools.targets.registry import STANDARD, find_target
 
@@ -67,7 +67,7 @@ def plan_cells(axes: Axes, template: Cell) -> Plan:
     cells: list[Cell] = []
     left_out: list[str] = []
     for model in dict.fromkeys(axes.models):
-        weightless = template.random_weights and not _has_bundled_weights(model)
+        weightless = template.random_weights and not has_bundled_weights(model)
         base = replace(template, model=model, random_weights=weightless)
         for target in targets:
             for precision in dict.fromkeys(axes.precisions):
@@ -89,10 +89,6 @@ def _check_precisions(precisions: Sequence[str]) -> None:
                 hint=f"Did you mean {nearest[0]}?" if nearest else f"Precisions: {', '.join(PRECISIONS)}.",
                 code="unknown_precision",
             )
-
-
-def _has_bundled_weights(model: str) -> bool:
-    return is_registered(model) and "." in model
 
 
 def _backends(target: str, wanted: Sequence[str]) -> tuple[str | None, ...]:

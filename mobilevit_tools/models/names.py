@@ -25,6 +25,11 @@ def is_registered(name: str) -> bool:
     return any(name.partition(".")[0] in family.architectures for family in FAMILIES.values())
 
 
+def has_bundled_weights(name: str) -> bool:
+    """Tell whether a name has the tag of weights that come with the project."""
+    return is_registered(name) and "." in name
+
+
 def list_models(pattern: str = "*") -> list[str]:
     """Return the names of all models, tags of bundled weights included, that match a shell-style pattern.
 

@@ -33,7 +33,7 @@ SUMMARY = "computed weights stored as constants"
 
 
 def store_computed_weights(
-    module: nn.Module, example: Tensor, *, free_batch: bool = False
+    module: nn.Module, example: Tensor, *, free_batch: bool = False, program: ExportedProgram | None = None
 ) -> tuple[nn.Module, AppliedRewrite | None]:
     """Return ``module`` as it is where it computes no weight; else a traced copy with these weights as parameters.
 
@@ -44,12 +44,12 @@ def store_computed_weights(
         module: In evaluation mode.
         example: An input (B, 3, H, W) of the artifact's size.
         free_batch: Leave the batch of the copy free; the example has two images or more then.
+        program: What :func:`traced` gives for these, where it is known.
 
     Raises:
         MvtError: The copy does not compute what the module computes.
     """
-    shapes = ({0: torch.export.Dim("batch", min=1)},) if free_batch else None
-    program = torch.export.export(module.eval(), (example,), dynamic_shapes=shapes, strict=False)
+    program = program or traced(module, example, free_batch=free_batch)
     if not any(_computed(program)):
         return module, None
     folded = program.run_decompositions({})
@@ -62,9 +62,15 @@ def store_computed_weights(
     return plain, AppliedRewrite(NAME, SUMMARY, places, _count(module) - _count(plain))
 
 
-def copy_of(traced: GraphModule, module: nn.Module) -> GraphModule:
+def traced(module: nn.Module, example: Tensor, *, free_batch: bool) -> ExportedProgram:
+    """Return the program of a module in evaluation mode, with a free batch or that of ``example``."""
+    shapes = ({0: torch.export.Dim("batch", min=1)},) if free_batch else None
+    return torch.export.export(module.eval(), (example,), dynamic_shapes=shapes, strict=False)
+
+
+def copy_of(graph: GraphModule, module: nn.Module) -> GraphModule:
     """Return what was traced of ``module`` as a module that has train() and eval(), in evaluation mode."""
-    plain = GraphModule(traced, traced.graph)
+    plain = GraphModule(graph, graph.graph)
     if hasattr(module, "feature_channels"):
         plain.feature_channels = module.feature_channels
     return plain.eval()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mobilevit_tools.quantization.error_feedback import on_grids
 from mobilevit_tools.quantization.grids import Grid, LinearGrid, PaletteGrid, Rounder
-from mobilevit_tools.quantization.sensitivity import rank_operators
+from mobilevit_tools.quantization.sensitivity import RANKING_PHOTOS, rank_operators
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,6 @@ FINEST = 8
 """Bits of the palettes of a few weights that coarse ones would do most harm to."""
 FINER_SHARE = 0.05
 """Of all weights, the share that has these at most: half a byte each, and most of what 4 bits lose."""
-RANKING_PHOTOS = 4
 PHOTOS = 64
 """Photos by which weights are rounded."""
 OTHERS = 8

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
+from mobilevit_tools.analysis.watching import Watching
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.quantization.nearness import Nearness
 from mobilevit_tools.quantization.sensitivity import weighted_operators
-from mobilevit_tools.quantization.student import Watching
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,7 +102,7 @@ class Distillation:
             parameter.requires_grad_(True)
         self._rate = LEARNING_RATE
         self._optimizer = self._new_optimizer()
-        self._average = {name: parameter.detach().clone() for name, parameter in self._trained.items()}
+        self._average = _copied(self._trained)
         self._best, self._best_snr_db = _copied(self._average), -math.inf
         self.steps = 0
 
@@ -132,9 +133,8 @@ class Distillation:
 
     def look(self) -> None:
         """Keep the averaged weights where they are the nearest so far; else go back to those, and learn more slowly."""
-        self._set_aside(self._average)
-        snr_db = self._near(list(self._pixels[:CHECKED])).snr_db
-        self._restore()
+        with self._holding(self._average):
+            snr_db = self._near(list(self._pixels[:CHECKED])).snr_db
         if snr_db > self._best_snr_db:
             self._best, self._best_snr_db = _copied(self._average), snr_db
             return
@@ -149,11 +149,8 @@ class Distillation:
 
     def near(self, pixels: Sequence[NDArray[np.uint8]]) -> Nearness:
         """Return how near the averaged student is on photos (3, H, W)."""
-        self._set_aside(self._chosen())
-        try:
+        with self._holding(self._chosen()):
             return self._near(pixels)
-        finally:
-            self._restore()
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that the next step depends on, beside the arguments."""
@@ -194,13 +191,15 @@ class Distillation:
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self._trained.values(), lr=self._rate)
 
-    def _set_aside(self, values: Mapping[str, Tensor]) -> None:
-        """Compute with other weights until :meth:`_restore`."""
-        self._latest = {name: parameter.detach().clone() for name, parameter in self._trained.items()}
+    @contextmanager
+    def _holding(self, values: Mapping[str, Tensor]) -> Iterator[None]:
+        """Compute with other weights in the context."""
+        latest = _copied(self._trained)
         self._set(values)
-
-    def _restore(self) -> None:
-        self._set(self._latest)
+        try:
+            yield
+        finally:
+            self._set(latest)
 
     def _set(self, values: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
@@ -224,7 +223,7 @@ class Distillation:
     def _run(self, graph: GraphModule, x: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
         features: dict[str, Tensor] = {}
 
-        def see(node: Node, value: Any) -> None:
+        def see(node: Node, _arguments: tuple[Any, ...], value: Any) -> None:
             features[node.name] = value
 
         outputs = Watching(graph, lambda node: node.name in self._watched, see).run(x)

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Interpreter, Node
+from torch.fx import Node
 from torch.nn import functional as F
 
+from mobilevit_tools.analysis.watching import Watching
 from mobilevit_tools.quantization.sensitivity import CONVOLUTIONS, WEIGHT_PLACES, weighted_operators
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def observe_inputs(
     sums: dict[str, tuple[Tensor, Tensor]] = {}
     counts: Counter[str] = Counter()
 
-    def see(node: Node, args: tuple[Any, ...]) -> None:
+    def see(node: Node, args: tuple[Any, ...], _value: Any) -> None:
         columns = _columns(node, args)
         if columns is None:
             return
@@ -165,7 +166,7 @@ def observe_inputs(
         sums[name] = (second, first) if known is None else (known[0] + second, known[1] + first)
         counts[name] += columns.shape[1]
 
-    seeing = _Seeing(graph, operators, see)
+    seeing = Watching(graph, operators.__contains__, see)
     with torch.no_grad():
         seeing.run(first)
         for batch in given:
@@ -189,18 +190,6 @@ def _biases(module: nn.Module, operators: Mapping[Node, str]) -> dict[str, str]:
                 found[weight] = name
     shared = Counter(found.values())
     return {weight: name for weight, name in found.items() if shared[name] == 1}
-
-
-class _Seeing(Interpreter):
-    def __init__(self, graph: Any, operators: Mapping[Node, str], see: Callable[[Node, tuple[Any, ...]], None]) -> None:
-        super().__init__(graph)
-        self._operators = operators
-        self._see = see
-
-    def run_node(self, n: Node) -> Any:
-        if n in self._operators:
-            self._see(n, tuple(self.fetch_args_kwargs_from_env(n)[0]))
-        return super().run_node(n)
 
 
 def _columns(node: Node, args: tuple[Any, ...]) -> Tensor | None:

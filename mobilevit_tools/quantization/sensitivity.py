@@ -48,6 +48,9 @@ WEIGHT_BITS: Mapping[str, int] = {"palette6": 6, "palette4": 4, "int4-weight": 4
 ACTIVATION_BITS: Mapping[str, int] = {"int8": 8, "dynamic-int8": 8, "a16w8": 16}
 """Bits of an activation by precision, where it is quantized."""
 
+RANKING_PHOTOS = 4
+"""A ranking needs far fewer photos than ranges do."""
+
 Change = Callable[[str, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Takes the name of a weight, the operator's input and the weight; returns what takes their places."""
 
@@ -142,11 +145,16 @@ class _Changed(Interpreter):
         given, others = self.fetch_args_kwargs_from_env(n)
         args = list(given)
         place = WEIGHT_PLACES[n.target]
-        outputs_last = n.target not in CONVOLUTIONS and n.target != _aten.linear.default
-        weight = args[place].transpose(0, -1) if outputs_last else args[place]
+        turned = outputs_last(n)
+        weight = args[place].transpose(0, -1) if turned else args[place]
         args[place - 1], weight = self._change(self._weights[n], args[place - 1], weight)
-        args[place] = weight.transpose(0, -1) if outputs_last else weight
+        args[place] = weight.transpose(0, -1) if turned else weight
         return n.target(*args, **others)  # type: ignore[operator]
+
+
+def outputs_last(node: Node) -> bool:
+    """Tell whether the last axis of an operator's weight runs over output channels, and not the first."""
+    return node.target not in CONVOLUTIONS and node.target != _aten.linear.default
 
 
 def weight_names(module: nn.Module) -> dict[str, str]:

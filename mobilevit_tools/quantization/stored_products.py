@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,12 @@ from torch.fx.node import map_arg
 
 from mobilevit_tools.forms._base import prove_same
 from mobilevit_tools.precision.execution import source
-from mobilevit_tools.quantization.computed_weights import copy_of, store
+from mobilevit_tools.quantization.computed_weights import copy_of, store, traced
 from mobilevit_tools.quantization.sensitivity import weight_names
 from mobilevit_tools.rewrites.applied import AppliedRewrite
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 _aten = torch.ops.aten
 _LETTERS = "abcdefghij"
@@ -67,7 +70,7 @@ class _Product:
 
 
 def write_stored_products(
-    module: nn.Module, example: Tensor, *, free_batch: bool = False
+    module: nn.Module, example: Tensor, *, free_batch: bool = False, program: ExportedProgram | None = None
 ) -> tuple[nn.Module, AppliedRewrite | None]:
     """Return ``module`` as it is where no trained matrix is in such a product; else a traced copy with linear layers.
 
@@ -75,26 +78,26 @@ def write_stored_products(
         module: In evaluation mode.
         example: An input (B, 3, H, W) of the artifact's size.
         free_batch: Leave the batch of the copy free; the example has two images or more then.
+        program: What :func:`mobilevit_tools.quantization.computed_weights.traced` gives for these, where it is known.
 
     Raises:
         MvtError: The copy does not compute what the module computes.
     """
-    shapes = ({0: torch.export.Dim("batch", min=1)},) if free_batch else None
-    program = torch.export.export(module.eval(), (example,), dynamic_shapes=shapes, strict=False)
-    traced = program.module(check_guards=False)
-    names = weight_names(traced)
+    program = program or traced(module, example, free_batch=free_batch)
+    graph = program.module(check_guards=False)
+    names = weight_names(graph)
     places = 0
     moved: dict[str, str] = {}
-    for node in list(traced.graph.nodes):
+    for node in list(graph.graph.nodes):
         if (product := _product(node, names)) is not None:
-            _write(traced, node, product, names, moved)
+            _write(graph, node, product, names, moved)
             places += 1
     if not places:
         return module, None
-    traced.graph.eliminate_dead_code()
-    _drop_unread(traced, moved)
-    linear = copy_of(traced, module)
-    prove_same(program, torch.export.export(linear, (example,), dynamic_shapes=shapes, strict=False), (example,))
+    graph.graph.eliminate_dead_code()
+    _drop_unread(graph, moved)
+    linear = copy_of(graph, module)
+    prove_same(program, traced(linear, example, free_batch=free_batch), (example,))
     return linear, AppliedRewrite(NAME, SUMMARY, places, 0)
 
 

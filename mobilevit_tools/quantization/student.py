@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule, Interpreter, Node
+from torch.fx import GraphModule, Node
 
-from mobilevit_tools.quantization.sensitivity import CONVOLUTIONS, WEIGHT_PLACES, weighted_operators
+from mobilevit_tools.analysis.watching import Watching
+from mobilevit_tools.quantization.sensitivity import WEIGHT_PLACES, outputs_last, weighted_operators
 
 if TYPE_CHECKING:
     from mobilevit_tools.quantization._base import Quantization
-
-_aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,8 @@ def round_operators(
     graph = torch.export.export(module, (example,), strict=False).module(check_guards=False)
     left = {*quantization.keep, *skip}
     operators = {node: name for node, name in weighted_operators(graph, module).items() if name not in left}
-    rounding = {node: scheme.weight(module.get_parameter(name), _axis(node)) for node, name in operators.items()}
+    axes = {node: -1 if outputs_last(node) else 0 for node in operators}
+    rounding = {node: scheme.weight(module.get_parameter(name), axes[node]) for node, name in operators.items()}
     operators = {node: name for node, name in operators.items() if rounding[node] is not None}
     ranges: Mapping[Node, tuple[float, float]] = {}
     if scheme.activation is not None and quantization.calibration is not None:
@@ -103,11 +103,6 @@ def round_operators(
     return graph
 
 
-def _axis(node: Node) -> int:
-    """Return the axis of an operator's weight that runs over output channels."""
-    return 0 if node.target in CONVOLUTIONS or node.target == _aten.linear.default else -1
-
-
 def _ranges(
     graph: GraphModule, operators: Iterable[Node], batches: Iterable[Tensor], scheme: Scheme
 ) -> dict[Node, tuple[float, float]]:
@@ -117,7 +112,7 @@ def _ranges(
         watched |= set(operators)
     ranges: dict[Node, tuple[float, float]] = {}
 
-    def see(node: Node, value: Any) -> None:
+    def see(node: Node, _arguments: tuple[Any, ...], value: Any) -> None:
         images = value.flatten(1)
         left_out = images.shape[1] // scheme.outliers if scheme.outliers else 0
         low = images.kthvalue(1 + left_out, dim=1).values if left_out else images.amin(dim=1)
@@ -130,25 +125,3 @@ def _ranges(
         for batch in batches:
             seeing.run(batch)
     return ranges
-
-
-class Watching(Interpreter):
-    """Runs a graph and shows the values of some of its nodes.
-
-    Args:
-        graph: The graph.
-        wanted: Tells of a node whether it is one of these.
-        see: Takes the node and its value.
-    """
-
-    def __init__(self, graph: GraphModule, wanted: Callable[[Node], bool], see: Callable[[Node, Any], None]) -> None:
-        super().__init__(graph)
-        self._wanted = {node for node in graph.graph.nodes if wanted(node)}
-        self._see = see
-
-    def run_node(self, n: Node) -> Any:
-        """Run a node, and show its value where that is wanted."""
-        value = super().run_node(n)
-        if n in self._wanted:
-            self._see(n, value)
-        return value

@@ -23,10 +23,11 @@ from typing import Protocol, cast
 
 from pydantic import TypeAdapter
 
+from mobilevit_tools.documents import parse, typed
 from mobilevit_tools.errors import BadInputError, ExitCode
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.matrix.aside import without_artifact
-from mobilevit_tools.matrix.cell import Cell, CellResult, read_cell_result
+from mobilevit_tools.matrix.cell import RESULT, Cell, CellResult
 from mobilevit_tools.sweeping import launch
 from mobilevit_tools.sweeping.job import Job
 
@@ -35,6 +36,7 @@ _STDIN = 0
 _AGAIN_S = 0.2
 _ENDINGS = (signal.SIGINT, signal.SIGTERM)
 _CHUNK = 1 << 16
+_PRINTED = "what a cell's process printed"
 
 
 class RunCell(Protocol):
@@ -71,8 +73,8 @@ class Child:
         out, err = self._process.communicate()
         self.stop()
         try:
-            return read_cell_result(json.loads(out), "what a cell's process printed")
-        except (ValueError, BadInputError):
+            return typed(CellResult, parse(out, _PRINTED, RESULT), _PRINTED, RESULT)
+        except BadInputError:
             words = err.decode(errors="replace").strip().splitlines()
             said = f": {words[-1].rstrip('.')}" if words else ""
             code = self._process.returncode

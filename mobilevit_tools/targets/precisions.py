@@ -74,4 +74,4 @@ FLOATING = ("fp32", "fp16")
 """Precisions that quantize nothing."""
 
 CALIBRATED = tuple(precision.name for precision in PRECISIONS.values() if precision.takes_photos)
-"""Precisions that measure activations on photos."""
+"""Precisions to which photos make a difference: for ranges of activations, or for how weights are rounded."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from torch import nn
 
+from mobilevit_tools.artifacts.files import describe_artifact
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.exporters._base import ExportSpec, Half
@@ -24,6 +26,8 @@ from tests.rewrites.families import FAMILIES, SIDE
 from tests.rewrites.seeded import image, seeded
 
 VIEWS = frozenset({"reshape", "squeeze", "expand_dims"})
+
+CONTRACT_OF_SQUARES = Contract(model="squares", preprocessing=Preprocessing(input_size=(8, 8)))
 
 
 class Reader:
@@ -160,13 +164,22 @@ def test_one_program_without_needless_operators(family: str, precision: str, tmp
 
 def test_casts_are_only_where_kept_operators_begin_and_end(tmp_path: Path) -> None:
     spec = ExportSpec("coreml", precision="fp16")
-    contract = Contract(model="squares", preprocessing=Preprocessing(input_size=(8, 8)))
+    contract = CONTRACT_OF_SQUARES
     half = Half(trace(Squares().eval(), spec, contract), ("mul_1", "sqrt"))
     lower(Squares().eval(), spec, contract, tmp_path / "model.mlpackage", half=half)
     found = Reader(load_program(tmp_path / "model.mlpackage").graph)
     assert list(found.needless()) == []
     assert found.casts() == {("fp16", "fp32"): 1, ("fp32", "fp16"): 1}
     assert found.wide() == {"mul", "sqrt", "reshape"}
+
+
+def test_one_traced_program_makes_the_same_package_again(tmp_path: Path) -> None:
+    spec, contract = ExportSpec("coreml", precision="fp16"), CONTRACT_OF_SQUARES
+    half = Half(trace(Squares().eval(), spec, contract), ("mul_1", "sqrt"))
+    paths = [tmp_path / f"{number}.mlpackage" for number in range(2)]
+    for path in paths:
+        lower(Squares().eval(), spec, contract, path, half=half)
+    assert len({replace(describe_artifact(path), file="x") for path in paths}) == 1
 
 
 def chain(*steps: tuple[str, dict[str, list[int]], str, tuple[int, ...]]) -> Reader:

@@ -107,7 +107,7 @@ def _description(path: Path, graph: Graph, function: str) -> ModelDescription:
 
 def _metadata(path: Path) -> dict[str, Any]:
     file = path / "metadata.json"
-    if not file.is_file():
+    if not file.is_file() or file.stat().st_size > MANIFEST.max_bytes:
         return {}
     content = read_document(file, MANIFEST)
     found = content[0] if isinstance(content, list) and content else content

@@ -130,6 +130,11 @@ def test_its_metadata_describe_it(compiled: Path) -> None:
         load_program(compiled)
 
 
+def test_metadata_beyond_all_use_are_left_alone(compiled: Path) -> None:
+    (compiled / "metadata.json").write_bytes(b" " * ((1 << 20) + 1))
+    assert load_program(compiled).metadata.get("author") in (None, "")
+
+
 def test_a_compiled_model_without_a_text_is_refused(compiled: Path) -> None:
     (compiled / "model.mil").unlink()
     with pytest.raises(BadInputError, match="without a readable program") as caught:
