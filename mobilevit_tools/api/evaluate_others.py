@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,53 +120,71 @@ def evaluate_segmenter(asked: Evaluation, masks: Path | None) -> SegmentEvalResu
         )
     contract = asked.artifact.contract
     classes = contract.classes or len(contract.labels or ())
-    pairs = pair_masks(asked.data, masks)
-    counts: list[PixelCounts] = []
-    own: list[PixelCounts] = []
-    same, unreadable = [], []
-    with asked.progress(f"Evaluating {asked.artifact.path.name} on {len(pairs)} photos", len(pairs)) as advance:
-        for photo, mask in pairs:
-            try:
-                image = load_image(photo)
-                truth = contract.preprocessing.classes(load_mask(mask, image.size))
-            except BadInputError as error:
-                unreadable.append(UnreadablePhoto(photo, error.message))
-                continue
-            finally:
-                advance()
-            _check_classes(truth, classes, mask)
-            pixels = contract.preprocessing.pixels(image)
-            said = class_map(asked.artifact.ask(pixels), asked.artifact)
-            counts.append(count_pixels(truth, said, classes))
-            scores = asked.model(pixels)
-            if scores is not None:
-                wanted = largest(scores, contract.preprocessing.input_size)
-                own.append(count_pixels(truth, wanted, classes))
-                same.append(float((said == wanted).mean()))
-    if not counts:
-        raise BadInputError(f"None of the {len(pairs)} photos of {asked.data} can be read.", code="no_images")
-    both, truth_pixels, said_pixels = _summed(counts)
+    ran = _segment_all(asked, masks, classes)
+    both, truth_pixels, said_pixels = _summed(ran.counts)
     labels = contract.labels or tuple(map(str, range(classes)))
     each = ious(both, truth_pixels, said_pixels)
     return SegmentEvalResult(
         artifact=asked.artifact.path,
         data=asked.data,
         masks=masks,
-        images=len(counts),
+        images=len(ran.counts),
         miou=float(mean_iou(both, truth_pixels, said_pixels)),
-        interval=bootstrap_interval(counts),
+        interval=bootstrap_interval(ran.counts),
         pixel_accuracy=float(both.sum() / max(1, truth_pixels.sum())),
-        agreement=float(np.mean(same)) if same else None,
-        reference_miou=float(mean_iou(*_summed(own))) if own else None,
+        agreement=float(np.mean(ran.same)) if ran.same else None,
+        reference_miou=float(mean_iou(*_summed(ran.own))) if ran.own else None,
         classes=tuple(
             ClassIoU(
                 index, labels[index], None if np.isnan(each[index]) else float(each[index]), int(truth_pixels[index])
             )
             for index in range(classes)
         ),
-        unreadable=tuple(unreadable),
+        unreadable=tuple(ran.unreadable),
         sha256=asked.sha256,
     )
+
+
+@dataclass
+class _SegmentRun:
+    """What was counted on the photos: of the artifact, of the model, where they agree, and what was unreadable."""
+
+    counts: list[PixelCounts] = field(default_factory=list)
+    own: list[PixelCounts] = field(default_factory=list)
+    same: list[float] = field(default_factory=list)
+    unreadable: list[UnreadablePhoto] = field(default_factory=list)
+
+
+def _segment_all(asked: Evaluation, masks: Path, classes: int) -> _SegmentRun:
+    """Run the artifact, and the model where there is one, on every photo that has a mask.
+
+    Raises:
+        BadInputError: Photos have no masks, or a mask has what is no class, or nothing can be read.
+    """
+    contract, ran = asked.artifact.contract, _SegmentRun()
+    pairs = pair_masks(asked.data, masks)
+    with asked.progress(f"Evaluating {asked.artifact.path.name} on {len(pairs)} photos", len(pairs)) as advance:
+        for photo, mask in pairs:
+            try:
+                image = load_image(photo)
+                truth = contract.preprocessing.classes(load_mask(mask, image.size))
+            except BadInputError as error:
+                ran.unreadable.append(UnreadablePhoto(photo, error.message))
+                continue
+            finally:
+                advance()
+            _check_classes(truth, classes, mask)
+            pixels = contract.preprocessing.pixels(image)
+            said = class_map(asked.artifact.ask(pixels), asked.artifact)
+            ran.counts.append(count_pixels(truth, said, classes))
+            scores = asked.model(pixels)
+            if scores is not None:
+                wanted = largest(scores, contract.preprocessing.input_size)
+                ran.own.append(count_pixels(truth, wanted, classes))
+                ran.same.append(float((said == wanted).mean()))
+    if not ran.counts:
+        raise BadInputError(f"None of the {len(pairs)} photos of {asked.data} can be read.", code="no_images")
+    return ran
 
 
 def evaluate_embedding(asked: Evaluation) -> RetrievalEvalResult:

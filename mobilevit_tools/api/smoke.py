@@ -102,7 +102,6 @@ def smoke(
     started = time.perf_counter()
     if not 0 < timeout_s < float("inf"):
         raise UsageError(f"The time limit of a cell must be above 0, not {timeout_s:g} s.")
-    _check_apart({"--output": output, "--junit": junit, "--baseline": baseline})
     chosen = _models(model_names(models, "smoke"), checkpoint, random_weights=random_weights)
     axes = Axes(
         tuple(chosen),
@@ -123,23 +122,12 @@ def smoke(
     )
     plan = plan_cells(axes, template)
     check_calibrated(precisions, calibration=calibration, calibration_size=calibration_size)
-    for file in (output, junit):
-        if file is not None:
-            check_file(file, overwrite=overwrite)
-    if summary is not None:
-        _append(summary, "")
+    _check_files(output, junit, baseline, summary, overwrite=overwrite)
     stored: Mapping[str, CellResult] = {}
     if baseline is not None:
         stored = read_baseline(baseline)
         check_comparable(stored, plan.cells, baseline)
-    results = []
-    with _kept(keep) as folder:
-        cells = counted(progress, f"Smoke-testing {len(plan.cells)} exports", plan.cells, len(plan.cells))
-        for number, cell in enumerate(cells, start=1):
-            with progress(f"[{number}/{len(plan.cells)}] {cell.name}"):
-                results.append(_run(cell, number, folder, timeout_s))
-            if finished is not None:
-                finished(results[-1], number, len(plan.cells))
+    results = _run_all(plan.cells, keep, timeout_s, progress, finished)
     report = None if baseline is None else compare_with_baseline(stored, results, margins or Margins(), baseline)
     statuses = [each.status for each in results]
     result = SmokeResult(
@@ -155,23 +143,26 @@ def smoke(
         seconds=round(time.perf_counter() - started, 3),
     )
     error = _error(result)
-    if output is not None:
-        write_whole(output, (json.dumps(envelope("smoke", result, error), allow_nan=False) + "\n").encode())
-    if junit is not None:
-        write_whole(junit, junit_xml(result).encode())
-    if summary is not None:
-        _append(summary, markdown_summary(result))
+    _write(result, error, output, junit, summary)
     if error is not None:
         raise error
     return result
 
 
-def _check_apart(files: Mapping[str, Path | None]) -> None:
-    """Refuse one file for two purposes: what is written last would be all that is left, be it of a run that failed."""
+def _check_files(
+    output: Path | None, junit: Path | None, baseline: Path | None, summary: Path | None, *, overwrite: bool
+) -> None:
+    """Refuse files that cannot be written, and one file for two purposes: what is written last would be all of it."""
+    files = {"--output": output, "--junit": junit, "--baseline": baseline}
     given = [(option, file, os.path.realpath(file)) for option, file in files.items() if file is not None]
     for (option, file, real), (other, _, other_real) in combinations(given, 2):
         if real == other_real:
             raise UsageError(f"{option} and {other} are the same file, {file}.", hint="Use a different file for each.")
+    for written in (output, junit):
+        if written is not None:
+            check_file(written, overwrite=overwrite)
+    if summary is not None:
+        _append(summary, "")
 
 
 def _models(models: Sequence[str], checkpoint: str | Path | None, *, random_weights: bool) -> list[str]:
@@ -213,11 +204,36 @@ def _kept(keep: Path | None) -> Iterator[Path | None]:
         raise
 
 
+def _run_all(
+    cells: Sequence[Cell], keep: Path | None, timeout_s: float, progress: Progress, finished: Finished | None
+) -> list[CellResult]:
+    results = []
+    total = len(cells)
+    with _kept(keep) as folder:
+        for number, cell in enumerate(counted(progress, f"Smoke-testing {total} exports", cells, total), start=1):
+            with progress(f"[{number}/{total}] {cell.name}"):
+                results.append(_run(cell, number, folder, timeout_s))
+            if finished is not None:
+                finished(results[-1], number, total)
+    return results
+
+
 def _run(cell: Cell, number: int, keep: Path | None, timeout_s: float) -> CellResult:
     if keep is not None:
         return run_cell(cell, keep / f"{number:02d}", timeout_s=timeout_s)
     with TemporaryDirectory(prefix="mvt-smoke-", ignore_cleanup_errors=True) as folder:
         return without_artifact(run_cell(cell, Path(folder), timeout_s=timeout_s), Path(folder))
+
+
+def _write(
+    result: SmokeResult, error: MvtError | None, output: Path | None, junit: Path | None, summary: Path | None
+) -> None:
+    if output is not None:
+        write_whole(output, (json.dumps(envelope("smoke", result, error), allow_nan=False) + "\n").encode())
+    if junit is not None:
+        write_whole(junit, junit_xml(result).encode())
+    if summary is not None:
+        _append(summary, markdown_summary(result))
 
 
 def _error(result: SmokeResult) -> MvtError | None:

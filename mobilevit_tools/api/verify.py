@@ -125,23 +125,28 @@ def verify(
         agreement=ran.agreement if ran else None,
         partitioning=ran.partitioning if ran else None,
     )
-    verdicts = [verdict for verdict in (parity, native) if verdict is not None]
+    _check_verdicts(result, hint=None if precision or manifest else _ASSUMED)
+    return result
+
+
+def _check_verdicts(result: VerifyResult, hint: str | None) -> None:
+    """Raise what a result that is no pass means; ``hint`` is for a failed gate."""
+    verdicts = [verdict for verdict in (result.parity, result.native) if verdict is not None]
     for verdict in verdicts:
         if verdict.status == "failed":
             where = f" on {result.device}" if result.device else ""
             raise GateError(
-                f"{path} does not compute {loaded.name}{where}: {verdict.reason}.",
-                hint=None if precision or manifest else _ASSUMED,
+                f"{result.artifact} does not compute {result.model}{where}: {verdict.reason}.",
+                hint=hint,
                 result=result,
             )
     if all(verdict.status == "not_verified" for verdict in verdicts):
         raise MissingDependencyError(
-            f"{path} was not verified: {parity.reason}",
+            f"{result.artifact} was not verified: {result.parity.reason}",
             hint="Verify it on a machine that has its runtime, or with --device; see `mvt devices`.",
             code="not_verified",
             result=result,
         )
-    return result
 
 
 def _taken(name: str) -> str:
@@ -181,30 +186,47 @@ def _load_reference(
 ) -> LoadedModel:
     if model is not None and not isinstance(model, str):
         return _reference_module(model, contract, checkpoint, ema)
-    name = model or (manifest.model.name if manifest else contract.model if contract else None)
+    name = model or _stated_model(contract, manifest)
+    size = contract.preprocessing.input_size if contract else None
+    if manifest is None or short_name(name) != manifest.model.name:
+        return load_model(name, checkpoint=checkpoint, ema=ema, input_size=size)
+    return _load_stated(name, manifest, size, checkpoint, ema)
+
+
+def _stated_model(contract: Contract | None, manifest: Manifest | None) -> str:
+    """Return the name of the model that an artifact says it was made from.
+
+    Raises:
+        UsageError: It says none, or one that only people may name.
+    """
+    name = manifest.model.name if manifest else contract.model if contract else None
     if name is None:
         raise UsageError(
             "The artifact does not name its model and has no manifest.",
             hint="Give --model NAME and --checkpoint PATH.",
         )
     path = path_in(name)
-    if model is None and path is not None:
+    if path is not None:
         # What an artifact says may come from anyone, so only what people name themselves is run or read.
         raise UsageError(
             f"The artifact was made from {name}, which mvt only {_taken(name)} when you name it.",
             hint=f"Give --model {with_path(name, f'path/to/{path}')}.",
             code="own_model",
         )
-    if model is None and manifest is not None and manifest.model.weights.source == IN_MEMORY:
+    if manifest is not None and manifest.model.weights.source == IN_MEMORY:
         raise UsageError(
             f"The artifact was made from {name}, a module that was in memory.",
             hint="From Python, give model=THE_MODULE; on the command line, --model path/to/net.py:build and "
             "--checkpoint PATH.",
             code="in_memory",
         )
-    size = contract.preprocessing.input_size if contract else None
-    if manifest is None or short_name(name) != manifest.model.name:
-        return load_model(name, checkpoint=checkpoint, ema=ema, input_size=size)
+    return name
+
+
+def _load_stated(
+    name: str, manifest: Manifest, size: tuple[int, int] | None, checkpoint: str | Path | None, ema: bool | None
+) -> LoadedModel:
+    """Load a manifest's model, with the weights that it states or those of ``checkpoint``."""
     weights = manifest.model.weights
     stored = None if weights.source == name else weights.source
     try:

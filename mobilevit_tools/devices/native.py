@@ -82,20 +82,14 @@ class NativeDevice(Device):
         if request.per_op and target.profile_reader is None:
             raise UsageError(f"The native runner reports no operator times for {target.name} artifacts.")
         program = self.program(target.name)
+        if request.suppress and isinstance(program, runner.Script):
+            raise UsageError(
+                f"{self.name} runs artifacts in Python, which does not suppress the boxes of a detector.",
+                hint="Use a device with the native runner, or export with --nms where the target has it.",
+            )
         model = f"model{request.artifact.suffix.lower()}{PACKED if request.artifact.is_dir() else ''}"
         warmup, iterations = self.schedule(request)
-        arguments = [model, _INPUT, _OUTPUT, str(warmup), str(iterations), "--threads", str(request.threads)]
-        if not self.emulated:
-            arguments += protocol.options(request)
-        if request.per_op:
-            arguments += ["--profile", _PROFILE]
-        if request.suppress:
-            if isinstance(program, runner.Script):
-                raise UsageError(
-                    f"{self.name} runs artifacts in Python, which does not suppress the boxes of a detector.",
-                    hint="Use a device with the native runner, or export with --nms where the target has it.",
-                )
-            arguments += protocol.suppression()
+        arguments = [model, _INPUT, _OUTPUT, str(warmup), str(iterations), *self._options(request)]
         with TemporaryDirectory(prefix="mvt-") as folder:
             work = Path(folder)
             protocol.write_tensor(work / _INPUT, request.inputs)
@@ -126,6 +120,17 @@ class NativeDevice(Device):
             instructions=self.instructions(iterations),
             flags=flags,
         )
+
+    def _options(self, request: RunRequest) -> list[str]:
+        """Return the runner's options for a request."""
+        options = ["--threads", str(request.threads)]
+        if not self.emulated:
+            options += protocol.options(request)
+        if request.per_op:
+            options += ["--profile", _PROFILE]
+        if request.suppress:
+            options += protocol.suppression()
+        return options
 
     def _finish(self, program: runner.Program, arguments: Sequence[str], request: RunRequest) -> str:
         done = self.run(program, arguments, request.timeout_s)

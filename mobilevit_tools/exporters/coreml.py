@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import coremltools as ct
 import numpy as np
@@ -85,37 +85,19 @@ def lower(
 
         given, module = module, rounded(module, quantization, spec.batch)
         half = half if half is None or module is given else Half(trace(module, spec, contract), half.keep)
-    example = example_input(contract, spec.batch)
-    image = contract.input == "image"
     options = cast("CoremlOptions", spec.options)
     program, keep = (trace(module, spec, contract), ()) if half is None else (half.program, half.keep)
-    suppressed = contract.output == "objects"
-    shape = tuple(example.shape)
-    inputs = [
-        ct.ImageType(name=INPUT_NAME, shape=shape, color_layout=ct.colorlayout.RGB)
-        if image
-        else ct.TensorType(name=INPUT_NAME, shape=shape)
-    ]
-    dtype = np.int32 if contract.output == "class_map" else None
-    classifier = (
-        ct.ClassifierConfig(unique_labels(contract.labels))
-        if contract.labels and contract.output == "probabilities"
-        else None
-    )
-    names = RAW if suppressed else output_names(module, contract, example)
     kept: tuple[str, ...] = ()
     with exact_factors(), transposes_as_written(program), validated_where_it_counts():
         with naming_operators(program):
             package = ct.convert(
                 program,
                 convert_to="mlprogram",
-                inputs=inputs,
-                outputs=[ct.TensorType(name=name, dtype=dtype) for name in names],
-                classifier_config=classifier,
                 minimum_deployment_target=getattr(ct.target, options.deployment_target or ""),
                 compute_precision=compute_precision(spec.arithmetic, program, keep),
                 pass_pipeline=passes(quantized=quantization is not None),
                 skip_model_load=True,
+                **_interface(module, spec, contract),
             )
         if quantization is not None:
             from mobilevit_tools.quantization.coreml import quantize
@@ -124,8 +106,8 @@ def lower(
             # coremltools gives inputs scales in half, whatever they are
             if PRECISIONS[quantization.precision].calibrated:
                 kept += made_of(package, [node for node in program.graph.nodes if node.name in keep])
-            package = quantize(package, quantization, kept, takes_image=image, batch=spec.batch)
-    if suppressed:
+            package = quantize(package, quantization, kept, takes_image=contract.input == "image", batch=spec.batch)
+    if contract.output == "objects":
         package = with_suppression(package, contract)
     package.author = "mobilevit-tools"
     package.license = contract.license
@@ -135,3 +117,21 @@ def lower(
     mark_kept(package, keep)
     save_package(package, path)
     return Lowering(asked=kept)
+
+
+def _interface(module: nn.Module, spec: ExportSpec, contract: Contract) -> dict[str, Any]:
+    """Return what coremltools is to declare of a package's inputs, outputs and classes."""
+    example = example_input(contract, spec.batch)
+    shape = tuple(example.shape)
+    names = RAW if contract.output == "objects" else output_names(module, contract, example)
+    dtype = np.int32 if contract.output == "class_map" else None
+    classes = contract.labels if contract.output == "probabilities" else None
+    return {
+        "inputs": [
+            ct.ImageType(name=INPUT_NAME, shape=shape, color_layout=ct.colorlayout.RGB)
+            if contract.input == "image"
+            else ct.TensorType(name=INPUT_NAME, shape=shape)
+        ],
+        "outputs": [ct.TensorType(name=name, dtype=dtype) for name in names],
+        "classifier_config": ct.ClassifierConfig(unique_labels(classes)) if classes else None,
+    }

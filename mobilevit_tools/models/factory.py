@@ -14,7 +14,7 @@ from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.models.cards import UNSTATED, ModelCard, WeightsCard
 from mobilevit_tools.models.frozen import freeze
-from mobilevit_tools.models.heads.registry import head_in
+from mobilevit_tools.models.heads.registry import HeadCard, head_in
 from mobilevit_tools.models.learnt import Learnt, read_learnt
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.models.options import OptionValue, split_class_count
@@ -77,6 +77,18 @@ class LoadedModel:
     learnt: Learnt | None = None
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of a model beside its name: the arguments of :func:`load_model`."""
+
+    num_classes: int | None
+    checkpoint: str | Path | None
+    ema: bool | None
+    random_weights: bool
+    input_size: tuple[int, int] | None
+    options: dict[str, OptionValue]
+
+
 def check_input_size(card: ModelCard, size: tuple[int, int], patch_size: object = None) -> None:
     """Refuse an input size that the architecture cannot take.
 
@@ -119,15 +131,7 @@ def load_model(
     learnt = None if checkpoint is None else find_learnt(checkpoint)
     if learnt is not None and not learnt.record.weights_inside:
         checkpoint = None  # the model has its weights itself
-    loaded = _load(
-        name,
-        num_classes=num_classes,
-        checkpoint=checkpoint,
-        ema=ema,
-        random_weights=random_weights,
-        input_size=input_size,
-        options=dict(options or {}),
-    )
+    loaded = _load(name, _Asked(num_classes, checkpoint, ema, random_weights, input_size, dict(options or {})))
     if learnt is not None:
         learnt.check(loaded.module, name)
     return replace(loaded, learnt=learnt)
@@ -145,19 +149,8 @@ def find_learnt(checkpoint: str | Path) -> Learnt | None:
     return read_learnt(hub.download(source) if source.startswith(hub.SCHEME) else Path(source), source)
 
 
-def _load(
-    name: str,
-    *,
-    num_classes: int | None,
-    checkpoint: str | Path | None,
-    ema: bool | None,
-    random_weights: bool,
-    input_size: tuple[int, int] | None,
-    options: dict[str, OptionValue],
-) -> LoadedModel:
-    import torch
-
-    if ema is not None and checkpoint is None:
+def _load(name: str, asked: _Asked) -> LoadedModel:
+    if asked.ema is not None and asked.checkpoint is None:
         raise UsageError(
             "--ema and --no-ema require a checkpoint.",
             hint="Pass --checkpoint PATH, or omit --ema.",
@@ -165,57 +158,39 @@ def _load(
         )
     own = None if is_registered(name) else find_own_model(name)
     if own is None:
-        options, num_classes = split_class_count(options, num_classes)
-    if num_classes is not None and num_classes < 1:
-        raise UsageError(f"A classifier needs at least one class, not {num_classes}.", code="class_count")
-    if own is not None:
-        return _load_own(
-            own,
-            num_classes=num_classes,
-            checkpoint=checkpoint,
-            ema=ema,
-            random_weights=random_weights,
-            input_size=input_size,
-            options=options,
-        )
+        options, num_classes = split_class_count(asked.options, asked.num_classes)
+        asked = replace(asked, options=options, num_classes=num_classes)
+    if asked.num_classes is not None and asked.num_classes < 1:
+        raise UsageError(f"A classifier needs at least one class, not {asked.num_classes}.", code="class_count")
+    return _load_shipped(name, asked) if own is None else _load_own(own, asked)
+
+
+def _load_shipped(name: str, asked: _Asked) -> LoadedModel:
+    import torch
+
     card, bundled = resolve(name)
+    options = asked.options
     head = head_in(options)
     if head is not None:
         card = head.describe(card)
-    if head is not None and bundled is not None:
-        raise UsageError(
-            f"The weights of {name} are for a classifier and do not include the head {head.name}.",
-            hint=f"Give {card.name} with --checkpoint PATH, or with --random-weights.",
-            code="no_weights",
-        )
-    if sum((bundled is not None, checkpoint is not None, random_weights)) > 1:
-        raise UsageError("Choose one source of weights: a tag in the name, a checkpoint, or random weights.")
+    _check_one_source(name, card, bundled, head, asked)
     preprocessing = bundled.preprocessing if bundled else card.preprocessing
-    size = input_size or preprocessing.input_size
+    size = asked.input_size or preprocessing.input_size
     check_input_size(card, size, options.get("patch_size"))
     preprocessing = replace(preprocessing, input_size=size)
 
-    loaded = _read_weights(card, bundled, checkpoint, ema)
-    if loaded is None and not random_weights:
+    loaded = _read_weights(card, bundled, asked.checkpoint, asked.ema)
+    if loaded is None and not asked.random_weights:
         raise _no_weights(name, [f"{card.name}.{tag}" for tag in card.weights])
-    counted = None
-    if loaded is not None:
-        counted = head.class_count(loaded) if head else loaded.class_count(card.classifier)
-    if num_classes is not None and counted is not None and num_classes != counted:
-        raise BadInputError(
-            f"The checkpoint has {counted} classes, not {num_classes}.",
-            hint="Use a matching checkpoint, or omit the class count: it is read from the checkpoint.",
-            code="class_count",
-        )
-    classes = counted or num_classes or card.num_classes
+    classes = _class_count(card, head, loaded, asked.num_classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
-        module = build(card, classes, preprocessing.input_size, options)
+        module = build(card, classes, size, options)
     fit = None
     if loaded is not None:
         from mobilevit_tools.models.loading import load_strictly
 
-        surplus = head_keys(card, module, classes, preprocessing.input_size, options)
+        surplus = head_keys(card, module, classes, size, options)
         fit = load_strictly(module, loaded, surplus=surplus, adapt=adapter(card, module))
     freeze(module, name)
     return LoadedModel(
@@ -232,36 +207,55 @@ def _load(
     )
 
 
-def _load_own(
-    own: OwnModel,
-    *,
-    num_classes: int | None,
-    checkpoint: str | Path | None,
-    ema: bool | None,
-    random_weights: bool,
-    input_size: tuple[int, int] | None,
-    options: Mapping[str, OptionValue],
-) -> LoadedModel:
+def _check_one_source(
+    name: str, card: ModelCard, bundled: WeightsCard | None, head: HeadCard | None, asked: _Asked
+) -> None:
+    """Refuse weights from two sources, and bundled ones that lack the head."""
+    if head is not None and bundled is not None:
+        raise UsageError(
+            f"The weights of {name} are for a classifier and do not include the head {head.name}.",
+            hint=f"Give {card.name} with --checkpoint PATH, or with --random-weights.",
+            code="no_weights",
+        )
+    if sum((bundled is not None, asked.checkpoint is not None, asked.random_weights)) > 1:
+        raise UsageError("Choose one source of weights: a tag in the name, a checkpoint, or random weights.")
+
+
+def _class_count(card: ModelCard, head: HeadCard | None, loaded: Checkpoint | None, asked: int | None) -> int:
+    """Return the class count: the checkpoint's, or what is asked for, or the card's."""
+    counted = None
+    if loaded is not None:
+        counted = head.class_count(loaded) if head else loaded.class_count(card.classifier)
+    if asked is not None and counted is not None and asked != counted:
+        raise BadInputError(
+            f"The checkpoint has {counted} classes, not {asked}.",
+            hint="Use a matching checkpoint, or omit the class count: it is read from the checkpoint.",
+            code="class_count",
+        )
+    return counted or asked or card.num_classes
+
+
+def _load_own(own: OwnModel, asked: _Asked) -> LoadedModel:
     from mobilevit_tools.models.checkpoint import read_checkpoint
     from mobilevit_tools.models.own_build import build_own_model
 
-    if checkpoint is not None and random_weights:
+    if asked.checkpoint is not None and asked.random_weights:
         raise UsageError("Choose one source of weights: a checkpoint, or random weights.")
-    trained = None
-    if checkpoint is None and not random_weights:
+    trained, checkpoint = None, asked.checkpoint
+    if checkpoint is None and not asked.random_weights:
         if own.trained is None:
             raise _no_weights(own.name, [])
         trained = own.trained()
         checkpoint = trained.checkpoint
-    loaded = None if checkpoint is None else read_checkpoint(str(checkpoint), ema=ema)
-    scores = not options.get("features_only")
+    loaded = None if checkpoint is None else read_checkpoint(str(checkpoint), ema=asked.ema)
+    num_classes, scores = asked.num_classes, not asked.options.get("features_only")
     if loaded is not None and own.classifier is not None and num_classes is None and scores:
         num_classes = loaded.class_count(own.classifier)
     built = build_own_model(
         own,
         num_classes=num_classes,
-        input_size=input_size,
-        options=options,
+        input_size=asked.input_size,
+        options=asked.options,
         seed=RANDOM_SEED,
         load=None if loaded is None else partial(_load_into, own, loaded),
     )

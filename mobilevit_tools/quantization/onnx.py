@@ -84,31 +84,29 @@ def quantize(model: onnx.ModelProto, module: nn.Module, quantization: Quantizati
             )
         else:
             onnx.save(prepared, source)
-            ranges = Path(folder, "ranges.json")
-            reader = Reader(model.graph.input[0].name, list(quantization.calibration.batches(batch)))
-            method = CALIBRATION_METHODS[quantization.method]
-            measure_ranges(
-                source,
-                Path(folder, "augmented.onnx"),
-                ranges,
-                method,
-                reader,
-                progress=quantization.calibration.progress,
-            )
-            quantize_static(
-                source,
-                result,
-                None,
-                quant_format=QuantFormat.QDQ,
-                nodes_to_quantize=nodes,
-                op_types_to_quantize=list(WEIGHTED_OPERATORS),
-                per_channel=True,
-                activation_type=ACTIVATIONS[quantization.precision],
-                weight_type=QuantType.QInt8,
-                calibrate_method=method,
-                calibration_cache_path=ranges,
-            )
+            ranges, augmented = Path(folder, "ranges.json"), Path(folder, "augmented.onnx")
+            photos, method = quantization.calibration, CALIBRATION_METHODS[quantization.method]
+            reader = Reader(model.graph.input[0].name, list(photos.batches(batch)))
+            measure_ranges(source, augmented, ranges, method, reader, progress=photos.progress)
+            _quantize_static(source, result, nodes, quantization, ranges)
         return onnx.load(result)
+
+
+def _quantize_static(source: Path, result: Path, nodes: list[str], quantization: Quantization, ranges: Path) -> None:
+    """Quantize weights and inputs of the named nodes of ``source``, by ranges that were measured there."""
+    quantize_static(
+        source,
+        result,
+        None,
+        quant_format=QuantFormat.QDQ,
+        nodes_to_quantize=nodes,
+        op_types_to_quantize=list(WEIGHTED_OPERATORS),
+        per_channel=True,
+        activation_type=ACTIVATIONS[quantization.precision],
+        weight_type=QuantType.QInt8,
+        calibrate_method=CALIBRATION_METHODS[quantization.method],
+        calibration_cache_path=ranges,
+    )
 
 
 def asked_to_stay(model: onnx.ModelProto, module: nn.Module, quantization: Quantization) -> tuple[str, ...]:

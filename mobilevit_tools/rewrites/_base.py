@@ -15,7 +15,7 @@ from mobilevit_tools.blame import line_of
 from mobilevit_tools.double import InDouble
 from mobilevit_tools.errors import BadInputError, GateError, first_line
 from mobilevit_tools.rewrites.applied import AppliedRewrite
-from mobilevit_tools.rewrites.dataflow import observe
+from mobilevit_tools.rewrites.dataflow import Dataflow, observe
 from mobilevit_tools.rewrites.functions import Function, Replaced, Replacement
 from mobilevit_tools.rewrites.registry import REWRITES, default_rewrites, select_rewrites
 
@@ -75,18 +75,7 @@ def apply(
     functions: dict[str, Mapping[Function, Replacement]] = {}
     found: dict[str, tuple[int, int]] = {}
     with torch.no_grad():
-        try:
-            with InDouble():
-                flow = observe(rewritten, example)
-        except Exception as error:  # what people's code raises for numbers that it did not expect
-            line = line_of(error)
-            raise BadInputError(
-                f"The model does not run in float64, which checking rewrites requires: {first_line(error)}"
-                + (f" ({line})" if line else ""),
-                hint="Export with --no-rewrites, or create tensors with the dtype of the input.",
-                code="no_float64",
-            ) from error
-        _check_finite(flow.result)
+        flow = _observe(rewritten, example)
         for name in chosen:
             file = import_module(REWRITES[name].module)
             if hasattr(file, "REPLACEMENTS"):
@@ -97,37 +86,63 @@ def apply(
             found[name] = places, before - _count(rewritten)
         if functions:
             rewritten = Replaced(rewritten, functions)
-        rewritten.eval()
-        try:
-            with InDouble():
-                result = rewritten(example)
-        except Exception as error:  # a model may ask a layer for what its replacement does not have
-            raise GateError(
-                f"The rewritten model does not run (rewrites: {', '.join(chosen)}): {first_line(error)}", hint=_HINT
-            ) from error
-        difference = _difference(flow.result, result)
+        difference = _prove(rewritten.eval(), example, flow.result, chosen)
         if isinstance(rewritten, Replaced):
             found |= {name: (places, 0) for name, places in rewritten.places.items()}
             rewritten = rewritten.pruned()
-    if not difference <= PROOF_TOLERANCE:
-        raise GateError(
-            f"The rewritten model differs from the original by {difference:.2g} of the largest output "
-            f"(rewrites: {', '.join(chosen)}).",
-            hint=_HINT,
-        )
     if hasattr(module, "feature_channels"):
         rewritten.feature_channels = module.feature_channels
     applied = tuple(AppliedRewrite(name, REWRITES[name].summary, *found[name]) for name in chosen if found[name][0] > 0)
     return Rewritten(rewritten.to(dtype), applied, difference)
 
 
-def _check_finite(result: object) -> None:
-    if not all(leaf.isfinite().all() for leaf in pytree.tree_leaves(result)):
+def _observe(module: nn.Module, example: Tensor) -> Dataflow:
+    """Return which values flow where in a model in float64.
+
+    Raises:
+        BadInputError: It does not run in float64, or its output is not finite.
+    """
+    try:
+        with InDouble():
+            flow = observe(module, example)
+    except Exception as error:  # what people's code raises for numbers that it did not expect
+        line = line_of(error)
+        raise BadInputError(
+            f"The model does not run in float64, which checking rewrites requires: {first_line(error)}"
+            + (f" ({line})" if line else ""),
+            hint="Export with --no-rewrites, or create tensors with the dtype of the input.",
+            code="no_float64",
+        ) from error
+    if not all(leaf.isfinite().all() for leaf in pytree.tree_leaves(flow.result)):
         raise BadInputError(
             "The model's own output is not finite, so it cannot serve as a reference.",
             hint="Check for NaN weights, divisions by zero and logarithms of zero.",
             code="non_finite_reference",
         )
+    return flow
+
+
+def _prove(rewritten: nn.Module, example: Tensor, expected: object, names: Sequence[str]) -> float:
+    """Return how much a rewritten model in float64 differs from what is expected of it; see :class:`Rewritten`.
+
+    Raises:
+        GateError: It does not run, or differs by more than rounding.
+    """
+    try:
+        with InDouble():
+            result = rewritten(example)
+    except Exception as error:  # a model may ask a layer for what its replacement does not have
+        raise GateError(
+            f"The rewritten model does not run (rewrites: {', '.join(names)}): {first_line(error)}", hint=_HINT
+        ) from error
+    difference = _difference(expected, result)
+    if not difference <= PROOF_TOLERANCE:
+        raise GateError(
+            f"The rewritten model differs from the original by {difference:.2g} of the largest output "
+            f"(rewrites: {', '.join(names)}).",
+            hint=_HINT,
+        )
+    return difference
 
 
 def _difference(expected: object, actual: object) -> float:
