@@ -4,8 +4,8 @@ Of executorch 1.5.1: a softmax of a map runs over the channels where the delegat
 tanh approximation becomes the exact GELU; average pooling with a divisor of its own, equal to the kernel's size, loses
 it where it pads; PReLU of any rank but 4, and a maximum over other axes than those of a map, fail to lower. Attention
 as one operator comes apart into pieces that stay outside. So do norms, means and variances over any axes but a map's,
-rolls, slices with a step, picks, splits, broadcast copies, axes of one that come and go, ELU, and the conversion of
-whole numbers in hardsigmoid and addcmul.
+rolls, slices with a step, picks, splits, broadcast copies, resizing to the nearest pixels, axes of one that come and
+go, ELU, and the conversion of whole numbers in hardsigmoid and addcmul.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from mobilevit_tools.exporters import executorch_forms
-from mobilevit_tools.forms import attention, means, norms, products, views, windows
+from mobilevit_tools.forms import attention, means, norms, products, resampling, views, windows
 from mobilevit_tools.forms._base import Forms, check_results, functional, results_in_double, write_forms
 from mobilevit_tools.forms.activations import (
     exponential_celu,
@@ -37,7 +37,14 @@ from mobilevit_tools.forms.activations import (
 from mobilevit_tools.forms.constants import constants_changed_in_place, fold_constants, stored_values
 from mobilevit_tools.forms.folded import fold_norms, norms_to_fold
 from mobilevit_tools.forms.maps import keep_maps, maps_to_keep
-from mobilevit_tools.forms.pooling import largest, largest_along, overridden_average, pooled_largest, smallest_along
+from mobilevit_tools.forms.pooling import (
+    largest,
+    largest_along,
+    overridden_average,
+    plain_average,
+    pooled_largest,
+    smallest_along,
+)
 from mobilevit_tools.forms.sums import inverse, mixture, product_added, quotient_added, whole_power, with_real_number
 
 if TYPE_CHECKING:
@@ -77,6 +84,7 @@ FORMS: Forms = {
     _aten.softshrink.default: soft_shrink,
     _aten.hardshrink.default: hard_shrink,
     _aten.max.dim: pooled_largest,
+    _aten.avg_pool2d.default: plain_average,
     _aten.amax.default: largest_along,
     _aten.amin.default: smallest_along,
     _aten.reciprocal.default: inverse,
@@ -103,6 +111,9 @@ FORMS: Forms = {
     _aten.std.dim: means.deviation_along,
     _aten.var_mean.correction: means.variance_and_mean,
     _aten.linalg_vector_norm.default: means.vector_norm,
+    **{
+        each: resampling.as_copies(each) for each in (_aten.upsample_nearest2d.vec, _aten._upsample_nearest_exact2d.vec)
+    },
     _aten.im2col.default: windows.columns,
     _aten.col2im.default: windows.map_of_columns,
     _aten.matmul.default: products.stacked,

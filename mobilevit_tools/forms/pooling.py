@@ -163,6 +163,29 @@ def floored_average(
     return average(x, kernel, steps, pads, False, count_include_pad)
 
 
+def plain_average(
+    x: Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    """Write average pooling without rounding up, a divisor of its own or padding that counts."""
+    padded = count_include_pad and any(padding)
+    if not ceil_mode and divisor_override is None and not padded:
+        return NotImplemented
+    found = whole_windows(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    if found is not NotImplemented:
+        return found
+    kernel, (rows, columns) = _for_each(kernel_size, 2), _for_each(padding, 2)
+    steps = _for_each(stride, 2) if stride else kernel
+    if not padded:
+        return F.avg_pool2d(x, kernel, steps, (rows, columns), count_include_pad=False)
+    return F.avg_pool2d(F.pad(x, (columns, columns, rows, rows)), kernel, steps)
+
+
 def floored_maximum(
     x: Tensor,
     kernel_size: Sequence[int],

@@ -11,6 +11,9 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from mobilevit_tools.forms.views import has_sizes, repeated
 
 Resize: TypeAlias = Callable[..., Tensor]
 
@@ -69,6 +72,31 @@ def as_selections(resize: Any, *, only_uneven: bool) -> Resize:
             size, factors = _along(axis, output_size, scale_factors, other=1)
             x = torch.index_select(x, axis - 2, resize(places, size, factors).flatten().to(torch.int64))
         return x
+
+    return form
+
+
+def as_copies(resize: Any) -> Resize:
+    """Return the form of :func:`as_selections`' operators with copies of pixels, or with products for uneven sizes.
+
+    The copies are of vectors of channels, and the products with one matrix on the right: delegates keep maps
+    channels-last in memory, and take over such a matrix as a layer's weights.
+    """
+
+    def form(x: Tensor, output_size: Sequence[int] | None, scale_factors: Sequence[float] | None = None) -> Any:
+        if not has_sizes(x) or not x.is_floating_point():
+            return NotImplemented
+        batch, channels, height, width = x.shape
+        if not _multiplies(x, output_size, scale_factors):
+            for axis, side in ((0, height), (1, width)):
+                size, factors = _along(axis, output_size, scale_factors, other=side)
+                matrix = resize(torch.eye(side, dtype=x.dtype)[None, None], size, factors)[0, 0]
+                x = F.linear(x.mT, matrix).mT if axis == 0 else F.linear(x, matrix.mT)
+            return x
+        new = resize(torch.zeros(1, 1, height, width), output_size, scale_factors).shape[-2:]
+        pixels = x.permute(0, 2, 3, 1).reshape(batch, height, 1, width, 1, channels)
+        copies = repeated(pixels, [batch, height, new[0] // height, width, new[1] // width, channels])
+        return copies.reshape(batch, *new, channels).permute(0, 3, 1, 2)
 
     return form
 

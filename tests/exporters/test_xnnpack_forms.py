@@ -139,7 +139,11 @@ class Block(nn.Module):
         )
         y = y - y.amin(1, keepdim=True) + y.flatten(2).max(1).values.reshape(1, 1, *y.shape[2:])
         y = torch.lerp(F.selu(y), F.celu(1 - y**3).repeat(1, 2, 1, 1)[:, :8], 0.3)
-        return F.elu(F.gelu(y / (sizes + 1), approximate="tanh"))[..., ::2, 1::2].mean((1, 2))
+        y = F.elu(F.gelu(y / (sizes + 1), approximate="tanh"))[..., ::2, 1::2]
+        y = F.interpolate(y, scale_factor=(2, 3)) * F.interpolate(y, size=(16, 24), mode="nearest-exact")
+        y = F.interpolate(y, size=(11, 27)) + F.avg_pool2d(y, (2, 1), ceil_mode=True).mean()
+        y = F.avg_pool2d(y, 3, 2, 1) + F.avg_pool2d(y, 3, 2, 1, ceil_mode=True, count_include_pad=False)
+        return F.avg_pool2d(y, 3, 2, ceil_mode=True).mean((1, 2))
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mobilevit_tools.forms._base import write_forms
 from mobilevit_tools.forms.pooling import (
     adaptive_max_pool,
     dilated_maximum,
@@ -15,10 +16,11 @@ from mobilevit_tools.forms.pooling import (
     largest_along,
     overridden_average,
     overridden_average_of_volumes,
+    plain_average,
     pooled_largest,
     smallest_along,
 )
-from tests.forms.same import example, operators
+from tests.forms.same import Call, example, operators
 
 _aten = torch.ops.aten
 ADAPTIVE = {
@@ -100,6 +102,28 @@ def test_windows_that_start_behind_the_map_are_left_out(
         largest_ones, lambda x: F.max_pool2d(x, kernel, step, pad, ceil_mode=True), example(1, 2, *sides)
     )
     assert (found == ["aten.avg_pool2d.default", "aten.max_pool2d.default"]) == (sides != (17, 18))
+
+
+@pytest.mark.parametrize(("kernel", "step", "pad"), [(2, 2, 0), (3, 2, 1), ((3, 2), (2, 3), (1, 0)), (3, None, 0)])
+@pytest.mark.parametrize("ceil", [True, False])
+@pytest.mark.parametrize("inside", [True, False])
+def test_averages_come_without_rounding_up_and_counted_padding(
+    kernel: int | tuple[int, int],
+    step: int | tuple[int, int] | None,
+    pad: int | tuple[int, int],
+    ceil: bool,
+    inside: bool,
+) -> None:
+    pooled = Call(lambda x: F.avg_pool2d(x, kernel, step, pad, ceil_mode=ceil, count_include_pad=inside))
+    given = example(1, 2, 9, 11)
+    program = torch.export.export(pooled, (given,), strict=False)
+    write_forms(program, {_aten.avg_pool2d.default: plain_average}, (given,))
+    torch.testing.assert_close(program.module()(given), pooled(given))
+    node = next(each for each in program.graph.nodes if each.target == _aten.avg_pool2d.default)
+    defaults = (None, None, (), (0,), False, True)
+    _, _, _, padding, rounds_up, counted = (*node.args, *defaults[len(node.args) :])
+    assert not rounds_up
+    assert not (counted and any(padding))
 
 
 def test_maxima_over_windows_with_gaps_along_one_axis() -> None:

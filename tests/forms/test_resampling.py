@@ -6,6 +6,7 @@ import pytest
 from torch.nn import functional as F
 
 from mobilevit_tools.exporters.coreml_forms import FORMS
+from mobilevit_tools.exporters.xnnpack_forms import FORMS as XNNPACK_FORMS
 from tests.forms.same import example, operators
 
 _PRODUCTS: list[dict[str, Any]] = [
@@ -46,3 +47,16 @@ def test_what_converters_take_stays(how: dict[str, Any]) -> None:
     found = operators(FORMS, lambda x: F.interpolate(x, **how), example(2, 3, 8, 10))
     assert any("upsample" in name for name in found)
     assert not any("index_select" in name or "matmul" in name for name in found)
+
+
+@pytest.mark.parametrize(
+    ("how", "products"),
+    [({"scale_factor": (2, 3)}, 0), ({"size": (16, 30)}, 0), ({"size": (24, 13)}, 2), ({"scale_factor": 0.5}, 2)],
+    ids=str,
+)
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+def test_nearest_pixels_are_copied(mode: str, how: dict[str, Any], products: int) -> None:
+    found = operators(XNNPACK_FORMS, lambda x: F.interpolate(x, mode=mode, **how), example(2, 3, 8, 10))
+    assert found.count("aten.linear.default") == products
+    of_identities = sum("upsample" in name for name in found)
+    assert of_identities == products
