@@ -21,7 +21,7 @@ def report(
         list[Path],
         typer.Argument(help="Export folders, JSON output of mvt, and a sweep's results.jsonl.", show_default=False),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", help="The HTML file.")] = Path("report.html"),
     against: Annotated[
         list[Path] | None,
         typer.Option("--against", help="An earlier run to compare with; what changed is marked. Repeatable."),

@@ -15,6 +15,7 @@ from mobilevit_tools.cli.arguments import (
     AsJson,
     CheckpointOption,
     InputSize,
+    Options,
     RandomWeights,
     Verbosity,
     check_bounds,
@@ -66,9 +67,7 @@ def smoke(
     checkpoint: CheckpointOption = None,
     random_weights: RandomWeights = False,
     input_size: InputSize = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", help="A model option, name=value. Repeatable.")
-    ] = None,
+    option: Options = None,
     calibration: Annotated[
         Path | None, typer.Option("--calibration", help=f"{', '.join(CALIBRATED)}: folder of calibration photos.")
     ] = None,
@@ -78,7 +77,8 @@ def smoke(
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Time limit per cell, in seconds.")] = 600.0,
     baseline: Annotated[
-        Path | None, typer.Option("--baseline", help="Result of an earlier run (-o); a regression is exit code 4.")
+        Path | None,
+        typer.Option("--baseline", help="What an earlier run wrote; a regression is exit code 4."),
     ] = None,
     max_size_growth: Annotated[
         str | None, typer.Option("--max-size-growth", help="Allowed growth of an artifact's size. Default: 2%.")
@@ -102,7 +102,7 @@ def smoke(
         typer.Option("--max-instruction-growth", help="Allowed growth of the instruction count. Default: 2%."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the result as JSON to this file, also on failure.")
+        Path | None, typer.Option("--output", help="Write the result as JSON to this file, also on failure.")
     ] = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML to this file.")] = None,
     keep: Annotated[

@@ -12,7 +12,9 @@ from mobilevit_tools.jsonable import SCHEMA
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.matrix.figures import Figures
 
-BASELINE = DocumentKind("a result of mvt smoke", "bad_baseline", hint="Create one with: mvt smoke ... -o smoke.json")
+BASELINE = DocumentKind(
+    "a result of mvt smoke", "bad_baseline", hint="Create one with: mvt smoke ... --output smoke.json"
+)
 _SAME = ("input_size", "options", "random_weights")
 """The fields of a cell without which two artifacts of one name are not of one model."""
 _FAILED = "It did not pass in the baseline run."
@@ -120,13 +122,13 @@ def check_comparable(baseline: Mapping[str, CellResult], cells: Sequence[Cell], 
     if not shared:
         raise BadInputError(
             f"{path} contains none of the cells of this run, only {', '.join(baseline) or 'none at all'}.",
-            hint="Create one with the same models, targets and precisions: mvt smoke ... -o smoke.json",
+            hint="Create one with the same models, targets and precisions: mvt smoke ... --output smoke.json",
             code="other_baseline",
         )
     if all(_unusable(baseline[cell.name]) for cell in shared):
         raise BadInputError(
             f"{path} cannot be used: none of its cells in this run passed.",
-            hint="Create one from a passing run: mvt smoke ... -o smoke.json",
+            hint="Create one from a passing run: mvt smoke ... --output smoke.json",
             code="other_baseline",
         )
     for cell in shared:

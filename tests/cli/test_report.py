@@ -45,13 +45,13 @@ def test_artifacts_that_failed_their_gate_are_counted(mvt: Mvt, exported: Path, 
     written = json.loads((exported / "onnx-fp32" / "manifest.json").read_text())
     written["parity"]["status"] = "failed"
     (tmp_path / "manifest.json").write_text(json.dumps(written))
-    ran = mvt("report", tmp_path, "-o", tmp_path / "report.html")
+    ran = mvt("report", tmp_path, "--output", tmp_path / "report.html")
     assert ran.code == 0, ran.err
     assert "1 artifacts (1 failed their gate)" in ran.out
 
 
 def test_the_page_and_its_plots(mvt: Mvt, desk: Desk) -> None:
-    ran = mvt("report", *desk.runs, "-o", "a/b.html", "--plots", "svg", "--json")
+    ran = mvt("report", *desk.runs, "--output", "a/b.html", "--plots", "svg", "--json")
     assert ran.code == 0, ran.err
     result = ran.envelope["result"]
     assert (result["artifacts"], result["measurements"], result["evaluations"]) == (1, 1, 1)
@@ -61,7 +61,7 @@ def test_the_page_and_its_plots(mvt: Mvt, desk: Desk) -> None:
     assert list(Path("a").iterdir()) == [Path("a/b.html")]
     assert (Path("a/b.html").stat().st_mode & 0o777) == 0o644
 
-    again = mvt("report", *desk.runs, "-o", "again.html", "--plots", "png", "--plot-format", "png")
+    again = mvt("report", *desk.runs, "--output", "again.html", "--plots", "png", "--plot-format", "png")
     assert again.code == 0, again.err
     assert "wrote again.html" in again.out
     assert Path("again.html").read_bytes() == Path("a/b.html").read_bytes()
@@ -76,7 +76,7 @@ def test_nothing_is_overwritten_unasked(mvt: Mvt, desk: Desk) -> None:
     Path("plots/other.svg").write_text("mine")
     ran = mvt("report", *desk.runs, "--json")
     assert (ran.code, ran.envelope["error"]["code"]) == (2, "exists")
-    ran = mvt("report", *desk.runs, "-o", "other.html", "--plots", "plots", "--json")
+    ran = mvt("report", *desk.runs, "--output", "other.html", "--plots", "plots", "--json")
     assert (ran.code, ran.envelope["error"]["code"]) == (2, "exists")
     assert Path("report.html").read_text() == "mine"
     assert not Path("other.html").exists()
@@ -98,9 +98,9 @@ def test_nothing_is_overwritten_unasked(mvt: Mvt, desk: Desk) -> None:
         ([], 2, "usage"),
         (["{run}", "--plots", "p", "--plot-format", "gif"], 2, "usage"),
         (["{run}", "--plot-format", "png"], 2, "usage"),
-        (["{run}", "-o", "."], 2, "usage"),
+        (["{run}", "--output", "."], 2, "usage"),
         (["{run}", "--plots", "file"], 3, "output"),
-        (["{run}", "-o", "file/report.html"], 3, "output"),
+        (["{run}", "--output", "file/report.html"], 3, "output"),
     ],
 )
 def test_misuse(mvt: Mvt, desk: Desk, arguments: list[str], code: int, name: str) -> None:
@@ -132,7 +132,7 @@ def test_two_runs_stand_side_by_side(mvt: Mvt, desk: Desk, tmp_path: Path) -> No
     later = Desk(tmp_path / "later")
     later.folder.mkdir()
     later.export(manifest(size_bytes=2000))
-    ran = mvt("report", *later.runs, "--against", *desk.runs[:1], "-o", tmp_path / "both.html")
+    ran = mvt("report", *later.runs, "--against", *desk.runs[:1], "--output", tmp_path / "both.html")
     assert ran.code == 0, ran.err
     assert "1 artifacts compared, 1 of them worse" in ran.out
     assert "Compared with the earlier run" in (tmp_path / "both.html").read_text(encoding="utf-8")
@@ -142,6 +142,6 @@ def test_runs_with_nothing_in_common_are_told(mvt: Mvt, desk: Desk, tmp_path: Pa
     other = Desk(tmp_path / "other")
     other.folder.mkdir()
     other.export(manifest("another"))
-    ran = mvt("report", *other.runs, "--against", *desk.runs[:1], "-o", tmp_path / "both.html")
+    ran = mvt("report", *other.runs, "--against", *desk.runs[:1], "--output", tmp_path / "both.html")
     assert ran.code == 0
     assert "no artifact is in both runs" in ran.err

@@ -43,7 +43,9 @@ def test_a_matrix_with_a_crash_then_a_baseline(
     summary.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     good, bad = SMALL, f"{net}:crash"
-    ran = mvt("smoke", good, bad, "-t", "onnx", "--random-weights", "--junit", "j.xml", "-o", "s.json", "--keep", "k")
+    ran = mvt(
+        "smoke", good, bad, "-t", "onnx", "--random-weights", "--junit", "j.xml", "--output", "s.json", "--keep", "k"
+    )
 
     assert ran.code == 1
     assert [line.split(": ")[1].split(",")[0] for line in ran.err.splitlines()[:2]] == ["passed", "error"]
@@ -65,7 +67,7 @@ def test_a_matrix_with_a_crash_then_a_baseline(
     assert text.startswith("before\n## mvt smoke: 1 of 2 cells failed\n")
     assert text.index("**error**") < text.index("passed")
 
-    again = mvt("smoke", good, "-t", "onnx", "--random-weights", "-o", "s.json")
+    again = mvt("smoke", good, "-t", "onnx", "--random-weights", "--output", "s.json")
     assert again.code == 2
     assert "--overwrite" in again.err
 
@@ -128,10 +130,10 @@ def test_a_margin_on_a_baseline_that_is_not_given_is_refused(mvt: Mvt, option: s
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--baseline", "s.json", "-o", "./s.json"], ("--output", "--baseline")),
-        (["--baseline", "s.json", "-o", "link.json"], ("--output", "--baseline")),
+        (["--baseline", "s.json", "--output", "./s.json"], ("--output", "--baseline")),
+        (["--baseline", "s.json", "--output", "link.json"], ("--output", "--baseline")),
         (["--baseline", "s.json", "--junit", "sub/../s.json"], ("--junit", "--baseline")),
-        (["-o", "new.json", "--junit", "new.json"], ("--output", "--junit")),
+        (["--output", "new.json", "--junit", "new.json"], ("--output", "--junit")),
     ],
 )
 def test_one_file_for_two_purposes_is_refused(mvt: Mvt, options: list[str], named: tuple[str, str]) -> None:
@@ -166,7 +168,18 @@ def test_stopping_it_stops_the_cell_and_leaves_nothing(net: Path, tmp_path: Path
     scratch, desk, pid = tmp_path / "scratch", tmp_path / "desk", net.with_name("pid")
     scratch.mkdir()
     desk.mkdir()
-    arguments = ["smoke", f"{net}:hang", "-t", "onnx", "--random-weights", "--keep", "k", "-o", "s.json", "--json"]
+    arguments = [
+        "smoke",
+        f"{net}:hang",
+        "-t",
+        "onnx",
+        "--random-weights",
+        "--keep",
+        "k",
+        "--output",
+        "s.json",
+        "--json",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "mobilevit_tools", *arguments],
         cwd=desk,
