@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,22 @@ def test_what_calls_return_and_raise_is_public() -> None:
     for error in errors:
         errors += error.__subclasses__()
     assert {each.__name__ for each in errors if not each.__name__.startswith("_")} <= set(mobilevit_tools.__all__)
+
+
+def test_imports_run_one_way() -> None:
+    """Also those inside of functions and for type checkers alone."""
+    folder = Path(mobilevit_tools.__file__).parent
+    modules = {".".join(path.relative_to(folder.parent).with_suffix("").parts): path for path in folder.rglob("*.py")}
+    needed: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        nodes = [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+        named = {
+            f"{node.module}.{each.name}" for node in nodes if isinstance(node, ast.ImportFrom) for each in node.names
+        }
+        named |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+        needed[name] = named & modules.keys()
+    assert sum(map(len, needed.values())) > len(modules)
+    assert [*TopologicalSorter(needed).static_order()]  # raises where modules need each other
 
 
 def test_unknown_names_do_not() -> None:

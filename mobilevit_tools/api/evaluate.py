@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobilevit_tools.api.evaluate_others import MEASURED_OTHERWISE, Evaluation, evaluate_other, refuse_truth
+from mobilevit_tools.api.evaluate_others import MEASURED_OTHERWISE, evaluate_other, refuse_truth
+from mobilevit_tools.api.evaluation import Evaluation
 from mobilevit_tools.api.given import given_artifact
 from mobilevit_tools.api.predict import answering_with, classifier_contract
 from mobilevit_tools.api.verify import reference_model

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from mobilevit_tools.api.evaluate_others import Evaluation
+    from mobilevit_tools.api.evaluation import Evaluation
     from mobilevit_tools.data.preprocessing import Preprocessing
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobilevit_tools.api.evaluate_detection import evaluate_detector
+from mobilevit_tools.api.evaluation import Evaluation
 from mobilevit_tools.data.folders import list_images
 from mobilevit_tools.data.images import load_image
 from mobilevit_tools.data.masks import load_mask, pair_masks
 from mobilevit_tools.errors import BadInputError, UsageError
-from mobilevit_tools.progress import Progress
-from mobilevit_tools.tasks._base import Answering
 from mobilevit_tools.tasks.embed import cosine_similarity, directions, embedding
 from mobilevit_tools.tasks.segment import class_map, largest
 from mobilevit_tools.verification.accuracy import TOP_K, wilson_interval
@@ -39,36 +39,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mobilevit_tools.data.class_order import ClassOrder
-    from mobilevit_tools.verification.reference import Reference
 
 MEASURED_OTHERWISE = ("segment", "detect", "embed")
 """Tasks whose artifacts are not measured as classifiers are."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What is measured.
-
-    Attributes:
-        artifact: The artifact.
-        sha256: Its digest.
-        data: The photos.
-        reference: The PyTorch model; None where it is not run.
-        progress: Told of every photo.
-    """
-
-    artifact: Answering
-    sha256: str
-    data: Path
-    reference: Reference | None
-    progress: Progress
-
-    def model(self, pixels: NDArray[np.uint8]) -> NDArray[Any] | None:
-        """Return what the PyTorch model gives for a photo's pixels (3, H, W), without a batch; None without it."""
-        if self.reference is None:
-            return None
-        tensor = self.artifact.contract.preprocessing.normalize(pixels[None])
-        return np.asarray(self.reference(tensor)[0][0])
 
 
 def evaluate_other(
@@ -88,8 +61,6 @@ def evaluate_other(
     if task == "segment":
         return evaluate_segmenter(asked, None if masks is None else Path(masks))
     if task == "detect":
-        from mobilevit_tools.api.evaluate_detection import evaluate_detector
-
         return evaluate_detector(asked, None if coco is None else Path(coco))
     return evaluate_embedding(asked)
 

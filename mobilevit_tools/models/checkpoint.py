@@ -13,7 +13,7 @@ from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models import distributed, folders, hub
 from mobilevit_tools.models.containers import select
 from mobilevit_tools.models.decoding import decode
-from mobilevit_tools.models.loading import class_rows
+from mobilevit_tools.models.keys import class_rows
 
 MAX_BYTES = 8 * 1024**3
 MAX_CLASSES = 250_000  # a model is built for a file's class count before its other shapes are compared

@@ -8,7 +8,7 @@ from typing import TypeGuard
 from torch import Tensor
 
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.models.loading import LISTED_KEYS, holds_average, is_of_training
+from mobilevit_tools.models.keys import LISTED_KEYS, holds_average, is_of_training
 
 EMA_KEYS = (
     "state_dict_ema",

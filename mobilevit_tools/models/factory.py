@@ -12,13 +12,14 @@ from mobilevit_tools.data.contract import TaskName
 from mobilevit_tools.data.labels import check_label_count
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.models.builder import OwnModel, TrainedWeights
 from mobilevit_tools.models.cards import UNSTATED, ModelCard, WeightsCard
 from mobilevit_tools.models.frozen import freeze
 from mobilevit_tools.models.heads.registry import HeadCard, head_in
 from mobilevit_tools.models.learnt import Learnt, read_learnt
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.models.options import OptionValue, split_class_count
-from mobilevit_tools.models.own import OwnModel, TrainedWeights, find_own_model
+from mobilevit_tools.models.own import find_own_model
 from mobilevit_tools.models.provenance import Weights, provenance
 from mobilevit_tools.models.returned import Returned, outputs_in_words
 from mobilevit_tools.models.shipped import adapter, build, head_keys

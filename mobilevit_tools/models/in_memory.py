@@ -13,11 +13,11 @@ from torch import nn
 
 from mobilevit_tools.data.preprocessing import Interpolation
 from mobilevit_tools.errors import UsageError
+from mobilevit_tools.models.builder import OwnModel
 from mobilevit_tools.models.factory import LoadedModel, with_labels
 from mobilevit_tools.models.frozen import freeze
 from mobilevit_tools.models.guard import guarded
 from mobilevit_tools.models.names import is_registered
-from mobilevit_tools.models.own import OwnModel
 from mobilevit_tools.models.own_build import build_own_model
 from mobilevit_tools.models.provenance import IN_MEMORY, Weights
 from mobilevit_tools.models.unwrapping import unwrapped

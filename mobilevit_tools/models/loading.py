@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,20 +12,12 @@ from torch import Tensor, nn
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models import folding
+from mobilevit_tools.models.keys import LISTED_KEYS, counts, forms, holds_average, is_average, is_of_training
 
 if TYPE_CHECKING:
     from mobilevit_tools.models.checkpoint import Checkpoint
 
 Adapt = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
-
-LISTED_KEYS = 10
-_INSERTED = frozenset({"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"})
-"""What compilation, data parallelism, sharding and activation checkpointing insert where they wrap a submodule."""
-_COUNTERS = ("num_batches_tracked", "n_averaged", "steps", "total_ops", "total_params")
-"""What trainers, averages and profilers count; no layer computes with it in evaluation mode."""
-_OF_TRAINING = re.compile(r"(.*[._])?(criterion|loss|losses|metrics?|accuracy)([._].*)?", re.IGNORECASE)
-"""Keys of what a trainer keeps inside of the module that it trains."""
-_AVERAGED = ("ema", "averaged", "swa")
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,7 @@ def fit(state_dict: Mapping[str, Tensor], module: nn.Module, *, ema: bool | None
     own = module.state_dict()
     shared = _common_prefixes(own)
     best: tuple[int, dict[str, Tensor], str, list[str]] = (-1, {}, "", [])
-    for keys in _forms(state_dict):
+    for keys in forms(state_dict):
         for outer in shared:  # a wrapper around the model that the checkpoint's did not have
             score, prefixes = _best_prefixes(keys, {key.removeprefix(outer): own[key].shape for key in own})
             if score > best[0]:
@@ -76,7 +67,7 @@ def fit(state_dict: Mapping[str, Tensor], module: nn.Module, *, ema: bool | None
         else:
             placed.add(names[name])
     tensors = {name: keys[key] for name, key in names.items()}
-    return Fit(_folded(tensors, module), tuple(key for key in keys if key not in placed and not _counts(key)), took_ema)
+    return Fit(_folded(tensors, module), tuple(key for key in keys if key not in placed and not counts(key)), took_ema)
 
 
 def load_strictly(
@@ -101,7 +92,7 @@ def load_strictly(
     own = module.state_dict()
     found = fit(checkpoint.state_dict, module, ema=checkpoint.asked_ema, source=checkpoint.source)
     adapted = found.tensors if adapt is None else adapt(found.tensors)
-    given = {key: tensor for key, tensor in adapted.items() if key in own or not (key in surplus or _counts(key))}
+    given = {key: tensor for key, tensor in adapted.items() if key in own or not (key in surplus or counts(key))}
     for key in own.keys() - given.keys():
         if key.endswith("num_batches_tracked"):
             given[key] = own[key]
@@ -127,37 +118,6 @@ def _misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterator
             yield f"{key} has shape {_shape(tensor)} instead of {_shape(expected)}"
         elif tensor.is_floating_point() != expected.is_floating_point():
             yield f"{key} has type {_dtype(tensor)} instead of {_dtype(expected)}"
-
-
-def class_rows(state_dict: Mapping[str, Tensor], classifier: str) -> int | None:
-    """Return the rows of the linear layer ``classifier`` under whatever prefix; None where there is no such layer."""
-    rows: Counter[tuple[int, int]] = Counter()
-    for keys in _forms(state_dict):
-        for name in (f"{classifier}.weight", f"{classifier}.bias"):
-            for key, tensor in keys.items():
-                if (key == name or key.endswith(f".{name}")) and tensor.ndim:
-                    prefix = key.removesuffix(name)
-                    around = sum(other.startswith(prefix) for other in keys)
-                    rows[tensor.shape[0], -len(prefix)] = around
-    return max(rows, key=lambda each: (rows[each], each[1]))[0] if rows else None
-
-
-def is_of_training(key: str) -> bool:
-    """Tell whether a key names what a trainer keeps beside a model: a loss, or a metric."""
-    return _OF_TRAINING.fullmatch(key) is not None
-
-
-def holds_average(keys: Iterable[str]) -> bool:
-    """Tell whether some of a state dict's keys are under a prefix that names a moving average."""
-    return any(_is_average(key.rpartition(".")[0]) for key in keys)
-
-
-def _forms(state_dict: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """Yield the tensors under their own keys, and then without what wrappers insert inside of keys."""
-    yield dict(state_dict)
-    cleaned = {".".join(part for part in key.split(".") if part not in _INSERTED): key for key in state_dict}
-    if len(cleaned) == len(state_dict) and cleaned.keys() != state_dict.keys():
-        yield {key: state_dict[old] for key, old in cleaned.items()}
 
 
 def _common_prefixes(keys: Collection[str]) -> list[str]:
@@ -195,7 +155,7 @@ def _elsewhere(keys: Mapping[str, Tensor], names: Mapping[str, str], own: Mappin
         The file's keys by the model's, where one prefix has all that is missing and in its shape; nothing otherwise.
     """
     rest = keys.keys() - {key for name, key in names.items() if name in own}
-    missing = [name for name in own if name not in names and not _counts(name)]
+    missing = [name for name in own if name not in names and not counts(name)]
     if not missing:
         return {}
     first = missing[0]
@@ -203,7 +163,7 @@ def _elsewhere(keys: Mapping[str, Tensor], names: Mapping[str, str], own: Mappin
     whole = [
         prefix
         for prefix in prefixes
-        if not _is_average(prefix)
+        if not is_average(prefix)
         and all(prefix + name in rest and keys[prefix + name].shape == own[name].shape for name in missing)
     ]
     if len(whole) != 1:
@@ -214,7 +174,7 @@ def _elsewhere(keys: Mapping[str, Tensor], names: Mapping[str, str], own: Mappin
 
 def _choose(keys: Mapping[str, Tensor], prefixes: list[str], ema: bool | None, source: str) -> tuple[str, bool | None]:
     """Choose among copies of the model in one state dict."""
-    averages = [prefix for prefix in prefixes if _is_average(prefix)]
+    averages = [prefix for prefix in prefixes if is_average(prefix)]
     raw = [prefix for prefix in prefixes if prefix not in averages]
     if len(averages) == 1 and len(raw) == 1:
         return (raw[0], False) if ema is False else (averages[0], True)
@@ -244,10 +204,6 @@ def _choose(keys: Mapping[str, Tensor], prefixes: list[str], ema: bool | None, s
     return first, None
 
 
-def _is_average(prefix: str) -> bool:
-    return any(word in _AVERAGED for part in prefix.lower().split(".") for word in part.split("_"))
-
-
 def _equal(left: Tensor, right: Tensor) -> bool:
     return left.shape == right.shape and bool((left == right).all())
 
@@ -273,10 +229,6 @@ def _layer(module: nn.Module, key: str) -> nn.Module | None:
         return module.get_submodule(key.rpartition(".")[0])
     except AttributeError:
         return None
-
-
-def _counts(key: str) -> bool:
-    return key.rpartition(".")[2] in _COUNTERS
 
 
 def _shape(tensor: Tensor) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
@@ -23,52 +22,15 @@ from typing import TYPE_CHECKING
 
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.models import neighbours
+from mobilevit_tools.models.builder import OwnModel
 from mobilevit_tools.models.guard import guarded
 from mobilevit_tools.models.references import is_file_reference, split_file, split_source
 from mobilevit_tools.models.sources.registry import load_source
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from mobilevit_tools.models.loading import Adapt
     from mobilevit_tools.models.options import OptionValue
 
 ENTRY_POINT_GROUP = "mobilevit_tools.models"
-
-
-@dataclass(frozen=True)
-class TrainedWeights:
-    """Weights that a source has for a model.
-
-    Attributes:
-        checkpoint: Where they are, as ``--checkpoint`` takes it.
-        labels: Their class names, where they are known.
-    """
-
-    checkpoint: str
-    labels: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class OwnModel:
-    """A function that builds a model.
-
-    Attributes:
-        name: ``net.py:build``, the entry point's name or a source's; it holds no path.
-        builder: The function.
-        folder: The folder of its file, importable from while it runs; None for an installed package's.
-        classifier: The state-dict prefix of the last linear layer, from which a checkpoint's class count is read; None
-            where nobody knows it.
-        trained: Finds the trained weights that the model's source has; None where there are none.
-        adapt: Takes the model and returns what fits a checkpoint of another layout to it; None where all must fit.
-    """
-
-    name: str
-    builder: Callable[..., object]
-    folder: Path | None = None
-    classifier: str | None = None
-    trained: Callable[[], TrainedWeights] | None = None
-    adapt: Callable[[nn.Module], Adapt] | None = None
 
 
 def find_own_model(name: str) -> OwnModel | None:

@@ -17,10 +17,11 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from mobilevit_tools.errors import BadInputError, MvtError
 from mobilevit_tools.models import trial
 from mobilevit_tools.models.branches import Fused
+from mobilevit_tools.models.builder import OwnModel
 from mobilevit_tools.models.fusing import fuse_branches
 from mobilevit_tools.models.loading import Fit
 from mobilevit_tools.models.outputs import described
-from mobilevit_tools.models.own import OwnModel, beside, call_builder
+from mobilevit_tools.models.own import beside, call_builder
 from mobilevit_tools.models.own_card import Card, read_card
 from mobilevit_tools.models.returned import Returned, outputs_in_words, returned_by
 from mobilevit_tools.models.unwrapping import is_lazy, plain_module

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mobilevit_tools.models.own import OwnModel, call_builder
+from mobilevit_tools.models.builder import OwnModel
+from mobilevit_tools.models.own import call_builder
 from mobilevit_tools.models.own_build import drafted, seeded
 from mobilevit_tools.process_state import restoring
 

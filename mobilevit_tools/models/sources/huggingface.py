@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobilevit_tools.errors import BadInputError, MissingDependencyError, UsageError, first_line
-from mobilevit_tools.models.own import OwnModel, TrainedWeights
+from mobilevit_tools.models.builder import OwnModel, TrainedWeights
 from mobilevit_tools.models.references import is_folder
 from mobilevit_tools.models.sources.huggingface_processor import Processor, read_processor
 from mobilevit_tools.models.sources.repository import Repository

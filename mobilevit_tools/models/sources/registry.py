@@ -1,7 +1,7 @@
 """Every source of models, as data only: importing this module imports no source and no framework.
 
 A source is one file with a function ``find_model(name)`` that returns a
-:class:`~mobilevit_tools.models.own.OwnModel` or raises what is wrong with the name, and one entry here. It may have
+:class:`~mobilevit_tools.models.builder.OwnModel` or raises what is wrong with the name, and one entry here. It may have
 ``list_models(pattern)``, which yields :class:`Offered`. An installed package registers one of its own in the
 entry-point group ``mobilevit_tools.sources``: ``prefix = "package.module"``.
 """
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from mobilevit_tools.errors import BadInputError, MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
-    from mobilevit_tools.models.own import OwnModel
+    from mobilevit_tools.models.builder import OwnModel
 
 SOURCE_GROUP = "mobilevit_tools.sources"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobilevit_tools.errors import BadInputError, MissingDependencyError, UsageError, first_line
 from mobilevit_tools.models import hub
-from mobilevit_tools.models.own import OwnModel, TrainedWeights
+from mobilevit_tools.models.builder import OwnModel, TrainedWeights
 from mobilevit_tools.models.sources.registry import Offered
 from mobilevit_tools.models.sources.torchvision import make_importable
 
@@ -158,7 +158,7 @@ class _Recipe:
         """
         import torch
 
-        from mobilevit_tools.models.loading import class_rows
+        from mobilevit_tools.models.keys import class_rows
 
         classifier = {name: value for name, value in self.options.items() if name not in _OF_FEATURES}
         rows = class_rows(tensors, self.classifier) if self.classifier and self.options.get("features_only") else None

@@ -54,7 +54,7 @@ def test_an_installed_package_brings_a_source(tmp_path: Path, monkeypatch: pytes
         "[mobilevit_tools.sources]\ntheirs = their_zoo\nempty = their_zoo:NOTHING\n"
     )
     (tmp_path / "their_zoo.py").write_text(
-        "from torch import nn\nfrom mobilevit_tools.models.own import OwnModel\nNOTHING = 3\n\n\n"
+        "from torch import nn\nfrom mobilevit_tools.models.builder import OwnModel\nNOTHING = 3\n\n\n"
         "def find_model(name):\n"
         "    net = lambda: (nn.Sequential(nn.Conv2d(3, 5, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten()),\n"
         "                   {'input_size': (8, 8)})\n"
