@@ -15,6 +15,7 @@ from mobilevit_tools.exporters._base import ExportSpec, Half, Lowering
 from mobilevit_tools.exporters.class_map import answering, named_within
 from mobilevit_tools.exporters.half import in_half, trace_float32
 from mobilevit_tools.exporters.io_names import example_input, output_names
+from mobilevit_tools.exporters.onnx_class_map import resize_channels_last
 from mobilevit_tools.exporters.onnx_forms import check_arguments, forms_of
 from mobilevit_tools.exporters.onnx_speed import without_parsing
 from mobilevit_tools.exporters.onnx_suppression import suppress
@@ -96,6 +97,8 @@ def lower(
         quantization = replace(quantization, keep=tuple(named_within(quantization.keep, contract)))
         asked = asked_to_stay(model, named, quantization)
         model = quantize(model, named, quantization, spec.batch)
+    if contract.output == "class_map":
+        resize_channels_last(model)
     if contract.output == "detections":
         suppress(model, *BOXES)
     _strip_traces(model)
