@@ -99,7 +99,7 @@ def _unfamiliar(contract: Contract, spec: ExportSpec, module: nn.Module) -> _Sus
     with suppress(Exception):  # there is an error to tell of already
         *_, decomposed = _traces(contract, spec, module)
         for node in decomposed.graph.nodes:
-            if isinstance(node.target, torch._ops.OpOverload) and torch.Tag.core not in node.target.tags:
+            if node.users and isinstance(node.target, torch._ops.OpOverload) and torch.Tag.core not in node.target.tags:
                 return _Suspect(str(node.target), line_in(node.meta.get("stack_trace") or ""))
     return None
 

@@ -31,8 +31,7 @@ Forms: TypeAlias = Mapping[Any, Form]
 
 PROOF_TOLERANCE = 1e-9
 """Largest difference that float64 may show, relative to the largest output; rounding alone leaves some 1e-14."""
-
-
+_VIEW, _RESHAPE = torch.ops.aten.view.default, torch.ops.aten.reshape.default
 _ORIGIN: tuple[Any, ...] = ("stack_trace", "nn_module_stack")
 
 
@@ -40,7 +39,8 @@ def write_forms(program: ExportedProgram, forms: Forms, inputs: Sequence[Tensor]
     """Write the operators of ``program`` that have a form in that form, in place.
 
     Each form is run in float64 beside its operator, on the values that reach it when the program runs on ``inputs``.
-    A form is not written in further forms.
+    A form is not written in further forms. Views become reshapes: a form's result may lie otherwise in memory than the
+    trace foresaw, and only a copy of it have the new shape.
 
     Args:
         program: A traced program; functional, or with changes in place that no form has to do with.
@@ -59,6 +59,9 @@ def write_forms(program: ExportedProgram, forms: Forms, inputs: Sequence[Tensor]
         form = forms.get(node.target)
         if form is not None and (traced := _trace(node, form)) is not None:
             written[name] = traced
+    for node in nodes.values():
+        if node.target is _VIEW:
+            node.target = _RESHAPE
     if not written:
         return Counter()
     with torch.no_grad():
@@ -198,9 +201,6 @@ def _copy(program: ExportedProgram, place: Node, traced: GraphModule, reading: S
     return result
 
 
-_RESHAPE = torch.ops.aten.reshape.default
-
-
 class Running(Interpreter):
     """Runs a program whatever its tensors' layout.
 
@@ -210,7 +210,7 @@ class Running(Interpreter):
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Run an operator."""
-        return super().call_function(_RESHAPE if target is torch.ops.aten.view.default else target, args, kwargs)
+        return super().call_function(_RESHAPE if target is _VIEW else target, args, kwargs)
 
 
 class _Double(Running):

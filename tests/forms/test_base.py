@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from mobilevit_tools.errors import MvtError
 from mobilevit_tools.forms._base import Forms, functional, prove_same, write_forms
+from mobilevit_tools.forms.attention import scaled_products
 
 _aten = torch.ops.aten
 
@@ -160,3 +161,21 @@ def test_a_view_of_other_strides_than_were_foreseen_is_copied() -> None:
     assert _aten.view.default in [node.target for node in program.graph.nodes]
     assert write_forms(program, {_aten.relu.default: lambda x: x.clamp(min=0)}, (x,)) == {"aten.relu.default": 1}
     prove_same(program, program, (x,))
+
+
+class Attended(nn.Module):
+    """Attention whose kernel gives results in the order of tokens, of which torch foresees the last shape as a view."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = x.reshape(1, 10, 2, 16).transpose(1, 2)
+        seen = F.scaled_dot_product_attention(heads, heads, heads, attn_mask=x.new_ones(10, 10).tril())
+        return seen.transpose(1, 2).contiguous().view(1, 10, 32)
+
+
+@torch.no_grad()
+def test_a_form_may_lie_in_another_order_in_memory() -> None:
+    module, example = Attended(), torch.randn(1, 10, 32, dtype=torch.float64)
+    program = traced(module, example)
+    write_forms(program, {_aten.scaled_dot_product_attention.default: scaled_products}, (example,))
+    again = program.run_decompositions({})
+    torch.testing.assert_close(again.module()(example), module(example))
