@@ -38,6 +38,7 @@ from mobilevit_tools.forms.constants import constants_changed_in_place, fold_con
 from mobilevit_tools.forms.folded import fold_norms, norms_to_fold
 from mobilevit_tools.forms.maps import keep_maps, maps_to_keep
 from mobilevit_tools.forms.pooling import (
+    adaptive_average,
     largest,
     largest_along,
     overridden_average,
@@ -85,6 +86,8 @@ FORMS: Forms = {
     _aten.hardshrink.default: hard_shrink,
     _aten.max.dim: pooled_largest,
     _aten.avg_pool2d.default: plain_average,
+    _aten.adaptive_avg_pool1d.default: adaptive_average,
+    _aten.adaptive_avg_pool2d.default: adaptive_average,
     _aten.amax.default: largest_along,
     _aten.amin.default: smallest_along,
     _aten.reciprocal.default: inverse,

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobilevit_tools.forms.means import axes_of
+from mobilevit_tools.forms.means import averaged, axes_of
+from mobilevit_tools.forms.products import on_both_axes
+from mobilevit_tools.forms.views import has_sizes
 
 
 def adaptive_max_pool(x: Tensor, output_size: Sequence[int]) -> tuple[Tensor, None]:
@@ -29,6 +31,29 @@ def adaptive_max_pool(x: Tensor, output_size: Sequence[int]) -> tuple[Tensor, No
     else:
         pooled = _windows(_windows(maps, sizes[0], -2), sizes[1], -1)
     return pooled if len(output_size) == 2 else pooled.squeeze(-2), None
+
+
+def adaptive_average(x: Tensor, output_size: Sequence[int]) -> Any:
+    """Write adaptive average pooling over the last one or two axes as a mean, average pooling or products.
+
+    The windows are those of :func:`adaptive_max_pool`; where they differ, a matrix has their weights.
+    """
+    rank = len(output_size)
+    if x.dim() != rank + 2 or not has_sizes(x) or not x.is_floating_point():
+        return NotImplemented
+    sides = x.shape[-rank:]
+    if set(output_size) == {1}:
+        return averaged(x, range(2, x.dim()), keepdim=True)
+    if rank == 1:
+        return F.linear(x, _mean_windows(x, sides[0], output_size[0]))
+    if all(side % size == 0 for side, size in zip(sides, output_size, strict=True)):
+        return F.avg_pool2d(x, [side // size for side, size in zip(sides, output_size, strict=True)])
+    return on_both_axes(x, *(_mean_windows(x, *each) for each in zip(sides, output_size, strict=True)))
+
+
+def _mean_windows(x: Tensor, side: int, size: int) -> Tensor:
+    """Return the matrix (size, side) that averages windows of an axis: what pooling makes of an identity."""
+    return F.adaptive_avg_pool2d(torch.eye(side, dtype=x.dtype)[None, None], (size, side))[0, 0]
 
 
 def _windows(x: Tensor, size: int, axis: int) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from mobilevit_tools.forms.views import repeated
 
@@ -26,6 +27,14 @@ def stacked(left: Tensor, right: Tensor) -> Any:
         whole = repeated(each.reshape(sides), [*lead, *sides[-2:]])
         stacks.append(whole.reshape(math.prod(lead), *sides[-2:]))
     return torch.bmm(*stacks).reshape(*lead, left.shape[-2], right.shape[-1])
+
+
+def on_both_axes(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return ``x`` (..., h, w) with its columns multiplied by ``rows`` (i, h), and its rows by ``columns`` (j, w).
+
+    Each has one matrix on the right, which delegates take over as a layer's weights.
+    """
+    return F.linear(F.linear(x.mT, rows).mT, columns)
 
 
 def spelt_out(equation: str, tensors: Sequence[Tensor], *, path: Sequence[int] | None = None) -> Any:

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from mobilevit_tools.forms.products import on_both_axes
 from mobilevit_tools.forms.views import has_sizes, repeated
 
 Resize: TypeAlias = Callable[..., Tensor]
@@ -79,8 +79,7 @@ def as_selections(resize: Any, *, only_uneven: bool) -> Resize:
 def as_copies(resize: Any) -> Resize:
     """Return the form of :func:`as_selections`' operators with copies of pixels, or with products for uneven sizes.
 
-    The copies are of vectors of channels, and the products with one matrix on the right: delegates keep maps
-    channels-last in memory, and take over such a matrix as a layer's weights.
+    The copies are of vectors of channels: delegates keep maps channels-last in memory.
     """
 
     def form(x: Tensor, output_size: Sequence[int] | None, scale_factors: Sequence[float] | None = None) -> Any:
@@ -88,11 +87,11 @@ def as_copies(resize: Any) -> Resize:
             return NotImplemented
         batch, channels, height, width = x.shape
         if not _multiplies(x, output_size, scale_factors):
+            matrices = []
             for axis, side in ((0, height), (1, width)):
                 size, factors = _along(axis, output_size, scale_factors, other=side)
-                matrix = resize(torch.eye(side, dtype=x.dtype)[None, None], size, factors)[0, 0]
-                x = F.linear(x.mT, matrix).mT if axis == 0 else F.linear(x, matrix.mT)
-            return x
+                matrices.append(resize(torch.eye(side, dtype=x.dtype)[None, None], size, factors)[0, 0])
+            return on_both_axes(x, matrices[0], matrices[1].mT)
         new = resize(torch.zeros(1, 1, height, width), output_size, scale_factors).shape[-2:]
         pixels = x.permute(0, 2, 3, 1).reshape(batch, height, 1, width, 1, channels)
         copies = repeated(pixels, [batch, height, new[0] // height, width, new[1] // width, channels])

@@ -143,6 +143,8 @@ class Block(nn.Module):
         y = F.interpolate(y, scale_factor=(2, 3)) * F.interpolate(y, size=(16, 24), mode="nearest-exact")
         y = F.interpolate(y, size=(11, 27)) + F.avg_pool2d(y, (2, 1), ceil_mode=True).mean()
         y = F.avg_pool2d(y, 3, 2, 1) + F.avg_pool2d(y, 3, 2, 1, ceil_mode=True, count_include_pad=False)
+        y = y + sum(F.adaptive_avg_pool2d(y, size).mean() for size in (1, (1, 3), (4, 5)))
+        y = y * F.adaptive_avg_pool1d(y.flatten(2), 1)[..., None]
         return F.avg_pool2d(y, 3, 2, ceil_mode=True).mean((1, 2))
 
 

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from mobilevit_tools.forms._base import write_forms
 from mobilevit_tools.forms.pooling import (
+    adaptive_average,
     adaptive_max_pool,
     dilated_maximum,
     floored_average,
@@ -102,6 +103,22 @@ def test_windows_that_start_behind_the_map_are_left_out(
         largest_ones, lambda x: F.max_pool2d(x, kernel, step, pad, ceil_mode=True), example(1, 2, *sides)
     )
     assert (found == ["aten.avg_pool2d.default", "aten.max_pool2d.default"]) == (sides != (17, 18))
+
+
+@pytest.mark.parametrize("size", [1, 2, (5, 4), (7, 3), (10, 12), (3, 1)])
+def test_adaptive_average_pooling(size: int | tuple[int, int]) -> None:
+    forms = {_aten.adaptive_avg_pool2d.default: adaptive_average}
+    found = operators(forms, lambda x: F.adaptive_avg_pool2d(x, size), example(2, 3, 10, 12))
+    assert found.count("aten.linear.default") == found.count("aten.adaptive_avg_pool2d.default")  # of identities
+    assert bool(found.count("aten.linear.default")) == (size in {(7, 3), (3, 1)})
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 12])
+def test_adaptive_average_pooling_of_sequences(size: int) -> None:
+    forms = {_aten.adaptive_avg_pool1d.default: adaptive_average}
+    found = operators(forms, lambda x: F.adaptive_avg_pool1d(x, size), example(2, 3, 12))
+    assert "aten.linear.default" in found
+    assert "aten.adaptive_avg_pool1d.default" not in found
 
 
 @pytest.mark.parametrize(("kernel", "step", "pad"), [(2, 2, 0), (3, 2, 1), ((3, 2), (2, 3), (1, 0)), (3, None, 0)])
