@@ -17,6 +17,7 @@ from mobilevit_tools.exporters.half import in_half, trace_float32
 from mobilevit_tools.exporters.io_names import example_input, output_names
 from mobilevit_tools.exporters.onnx_class_map import resize_channels_last
 from mobilevit_tools.exporters.onnx_forms import check_arguments, forms_of
+from mobilevit_tools.exporters.onnx_pads import name_axes
 from mobilevit_tools.exporters.onnx_speed import without_parsing
 from mobilevit_tools.exporters.onnx_suppression import suppress
 from mobilevit_tools.exporters.refusals import fixed_batch
@@ -101,6 +102,7 @@ def lower(
         resize_channels_last(model)
     if contract.output == "detections":
         suppress(model, *BOXES)
+    name_axes(model)
     _strip_traces(model)
     onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
     model.producer_name = "mobilevit-tools"

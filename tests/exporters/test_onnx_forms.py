@@ -26,6 +26,7 @@ class Dropped(nn.Module):
             F.avg_pool2d(x, (3, 2), (4, 3), ceil_mode=True, divisor_override=2),
             F.avg_pool2d(x[..., :15, :15], 2, 3, 1, ceil_mode=True),
             F.max_pool2d(x[..., :15, :15], 2, 3, 1, ceil_mode=True),
+            F.max_pool2d(F.pad(-1 - x.abs(), (1, 1, 1, 1)), 3, 2),
             tenths % 0.3,
             torch.remainder(tenths, tenths.flip(3) + 0.05),
             tenths.clone().remainder_(0.7),
