@@ -17,7 +17,17 @@ from torch._decomp import decomposition_table
 from torch._ops import OpOverload
 from torch.export import default_decompositions
 
-from mobilevit_tools.forms import activations, arithmetic, indexing, padding, pooling, resampling, statistics, sums
+from mobilevit_tools.forms import (
+    activations,
+    arithmetic,
+    indexing,
+    padding,
+    pooling,
+    ranks,
+    resampling,
+    statistics,
+    sums,
+)
 from mobilevit_tools.forms._base import Forms
 
 _aten = torch.ops.aten
@@ -55,6 +65,12 @@ FORMS: Forms = {
         each: statistics.along_one_axis(each, MOST_AXES)
         for each in (_aten.sum.dim_IntList, _aten.mean.dim, _aten.amax.default, _aten.amin.default)
     },
+    _aten.permute.default: ranks.permuted(MOST_AXES),
+    _aten.transpose.int: ranks.transposed(MOST_AXES),
+    _aten.select.int: ranks.selected(MOST_AXES),
+    _aten.max.dim: ranks.largest(MOST_AXES),
+    _aten.unbind.int: ranks.unbound(MOST_AXES),
+    _aten.clone.default: ranks.same(MOST_AXES),
     _aten.argmax.default: statistics.flat_argmax,
     _aten.argmin.default: statistics.flat_argmin,
     _aten.instance_norm.default: statistics.stored_instance_norm,

@@ -13,6 +13,7 @@ from mobilevit_tools.blame import OperatorError, line_in
 from mobilevit_tools.exporters.coreml_forms import ALIASES, FORMS, decompositions, is_unknown
 from mobilevit_tools.forms._base import prove_same, write_forms
 from mobilevit_tools.forms.constants import fold_constants
+from mobilevit_tools.forms.ranks import merge_reshapes
 from mobilevit_tools.precision.execution import source
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def traced(module: nn.Module, example: Tensor) -> ExportedProgram:
         if write_forms(program, FORMS, (example,)):
             program = program.run_decompositions({})
     fold_constants(program)
+    merge_reshapes(program)
     _drop_aliases(program)
     _separate_outputs(program)
     _check_operators(program)

@@ -31,7 +31,8 @@ Forms: TypeAlias = Mapping[Any, Form]
 
 PROOF_TOLERANCE = 1e-9
 """Largest difference that float64 may show, relative to the largest output; rounding alone leaves some 1e-14."""
-_VIEW, _RESHAPE = torch.ops.aten.view.default, torch.ops.aten.reshape.default
+VIEWS = frozenset({torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default})
+_RESHAPE = torch.ops.aten.reshape.default
 _ORIGIN: tuple[Any, ...] = ("stack_trace", "nn_module_stack")
 
 
@@ -60,7 +61,7 @@ def write_forms(program: ExportedProgram, forms: Forms, inputs: Sequence[Tensor]
         if form is not None and (traced := _trace(node, form)) is not None:
             written[name] = traced
     for node in nodes.values():
-        if node.target is _VIEW:
+        if node.target in VIEWS:
             node.target = _RESHAPE
     if not written:
         return Counter()
@@ -210,7 +211,7 @@ class Running(Interpreter):
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Run an operator."""
-        return super().call_function(_RESHAPE if target is _VIEW else target, args, kwargs)
+        return super().call_function(_RESHAPE if target in VIEWS else target, args, kwargs)
 
 
 class _Double(Running):

@@ -73,6 +73,10 @@ CALLS: dict[str, Callable[[Tensor], Tensor]] = {
     "rms norm": lambda x: F.rms_norm(x, (SIDE,)),
     "six axes": lambda x: x.reshape(1, 3, 4, 4, 4, 4).mean((3, 5)) + x.reshape(1, 3, 4, 4, 4, 4).amax((-1, -3)),
     "seven axes": lambda x: x.reshape(1, 3, 4, 2, 2, 4, 4).sum((3, 6), keepdim=True).flatten(2),
+    "windows of windows": lambda x: (
+        x.reshape(3, 4, 4, 4, 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(24, 2, 2, 2, 4).permute(0, 2, 1, 3, 4)
+    ),
+    "parts of six axes": lambda x: x.reshape(4, 4, 2, 3, 2, 4).permute(3, 0, 4, 2, 1, 5).unbind(0)[1],
     "cosine": lambda x: F.cosine_similarity(x, x.flip(2)),
     "lists": lambda x: x[:, [0, 2], :, [3, -1]],
     "gather": lambda x: x.gather(1, torch.zeros(1, 1, SIDE, SIDE, dtype=torch.long)),
