@@ -33,6 +33,14 @@ PROOF_TOLERANCE = 1e-9
 """Largest difference that float64 may show, relative to the largest output; rounding alone leaves some 1e-14."""
 VIEWS = frozenset({torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default})
 _RESHAPE = torch.ops.aten.reshape.default
+_ASSERTIONS = frozenset(
+    {
+        torch.ops.aten._assert_async.default,
+        torch.ops.aten._assert_async.msg,
+        torch.ops.aten._assert_scalar.default,
+        torch.ops.aten._assert_tensor_metadata.default,
+    }
+)
 _ORIGIN: tuple[Any, ...] = ("stack_trace", "nn_module_stack")
 
 
@@ -40,8 +48,9 @@ def write_forms(program: ExportedProgram, forms: Forms, inputs: Sequence[Tensor]
     """Write the operators of ``program`` that have a form in that form, in place.
 
     Each form is run in float64 beside its operator, on the values that reach it when the program runs on ``inputs``.
-    A form is not written in further forms. Views become reshapes: a form's result may lie otherwise in memory than the
-    trace foresaw, and only a copy of it have the new shape.
+    A form is not written in further forms. Assertions, which converters have no operators for, are left out. Views
+    become reshapes: a form's result may lie otherwise in memory than the trace foresaw, and only a copy of it have the
+    new shape.
 
     Args:
         program: A traced program; functional, or with changes in place that no form has to do with.
@@ -54,6 +63,7 @@ def write_forms(program: ExportedProgram, forms: Forms, inputs: Sequence[Tensor]
     Raises:
         MvtError: A form does not compute what its operator computes.
     """
+    _drop_assertions(program)
     written: dict[str, GraphModule] = {}
     nodes = {node.name: node for node in program.graph.nodes if node.op == "call_function"}
     for name, node in nodes.items():
@@ -131,6 +141,16 @@ def check_results(program: ExportedProgram, inputs: Sequence[Tensor], expected: 
     """
     for place, (left, right) in enumerate(zip(expected, results_in_double(program, inputs), strict=True), 1):
         _check(f"output {place} of the program", left, right)
+
+
+def _drop_assertions(program: ExportedProgram) -> None:
+    """Remove what checks values while the program runs, and what is computed for that alone."""
+    found = [node for node in program.graph.nodes if node.target in _ASSERTIONS]
+    for node in found:
+        program.graph.erase_node(node)
+    if found:
+        program.graph.eliminate_dead_code()
+        program.graph_module.recompile()
 
 
 def _value(node: Node) -> Any:

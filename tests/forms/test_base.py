@@ -179,3 +179,20 @@ def test_a_form_may_lie_in_another_order_in_memory() -> None:
     write_forms(program, {_aten.scaled_dot_product_attention.default: scaled_products}, (example,))
     again = program.run_decompositions({})
     torch.testing.assert_close(again.module()(example), module(example))
+
+
+class Checked(nn.Module):
+    """A model that checks a value while it runs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch._check((x.shape[1] == torch.tensor([3])).all().item())
+        return x.double().float() * 2
+
+
+def test_assertions_are_left_out() -> None:
+    example = torch.randn(1, 3, 4, 4)
+    program = traced(Checked(), example)
+    assert any("assert" in name for name in kinds(program))
+    write_forms(program, {}, (example,))
+    assert [name for name in kinds(program) if "assert" in name or "item" in name] == []
+    torch.testing.assert_close(program.module()(example), 2 * example)
