@@ -29,6 +29,14 @@ def stacked(left: Tensor, right: Tensor) -> Any:
     return torch.bmm(*stacks).reshape(*lead, left.shape[-2], right.shape[-1])
 
 
+def with_a_vector(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
+    """Write a linear layer whose weight is a vector, and whose output has no axis for it, as a product of matrices."""
+    if weight.dim() != 1:
+        return NotImplemented
+    found = torch.matmul(x, weight[:, None]).squeeze(-1)
+    return found if bias is None else found + bias
+
+
 def on_both_axes(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return ``x`` (..., h, w) with its columns multiplied by ``rows`` (i, h), and its rows by ``columns`` (j, w).
 

@@ -73,6 +73,7 @@ CALLS: dict[str, Callable[[Tensor], Tensor]] = {
     "rms norm": lambda x: F.rms_norm(x, (SIDE,)),
     "six axes": lambda x: x.reshape(1, 3, 4, 4, 4, 4).mean((3, 5)) + x.reshape(1, 3, 4, 4, 4, 4).amax((-1, -3)),
     "seven axes": lambda x: x.reshape(1, 3, 4, 2, 2, 4, 4).sum((3, 6), keepdim=True).flatten(2),
+    "vector": lambda x: F.linear(x, x[0, 0, 0], x.mean()) + F.linear(x, TABLE[0, 0, 0, :1].expand(SIDE)),
     "windows of windows": lambda x: (
         x.reshape(3, 4, 4, 4, 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(24, 2, 2, 2, 4).permute(0, 2, 1, 3, 4)
     ),
