@@ -227,11 +227,7 @@ def _schema(described: type, title: str, introduction: str) -> str:
 def placement_sources() -> str:
     """Return the page of sources for the notes on where Core ML runs an operator."""
     rows = [f"| {source.title} | <{source.url}> |" for source in {**SOURCES, **DESIGN_SOURCES}.values()]
-    rules = [
-        f"| {rule.sentence.replace('{} ', '').capitalize().replace('{}', 'some')} | {rule.remedy} | "
-        f"{DESIGN_SOURCES[rule.source].title} |"
-        for rule in RULES.values()
-    ]
+    rules = [f"| {rule.sentence} | {rule.remedy} | {DESIGN_SOURCES[rule.source].title} |" for rule in RULES.values()]
     return "\n".join(
         [
             "# Placement notes and design rules",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilevit_tools.api.given import given_artifact
+from mobilevit_tools.artifacts.artifact import Artifact
 from mobilevit_tools.comparison.facts import Change, diff_manifests
 from mobilevit_tools.comparison.graph import GraphDiff, diff_graphs
 from mobilevit_tools.comparison.latency import LatencyDiff, diff_latency
@@ -99,7 +100,13 @@ def diff(
         latency = diff_latency(first, second)
     graph, weights = None, None
     if one.artifact is not None and other.artifact is not None:
-        with progress("Comparing the graphs"), open_session(one.artifact) as x, open_session(other.artifact) as y:
+        with (
+            Artifact(one.artifact).naming_changes(),
+            Artifact(other.artifact).naming_changes(),
+            progress("Comparing the graphs"),
+            open_session(one.artifact) as x,
+            open_session(other.artifact) as y,
+        ):
             graph = diff_graphs(x, y)
         with progress("Comparing the weights"):
             weights = diff_weights(one.target, one.artifact, other.target, other.artifact)

@@ -341,7 +341,7 @@ def settle_requested(loaded: LoadedModel, request: ExportRequest, *, bundle: boo
     if request.class_map and settled.returns != "score_map":
         raise UsageError(
             f"--class-map gives a segmenter's classes, and the task of {loaded.name} is {settled.task}.",
-            hint="Give --task segment, or leave it out.",
+            hint="Give --task segment, or omit --class-map." if settled.task == "raw" else "Omit --class-map.",
         )
     if request.class_map and bundle:
         raise UsageError(

@@ -63,6 +63,7 @@ def info(
     *,
     name: str | None = None,
     card: Card | Mapping[str, object] | None = None,
+    num_classes: int | None = None,
     input_size: tuple[int, int] | None = None,
     options: Mapping[str, OptionValue] | None = None,
 ) -> InfoResult:
@@ -72,6 +73,7 @@ def info(
         model: A name, or a :class:`torch.nn.Module`, which stays as it is.
         name: A module: what to call it; by default the name of its class.
         card: A module: what is known of it, a :class:`~mobilevit_tools.Card` or a dict with some of its fields.
+        num_classes: The class count of a named model; by default the model's own.
         input_size: Height and width in pixels; by default the model's own.
         options: Options of a named model's builder.
 
@@ -97,11 +99,13 @@ def info(
             3     0       0       1, 4
             4     15      12      1, 3
     """
-    given = given_module(model, name=name, card=card, of_names={"options": options or None})
+    given = given_module(model, name=name, card=card, of_names={"num_classes": num_classes, "options": options or None})
     if given is None:
         called = str(model)
         bundled = resolve(called)[1] if is_registered(called) else None
-        loaded = load_model(called, random_weights=bundled is None, input_size=input_size, options=options)
+        loaded = load_model(
+            called, num_classes=num_classes, random_weights=bundled is None, input_size=input_size, options=options
+        )
     else:
         called, bundled, loaded = given.name, None, given.load(input_size)
     known = loaded.card

@@ -62,7 +62,7 @@ def predict(
         artifact: The artifact's path.
         images: Photos.
         top: How many classes or neighbours to tell, the first ones.
-        output: Segmentation and detection: the folder for the pictures; by default each stands beside its photo.
+        output: Segmentation and detection: the folder for the pictures; by default `predictions`.
         overwrite: Replace pictures that are there.
         least_score: Detection: boxes that score less are not shown, from 0 to 1.
         threads: Threads of one inference.

@@ -46,7 +46,7 @@ class SweepResult(Result, command="sweep"):
         passed: How many cells passed.
         not_verified: How many made an artifact that nothing here can run: neither passed nor failed.
         failed: How many failed a numeric gate.
-        errors: How many came to nothing.
+        errors: How many ended in an error.
         reused: How many were finished before.
         torn: What was found of a line that a kill had cut off; None where nothing was.
         exit_code: The worst of the cells'; see :func:`sweep`.

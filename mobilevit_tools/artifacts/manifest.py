@@ -110,7 +110,7 @@ def is_manifest(path: Path) -> bool:
         raw = read_document(path, _KIND)
     except BadInputError:
         return True
-    return isinstance(raw, dict) and {"schema", "artifact"} <= raw.keys()
+    return not isinstance(raw, dict) or {"schema", "artifact"} <= raw.keys()
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -128,7 +128,9 @@ def as_manifest(raw: Any, source: str) -> Manifest:
     Raises:
         BadInputError: It is of another schema, or no manifest.
     """
-    found = raw.get("schema") if isinstance(raw, dict) else None
+    if not isinstance(raw, dict):
+        raise _KIND.error(f"{source} is not {_KIND.name}: it holds no object.")
+    found = raw.get("schema")
     if found != MANIFEST_SCHEMA:
         raise BadInputError(
             f"{source} has schema {found!r}; this version reads {MANIFEST_SCHEMA}.",

@@ -12,6 +12,7 @@ import typer
 from typer.main import get_command
 
 from mobilevit_tools.cli.defaults import apply_defaults, current_folder
+from mobilevit_tools.cli.other_names import meant_by
 from mobilevit_tools.cli.output import parser_error
 from mobilevit_tools.cli.verbs import GROUPS, VERBS, Commands, Verbs
 from mobilevit_tools.errors import ExitCode, MvtError, UsageError
@@ -75,7 +76,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         context = getattr(error, "ctx", None)  # of the innermost command that was reached
         verb = "" if context is None else context.command_path.removeprefix(NAME).strip()
         hint = f"See `mvt {verb} --help`." if verb else "See `mvt --help`."
-        refused = UsageError(_sentence(error), hint=hint)
+        meant = meant_by(getattr(error, "option_name", ""), context)
+        sentence = f"No such option: {error.option_name}." if meant else _sentence(error)  # type: ignore[attr-defined]
+        refused = UsageError(sentence, hint=f"Use {meant}. {hint}" if meant else hint)
         parser_error(refused, command=verb, as_json="--json" in given)
         return ExitCode.USAGE
     except typer.Abort:

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from mobilevit_tools.cli.completion import complete_model
+from mobilevit_tools.cli.completion import complete_model, complete_target
 from mobilevit_tools.errors import UsageError
-from mobilevit_tools.targets.registry import SUFFIXES
+from mobilevit_tools.targets.registry import SUFFIXES, TARGETS
 
 KNOWN_PROBLEMS = "docs/reference/known-problems.md"
 """The page of library bugs, which doctor and the lints point to."""
@@ -28,6 +28,16 @@ Model = Annotated[
         help="A model name from `mvt models`, timm:NAME, hf:OWNER/NAME or path/to/net.py:function.",
         show_default=False,
         autocompletion=complete_model,
+    ),
+]
+Models = Annotated[
+    list[str],
+    typer.Argument(help="Models, as `mvt export` takes them.", show_default=False, autocompletion=complete_model),
+]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target", "-t", autocompletion=complete_target, help=f"{', '.join(TARGETS)}. Repeatable. Default: all."
     ),
 ]
 CheckpointOption = Annotated[

@@ -18,10 +18,13 @@ from mobilevit_tools.cli.arguments import (
     ClassOrderOption,
     InputSize,
     Model,
+    Models,
     Rigor,
+    Targets,
     Threads,
     Verbosity,
 )
+from mobilevit_tools.cli.completion import complete_model, complete_target
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.targets.registry import STANDARD, TARGETS, host_targets
@@ -49,9 +52,18 @@ bench = typer.Typer(
 
 @bench.command()
 def rewrites(
-    models: Annotated[list[str], typer.Argument(help="Models, as `mvt models` lists them.", show_default=False)],
+    models: Annotated[
+        list[str],
+        typer.Argument(help="Models, as `mvt models` lists them.", show_default=False, autocompletion=complete_model),
+    ],
     target: Annotated[
-        list[str] | None, typer.Option("--target", "-t", help=f"{', '.join(host_targets())}. Repeatable. Default: all.")
+        list[str] | None,
+        typer.Option(
+            "--target",
+            "-t",
+            autocompletion=complete_target,
+            help=f"{', '.join(host_targets())}. Repeatable. Default: all.",
+        ),
     ] = None,
     threads: Annotated[
         list[int] | None, typer.Option("--threads", min=1, help="Threads of one inference. Repeatable. Default: 1.")
@@ -93,9 +105,7 @@ def precisions(
     class_order: ClassOrderOption = None,
     checkpoint: CheckpointOption = None,
     calibration_size: Annotated[int, typer.Option("--calibration-size", help="Number of calibration photos.")] = 200,
-    target: Annotated[
-        list[str] | None, typer.Option("--target", "-t", help=f"{', '.join(TARGETS)}. Repeatable. Default: all.")
-    ] = None,
+    target: Targets = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(
@@ -132,10 +142,8 @@ def precisions(
 
 @bench.command()
 def runtimes(
-    models: Annotated[list[str], typer.Argument(help="Models, as `mvt export` takes them.", show_default=False)],
-    target: Annotated[
-        list[str] | None, typer.Option("--target", "-t", help=f"{', '.join(TARGETS)}. Repeatable. Default: all.")
-    ] = None,
+    models: Models,
+    target: Targets = None,
     reference: Annotated[
         str, typer.Option("--reference", help="The target that the others are measured against.")
     ] = STANDARD[0],
@@ -164,11 +172,12 @@ def runtimes(
 @bench.command()
 def zoo(
     models: Annotated[
-        list[str] | None, typer.Argument(help="Models. Default: compact ones of timm.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            help="Models. Default: compact ones of timm.", show_default=False, autocompletion=complete_model
+        ),
     ] = None,
-    target: Annotated[
-        list[str] | None, typer.Option("--target", "-t", help=f"{', '.join(TARGETS)}. Repeatable. Default: all.")
-    ] = None,
+    target: Targets = None,
     precision: Annotated[
         list[str] | None,
         typer.Option("--precision", help="Precisions, where a target has them. Repeatable. Default: fp32."),
@@ -203,10 +212,8 @@ def zoo(
 
 @bench.command()
 def export(
-    models: Annotated[list[str], typer.Argument(help="Models, as `mvt export` takes them.", show_default=False)],
-    target: Annotated[
-        list[str] | None, typer.Option("--target", "-t", help=f"{', '.join(TARGETS)}. Repeatable. Default: all.")
-    ] = None,
+    models: Models,
+    target: Targets = None,
     against: Annotated[
         Path | None,
         typer.Option("--against", help="Python interpreter of an environment with another version, to compare with."),

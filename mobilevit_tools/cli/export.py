@@ -249,25 +249,23 @@ def _render(console: Console, result: ExportResult, *, times: bool) -> None:
     ratios = {GATES[artifact.precision].ratio for artifact in result.artifacts}
     _render_weights(console, result)
     table = Table(box=None, header_style="bold")
-    table.add_column("artifact", no_wrap=True)
-    for heading in ("size", "max-abs", f"{'/'.join(sorted(ratios))} dB", "outside", "time"):
+    table.add_column("artifact", overflow="fold")
+    made = result.artifacts
+    columns = {
+        "size": [size(each.size_bytes) for each in made],
+        "max-abs": [number(each.parity.max_abs_rel, ".1e") if _bounds_largest(each) else "-" for each in made],
+        f"{'/'.join(sorted(ratios))} dB": [number(each.parity.snr_db, ".1f") for each in made],
+        "outside": ["-" if each.delegation is None else str(sum(each.delegation.outside.values())) for each in made],
+        "time": [f"{each.seconds['total']:.0f} s" for each in made],
+        "quantized": [number(each.quantized.weights if each.quantized else None, ".1%") for each in made],
+    }
+    shown = {heading: cells for heading, cells in columns.items() if set(cells) != {"-"}}
+    for heading in shown:
         table.add_column(heading, justify="right", no_wrap=True)
-    quantized = any(artifact.quantized for artifact in result.artifacts)
-    if quantized:
-        table.add_column("quantized", justify="right", no_wrap=True)
     table.add_column("parity", no_wrap=True)
-    for artifact in result.artifacts:
-        parity, delegation = artifact.parity, artifact.delegation
-        table.add_row(
-            "-".join(part for part in (artifact.target, artifact.backend, artifact.precision) if part),
-            size(artifact.size_bytes),
-            number(parity.max_abs_rel, ".1e"),
-            number(parity.snr_db, ".1f"),
-            "-" if delegation is None else str(sum(delegation.outside.values())),
-            f"{artifact.seconds['total']:.0f} s",
-            *([number(artifact.quantized.weights if artifact.quantized else None, ".1%")] if quantized else []),
-            status(parity),
-        )
+    for each, *cells in zip(made, *shown.values(), strict=True):
+        name = "-".join(part for part in (each.target, each.backend, each.precision) if part)
+        table.add_row(name, *cells, status(each.parity))
     console.print(table)
     for artifact in result.artifacts:
         _render_details(console, artifact, times=times)
@@ -283,6 +281,12 @@ def _render(console: Console, result: ExportResult, *, times: bool) -> None:
                 console.print(f"wrote {escape(str(path))}", highlight=False, soft_wrap=True)
     if kept:
         console.print(f"next: {escape(_next_command(kept))}", style="cyan", highlight=False, soft_wrap=True)
+
+
+def _bounds_largest(artifact: ExportedArtifact) -> bool:
+    from mobilevit_tools.verification.tolerances import GATES
+
+    return GATES[artifact.precision].max_abs_rel is not None
 
 
 def _render_weights(console: Console, result: ExportResult) -> None:

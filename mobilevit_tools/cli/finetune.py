@@ -26,6 +26,7 @@ from mobilevit_tools.cli.arguments import (
     Verbosity,
     finite,
 )
+from mobilevit_tools.cli.completion import complete_target
 from mobilevit_tools.cli.output import Output, command_output
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.normalization import parse_channels
@@ -42,9 +43,12 @@ _LEARNS = "; ".join(f"{name}: {', '.join(each.learns)}" for name, each in TARGET
 def finetune(
     model: Model,
     precision: Annotated[str, typer.Option("--precision", help=f"{_LEARNS}.")],
-    target: Annotated[str, typer.Option("--target", "-t", help="The target that the checkpoint is for.")],
+    target: Annotated[
+        str,
+        typer.Option("--target", "-t", autocompletion=complete_target, help="The target that the checkpoint is for."),
+    ],
     calibration: Annotated[Path, typer.Option("--calibration", help="Folder of photos. They need no labels.")],
-    out: Annotated[Path, typer.Option("--out", help="The checkpoint to write, .safetensors.")],
+    output: Annotated[Path, typer.Option("--output", help="The checkpoint to write, .safetensors.")],
     backend: Annotated[str | None, typer.Option("--backend", help="The target's backend.")] = None,
     checkpoint: CheckpointOption = None,
     ema: Ema = None,
@@ -73,21 +77,21 @@ def finetune(
 ) -> None:
     """Fine-tune a model for one target and precision, from unlabelled photos.
 
-    An interrupted run leaves OUT.state; the same command continues from it.
+    An interrupted run leaves OUTPUT.state; the same command continues from it.
     """
     render = _render_path if quiet else _render
-    with command_output("finetune", as_json=as_json, verbosity=verbose) as output:
+    with command_output("finetune", as_json=as_json, verbosity=verbose) as out:
         size = parse_size(input_size)
         from mobilevit_tools.api.finetune import finetune as learn
         from mobilevit_tools.models.options import parse_options
 
-        output.left_behind = f"what was learnt so far is kept in {out}{STATE_SUFFIX} once learning has begun"
+        out.left_behind = f"what was learnt so far is kept in {output}{STATE_SUFFIX} once learning has begun"
         result = learn(
             model,
             precision=precision,
             target=target,
             calibration=calibration,
-            output=out,
+            output=output,
             backend=backend,
             checkpoint=checkpoint,
             ema=ema,
@@ -104,10 +108,10 @@ def finetune(
             seed=seed,
             device=device,
             overwrite=overwrite,
-            progress=output.progress,
+            progress=out.progress,
         )
-        output.show(result, render)
-        _tell_next(output, result, model, calibration, quiet=quiet or as_json)
+        out.show(result, render)
+        _tell_next(out, result, model, calibration, quiet=quiet or as_json)
 
 
 def _render_path(console: Console, result: FinetuneResult) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 def info(
     model: Model,
+    num_classes: Annotated[int | None, typer.Option("--num-classes", min=1, help="Default: the model's.")] = None,
     input_size: InputSize = None,
     option: Options = None,
     as_json: AsJson = False,
@@ -31,7 +33,8 @@ def info(
             from mobilevit_tools.api.info import info as measure
             from mobilevit_tools.models.options import parse_options
 
-            result = measure(model, input_size=size, options=parse_options(option or []))
+            options = parse_options(option or [])
+            result = measure(model, num_classes=num_classes, input_size=size, options=options)
         output.show(result, _render)
 
 

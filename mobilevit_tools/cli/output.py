@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import typer
 from rich.console import Console
@@ -26,6 +27,9 @@ from mobilevit_tools.progress import Advance
 Result = TypeVar("Result")
 Renderer = Callable[[Console, Result], None]
 
+PIPED_WIDTH = 200
+"""Columns where the output is no terminal."""
+
 LIBRARIES_TOO = 2
 """From this verbosity on, what the libraries print is shown too."""
 
@@ -38,6 +42,14 @@ class _Printable(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """Read a string as rich does; its own control codes are no strings, and stay."""
         return super().render_str(printable(text), **options)
+
+
+def _console(stream: TextIO) -> Console:
+    """Return a console on a stream; one that is no terminal is wide, so that programs read whole names and lines."""
+    console = _Printable(file=stream)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPED_WIDTH
+    return console
 
 
 class Output:
@@ -60,8 +72,8 @@ class Output:
         self.left_behind = "no partial files remain"
         self._as_json = as_json
         self._streams = streams
-        self.console = _Printable(file=streams.out, soft_wrap=False)
-        self.log = _Printable(file=streams.err)
+        self.console = _console(streams.out)
+        self.log = _console(streams.err)
         self.watched = self.log.is_terminal and not as_json and not quiet
 
     def show(self, result: Result, render: Renderer[Result]) -> None:

@@ -25,7 +25,7 @@ def predict(
     top: Annotated[int, typer.Option("--top", min=1, help="Number of classes or neighbours to show.")] = 5,
     output: Annotated[
         Path | None,
-        typer.Option("--output", help="segment, detect: output folder for pictures. Default: next to each photo."),
+        typer.Option("--output", help="segment, detect: output folder for pictures. Default: predictions."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing pictures.")] = False,
     least_score: Annotated[

@@ -22,7 +22,7 @@ from mobilevit_tools.cli.arguments import (
     finite,
     parse_share,
 )
-from mobilevit_tools.cli.completion import complete_device, complete_target
+from mobilevit_tools.cli.completion import complete_device, complete_model, complete_target
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
@@ -39,7 +39,11 @@ SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 def smoke(
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="Models to test. Default: those with bundled weights.", show_default=False),
+        typer.Argument(
+            help="Models to test. Default: those with bundled weights.",
+            show_default=False,
+            autocompletion=complete_model,
+        ),
     ] = None,
     target: Annotated[
         list[str] | None,

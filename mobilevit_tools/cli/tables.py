@@ -119,8 +119,8 @@ def parity_notes(parity: Parity) -> Iterator[str]:
     if parity.pixel_agreement is not None:
         tied = max((result.pixels.near_ties for result in parity.results if result.pixels), default=0.0)
         yield (
-            f"class map: same class as the model at {parity.pixel_agreement:.4%} of the pixels; near-ties, at most "
-            f"{tied:.4%} of an input's"
+            f"class map: same class as the model at {parity.pixel_agreement:.4%} of the pixels; "
+            f"near-ties: at most {tied:.4%} of the pixels of an input"
         )
     own = [(each, each.conditioning) for each in parity.ill_conditioned if each.conditioning]
     for each, known in own:

@@ -69,7 +69,7 @@ def list_images(root: Path) -> ImageFolder:
         )
     if not flat and not by_class:
         raise BadInputError(
-            f"There are no images in {root}.",
+            f"{root} contains no images.",
             hint=f"Recognised suffixes: {', '.join(sorted(photo_suffixes()))}.",
             code="no_images",
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.paths import hint_for_missing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,8 +45,11 @@ def load_image(path: Path) -> Image.Image:
     from PIL import Image, UnidentifiedImageError
 
     if not path.is_file():
-        what = "is a folder, not an image" if path.is_dir() else "does not exist"
-        raise BadInputError(f"{path} {what}.", code="no_such_image")
+        if path.is_dir():
+            raise BadInputError(
+                f"{path} is a folder, not an image.", hint=f"Give its photos: {path}/*.jpg", code="no_such_image"
+            )
+        raise BadInputError(f"{path} does not exist.", hint=hint_for_missing(path), code="no_such_image")
     Image.init()
     known = [name for name in FORMATS if name in Image.OPEN]
     with warnings.catch_warnings():

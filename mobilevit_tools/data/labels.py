@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.paths import hint_for_missing
 
 MAX_BYTES = 4 * 1024 * 1024
 _SYNSET_LINE = re.compile(r"n\d{8}[\s,]+(\S.*)")
@@ -24,8 +25,9 @@ def read_labels(path: Path) -> tuple[str, ...]:
         BadInputError: The file is missing, too large, or no such list.
     """
     if not path.is_file():
-        what = "is not a regular file" if path.exists() else "does not exist"
-        what = "is a folder, not a label file" if path.is_dir() else what
+        if not path.exists():
+            raise BadInputError(f"{path} does not exist.", hint=hint_for_missing(path), code="no_such_labels")
+        what = "is a folder, not a label file" if path.is_dir() else "is not a regular file"
         raise BadInputError(f"{path} {what}.", code="no_such_labels")
     if path.stat().st_size > MAX_BYTES:
         raise BadInputError(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.documents import DocumentKind
 
 PAGE = 16 * 1024
 ARCHIVES = (".aab", ".aar", ".apk")
@@ -28,6 +28,11 @@ _LOAD = 1
 _HEADER = 64
 _MOST_HEADERS = 1 << 20
 _LOCAL_HEADER = 30
+_KIND = DocumentKind(
+    "an app's libraries",
+    "bad_library",
+    hint="Give a .so, .apk, .aar or .aab file that an Android build made, or a folder of them.",
+)
 
 
 @dataclass(frozen=True)
@@ -51,20 +56,16 @@ def check_libraries(path: Path) -> tuple[Library, ...]:
         BadInputError: There is none, or one cannot be read.
     """
     if not path.exists():
-        raise BadInputError(f"{path} does not exist.", hint="Give a .so, .apk, .aar or .aab file, or a folder.")
+        raise _KIND.error(f"{path} does not exist.")
     files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.suffix in (".so", *ARCHIVES))
     found: list[Library] = []
     for file in files:
         for library in _of_archive(file) if file.suffix in ARCHIVES else [_of_file(file)]:
             found.append(library)
             if len(found) > MAX_LIBRARIES:
-                raise BadInputError(f"{path} has more than {MAX_LIBRARIES} libraries.", code="bad_library")
+                raise _KIND.error(f"{path} has more than {MAX_LIBRARIES} libraries.")
     if not found:
-        raise BadInputError(
-            f"{path} has no native library.",
-            hint="Give a .so, .apk, .aar or .aab file, or a folder.",
-            code="bad_library",
-        )
+        raise _KIND.error(f"{path} has no native library.")
     return tuple(found)
 
 
@@ -73,7 +74,7 @@ def _of_file(path: Path) -> Library:
         with path.open("rb") as file:
             return Library(str(path), _problem(file, str(path)))
     except OSError as error:
-        raise BadInputError(f"{path} cannot be read: {error.strerror}.", code="bad_library") from error
+        raise _KIND.error(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _of_archive(path: Path) -> Iterator[Library]:
@@ -89,24 +90,24 @@ def _of_archive(path: Path) -> Iterator[Library]:
                     problem = _misplaced(raw, entry, name)
                 yield Library(name, problem)
     except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise BadInputError(f"{path} is not a readable archive: {error}.", code="bad_library") from error
+        raise _KIND.error(f"{path} is not a readable archive: {error}.") from error
 
 
 def _problem(file: IO[bytes], name: str) -> str | None:
     header = file.read(_HEADER)
     if len(header) < _HEADER or header[:4] != _MAGIC:
-        raise BadInputError(f"{name} is not a native library.", code="bad_library")
+        raise _KIND.error(f"{name} is not a native library.")
     if header[4] != _CLASS_64:
         return None
     if header[5] != 1:
-        raise BadInputError(f"{name} is not of a little-endian system, as Android is.", code="bad_library")
+        raise _KIND.error(f"{name} is not of a little-endian system, as Android is.")
     start, size, count = (*struct.unpack_from("<Q", header, 32), *struct.unpack_from("<HH", header, 54))
     end = start + size * count
     if start < _HEADER or size < 56 or end > _MOST_HEADERS:
-        raise BadInputError(f"{name} has no usable program headers.", code="bad_library")
+        raise _KIND.error(f"{name} has no usable program headers.")
     table = (header + file.read(end - _HEADER))[start:end]
     if len(table) < size * count:
-        raise BadInputError(f"{name} ends within its program headers.", code="bad_library")
+        raise _KIND.error(f"{name} ends within its program headers.")
     alignments: list[int] = []
     for place in range(count):
         (kind,) = struct.unpack_from("<I", table, place * size)
@@ -120,7 +121,7 @@ def _misplaced(raw: IO[bytes], entry: zipfile.ZipInfo, name: str) -> str | None:
     raw.seek(entry.header_offset)
     local = raw.read(_LOCAL_HEADER)
     if len(local) < _LOCAL_HEADER:
-        raise BadInputError(f"{name} ends within its header.", code="bad_library")
+        raise _KIND.error(f"{name} ends within its header.")
     lengths = struct.unpack_from("<HH", local, 26)
     offset = entry.header_offset + _LOCAL_HEADER + sum(lengths)
     return None if offset % PAGE == 0 else f"it lies uncompressed at byte {offset:,}, which is no multiple of 16 KB"

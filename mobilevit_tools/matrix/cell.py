@@ -75,12 +75,13 @@ class Cell(ExportRequest):
     def digest(self) -> str:
         """Return a SHA-256 that changes with whatever the result depends on.
 
-        These are the cell's fields, the versions of the tools, the content of the checkpoint and of the model's own
-        file (not of what that imports) or folder, the names and sizes of the photos in a folder or in
+        These are the cell's fields, the versions of the tools, the content of the checkpoint, the labels and the
+        model's own file (not of what that imports) or folder, the names and sizes of the photos in a folder or in
         a CSV.
         """
         own = path_in(self.model)
-        read = [path and _content(path) for path in (self.checkpoint, own, self.calibration, self.eval_data)]
+        paths = (self.checkpoint, self.labels, own, self.calibration, self.eval_data)
+        read = [path and _content(path) for path in paths]
         known: dict[str, object] = {"cell": asdict(self), "tools": tool_versions(), "read": read}
         if self.eval_data is not None and Path(self.eval_data).is_file():
             known["listed"] = _listed(Path(self.eval_data))

@@ -14,6 +14,7 @@ from mobilevit_tools.models import distributed, folders, hub
 from mobilevit_tools.models.containers import select
 from mobilevit_tools.models.decoding import decode
 from mobilevit_tools.models.keys import class_rows
+from mobilevit_tools.paths import hint_for_missing
 
 MAX_BYTES = 8 * 1024**3
 MAX_CLASSES = 250_000  # a model is built for a file's class count before its other shapes are compared
@@ -141,7 +142,9 @@ def _check_sizes(state_dict: Mapping[str, Tensor], source: str, size: int) -> No
 
 def _read(path: Path) -> bytes:
     if not path.exists():
-        raise BadInputError(f"There is no checkpoint at {path}.", code="no_such_checkpoint")
+        raise BadInputError(
+            f"There is no checkpoint at {path}.", hint=hint_for_missing(path), code="no_such_checkpoint"
+        )
     if not path.is_file():
         raise BadInputError(f"{path} is not a regular file.", code="not_a_checkpoint")
     try:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models.cards import ModelCard, WeightsCard, family_cards
 from mobilevit_tools.models.references import split_source
 from mobilevit_tools.models.registry import FAMILIES
-from mobilevit_tools.models.sources.registry import listed_models
+from mobilevit_tools.models.sources.registry import SOURCES, listed_models
+
+MAX_FILE_NAME = 256
+"""A longer name is no file's, and systems refuse to look for it."""
 
 
 def all_cards() -> Iterator[ModelCard]:
@@ -54,9 +58,17 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def nearest_hint(name: str) -> str:
-    """Return a hint that names the models nearest to a misspelt one."""
+    """Return a hint that names the models nearest to a misspelt one, or what people may have meant instead."""
     nearest = get_close_matches(name, list_models(), n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(nearest)}?" if nearest else "See `mvt models`."
+    if nearest:
+        return f"Did you mean {' or '.join(nearest)}?"
+    path = Path(name)
+    if path.suffix == ".py":
+        return f"Name its function or class: {name}:build."
+    if len(path.name) < MAX_FILE_NAME and path.exists():
+        return f"This is a file or folder. Give the model's name, and its weights with --checkpoint {name}."
+    examples = " or ".join(source.example for source in SOURCES.values())
+    return f"See `mvt models`. Models of other projects have a prefix, such as {examples}."
 
 
 def resolve(name: str) -> tuple[ModelCard, WeightsCard | None]:

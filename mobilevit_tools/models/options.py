@@ -21,7 +21,11 @@ def parse_options(pairs: Sequence[str]) -> dict[str, OptionValue]:
     for pair in pairs:
         name, separator, text = pair.partition("=")
         if not separator or not name.isidentifier():
-            raise UsageError(f"{pair!r} is not a model option.", hint="Use name=value.", code="model_option")
+            raise UsageError(
+                f"{pair!r} is not a model option.",
+                hint="Use name=value, such as head=semantic_fpn. The output folder or file is --output.",
+                code="model_option",
+            )
         options[name] = _value(text)
     return options
 

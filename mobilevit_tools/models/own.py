@@ -26,6 +26,7 @@ from mobilevit_tools.models.builder import OwnModel
 from mobilevit_tools.models.guard import guarded
 from mobilevit_tools.models.references import is_file_reference, split_file, split_source
 from mobilevit_tools.models.sources.registry import load_source
+from mobilevit_tools.paths import hint_for_missing
 
 if TYPE_CHECKING:
     from mobilevit_tools.models.options import OptionValue
@@ -76,7 +77,7 @@ def beside(folder: Path | None) -> AbstractContextManager[None]:
 
 def _from_file(path: Path, function: str) -> OwnModel:
     if not path.is_file():
-        raise BadInputError(f"There is no file at {path}.", code="unknown_model")
+        raise BadInputError(f"There is no file at {path}.", hint=hint_for_missing(path), code="unknown_model")
     name = f"{path.name}:{function}"
     spec = spec_from_file_location(neighbours.module_name(path), path)
     if spec is None or spec.loader is None:
@@ -89,7 +90,7 @@ def _from_file(path: Path, function: str) -> OwnModel:
         nearest = get_close_matches(function, vars(module), n=1)
         raise BadInputError(
             f"{path} has no function named {function!r}.",
-            hint=f"Did you mean {nearest[0]}?" if nearest else None,
+            hint=f"Did you mean {nearest[0]}?" if nearest else f"Name a function or class of {path.name}.",
             code="unknown_model",
         )
     return OwnModel(name, _callable(getattr(module, function), name), path.parent)

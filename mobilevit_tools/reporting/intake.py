@@ -60,7 +60,7 @@ def _files_in(folder: Path) -> list[Path]:
             if name == RESULTS_NAME or (name == MANIFEST_NAME and is_manifest(Path(place, name)))
         ]
     if not found:
-        raise BadInputError(f"There is no manifest and no {RESULTS_NAME} in {folder}.", hint=_HINT, code="empty_run")
+        raise BadInputError(f"{folder} contains no manifest and no {RESULTS_NAME}.", hint=_HINT, code="empty_run")
     return found
 
 

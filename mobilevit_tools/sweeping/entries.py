@@ -15,7 +15,8 @@ from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.models.options import option_texts
 from mobilevit_tools.models.own import ENTRY_POINT_GROUP
 from mobilevit_tools.models.references import path_in, split_source, with_path
-from mobilevit_tools.sweeping.plan import ModelEntry
+from mobilevit_tools.normalization import channels_text, parse_channels
+from mobilevit_tools.sweeping.plan import Channels, ModelEntry
 from mobilevit_tools.targets.registry import TARGETS
 
 _HUB = "hf://"
@@ -48,15 +49,37 @@ def template_of(entry: ModelEntry, key: str, base: Path) -> Cell:
     input_size = None if entry.input_size is None else str(entry.input_size)
     with keyed(f"{key}.input_size"):
         parse_size(input_size)
+    with keyed(f"{key}.labels"):
+        labels = None if entry.labels is None else existing(entry.labels, base)
+    with keyed(f"{key}.mean"):
+        mean = _channels(entry.mean, "mean")
+    with keyed(f"{key}.std"):
+        std = _channels(entry.std, "standard deviation")
     with keyed(key):
         return Cell(
             model=model,
             target=next(iter(TARGETS)),
             checkpoint=checkpoint,
             random_weights=entry.random_weights,
+            num_classes=entry.num_classes,
+            labels=labels,
             input_size=input_size,
+            mean=mean,
+            std=std,
             options=options,
         )
+
+
+def _channels(given: Channels | None, what: str) -> str | None:
+    """Return a mean or a deviation as ``mvt export`` takes it.
+
+    Raises:
+        UsageError: It is none.
+    """
+    values = [given] if isinstance(given, int | float) else given
+    text = values if values is None or isinstance(values, str) else channels_text(values)
+    parse_channels(text, what)
+    return text
 
 
 @contextmanager

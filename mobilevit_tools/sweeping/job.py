@@ -1,4 +1,4 @@
-"""A cell that is to be run, and what is said of one that came to nothing."""
+"""A cell that is to be run, and the result of one that has none of its own."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,11 +33,26 @@ def labels_of(cells: Collection[Cell]) -> dict[Cell, Label]:
     labels = {}
     for cell in cells:
         model = models[cell.model]
-        settings = (cell.checkpoint and checkpoints[cell.checkpoint], cell.input_size, *cell.options)
-        variant = ", ".join(setting for setting in settings if setting)
+        variant = ", ".join(_settings(cell, checkpoints))
         name = replace(cell, model=f"{model} ({variant})" if variant else model).name
         labels[cell] = Label(name, model, variant)
     return labels
+
+
+def _settings(cell: Cell, checkpoints: Mapping[str, str]) -> Iterator[str]:
+    """Yield what a plan says of a model beside its name."""
+    if cell.checkpoint:
+        yield checkpoints[cell.checkpoint]
+    if cell.num_classes:
+        yield f"{cell.num_classes} classes"
+    if cell.labels:
+        yield f"labels {cell.labels}"
+    if cell.input_size:
+        yield cell.input_size
+    for word, values in (("mean", cell.mean), ("std", cell.std)):
+        if values:
+            yield f"{word} {values}"
+    yield from cell.options
 
 
 def _shortened(names: Collection[str], shorten: Callable[[str], str]) -> dict[str, str]:

@@ -34,6 +34,9 @@ def _as_list(given: object) -> object:
 Text = Annotated[str, AfterValidator(_argument)]
 """A value that ends up among the arguments of a command: never empty, never to be taken for an option."""
 
+Channels = float | list[float] | Text
+"""A number, three of them, or both as ``mvt export`` takes them."""
+
 Patterns = Annotated[tuple[Text, ...], BeforeValidator(_as_list), Field(strict=False)]
 
 
@@ -48,14 +51,22 @@ class ModelEntry(_Table):
         name: A model, as ``mvt export`` takes it.
         checkpoint: Its weights: a file, or ``hf://owner/repo/file``.
         random_weights: Whether its weights may be random.
+        num_classes: Its class count; by default the checkpoint's.
+        labels: A file of class names.
         input_size: ``224`` or ``"192x256"``.
+        mean: Mean of the pixels from 0 to 1; by default the model's.
+        std: Their standard deviation, likewise.
         options: Options of its builder.
     """
 
     name: Text
     checkpoint: Text | None = None
     random_weights: bool = False
+    num_classes: int | None = Field(default=None, ge=1)
+    labels: Text | None = None
     input_size: int | Text | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
     options: dict[str, bool | int | float | str] = Field(default_factory=dict)
 
 

@@ -77,7 +77,11 @@ def target_of(artifact: Path) -> Target:
     suffix = artifact.suffix.lower()
     target = SUFFIXES.get(suffix)
     if not artifact.exists():
-        raise BadInputError(f"There is no artifact at {artifact}.", code="no_such_artifact")
+        raise BadInputError(
+            f"There is no artifact at {artifact}.",
+            hint=f"Pass {_artifact_in(artifact.parent) or 'a path that `mvt export` printed'}.",
+            code="no_such_artifact",
+        )
     if target is None:
         raise BadInputError(
             f"{artifact} is not an artifact: its suffix is not one of {', '.join(SUFFIXES)}.",

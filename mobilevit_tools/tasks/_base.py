@@ -49,7 +49,7 @@ class Asked:
 
     Attributes:
         top: Number of classes or neighbours to show.
-        output: The folder for pictures; None puts each beside its photo.
+        output: The folder for pictures; None is `predictions`.
         overwrite: Replace pictures that are there.
         least_score: Detection: boxes that score less are not shown.
     """

@@ -1,4 +1,4 @@
-"""Where the pictures of predictions are written: one beside each photo, or all in one folder."""
+"""Where the pictures of predictions are written: into one folder, never among the photos unasked."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from mobilevit_tools.tasks._base import Asked
 
 
+DEFAULT_FOLDER = Path("predictions")
+"""Beside the photos, pictures would be taken for photos when the folder is used for calibration."""
+
+
 def picture_paths(images: Sequence[Path], asked: Asked, kind: str) -> list[Path]:
     """Return each photo's picture, ``NAME.KIND.png``.
 
@@ -21,9 +25,8 @@ def picture_paths(images: Sequence[Path], asked: Asked, kind: str) -> list[Path]
     """
     from mobilevit_tools.writing import check_file
 
-    pictures = [
-        (image.parent if asked.output is None else asked.output) / f"{image.stem}.{kind}.png" for image in images
-    ]
+    folder = DEFAULT_FOLDER if asked.output is None else asked.output
+    pictures = [folder / f"{image.stem}.{kind}.png" for image in images]
     if repeated := [str(path) for path, count in Counter(pictures).items() if count > 1]:
         raise UsageError(
             f"Several photos would have the same output file: {repeated[0]}.",

@@ -53,6 +53,9 @@ def test_the_manifest_of_a_web_app_is_none_of_an_artifact(exported: Path, tmp_pa
     path.write_text('{"schema": 1')
     with pytest.raises(BadInputError, match="is not JSON"):
         find_manifest(artifact)
+    path.write_text("[]")
+    with pytest.raises(BadInputError, match="is not a manifest: it holds no object"):
+        find_manifest(artifact)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", '"\\ud800', "\x00"])

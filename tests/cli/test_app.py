@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from mobilevit_tools.cli.app import commands
+from mobilevit_tools.cli.other_names import OTHER_NAMES
 from tests.cli.conftest import Ran
 
 
@@ -41,6 +43,30 @@ def test_a_usage_error_names_its_verb(
 )
 def test_a_usage_error_names_what_it_is_about(mvt: Callable[..., Ran], arguments: list[str], named: str) -> None:
     assert f"'{named}'" in mvt(*arguments, "--json").envelope["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["export", "care_s0", "--half"], "Use --precision fp16. "),
+        (["export", "care_s0", "--format", "onnx"], "Use --target. "),
+        (["export", "care_s0", "--classes", "x"], "Use --labels or --num-classes. "),
+        (["info", "care_s0", "--classes", "x"], "Use --num-classes. "),
+        (["finetune", "care_s0", "--out", "x"], "Use --output. "),
+        (["predict", "a.onnx", "b.jpg", "--half"], "See "),  # it has no --precision
+    ],
+)
+def test_the_names_of_others_lead_to_ours(mvt: Callable[..., Ran], arguments: list[str], meant: str) -> None:
+    ran = mvt(*arguments, "--json")
+    assert ran.code == 2
+    assert ran.envelope["error"]["hint"].startswith(meant)
+
+
+def test_every_name_of_others_leads_to_an_option() -> None:
+    options = {spelt for command in commands().values() for parameter in command.params for spelt in parameter.opts}
+    for name, ours in OTHER_NAMES.items():
+        assert name not in options
+        assert {each.partition(" ")[0] for each in ours} <= options
 
 
 def test_nothing_is_compiled_for_a_few_runs(mvt: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from mobilevit_tools.cli.app import parser
 from mobilevit_tools.cli.completion import complete_device, complete_model, complete_target
 from mobilevit_tools.cli.export import _render_paths
 from mobilevit_tools.models.registry import FAMILIES
@@ -26,6 +27,19 @@ def test_names_are_completed() -> None:
     assert complete_target("") == list(TARGETS)
     assert complete_target("core") == ["coreml", "coreai"]
     assert complete_device("a") == ["arm64", "adb"]
+
+
+def test_every_option_that_takes_a_name_completes_it() -> None:
+    groups = [parser(), parser().commands["bench"]]
+    commands = [(name, command) for group in groups for name, command in group.commands.items()]
+    named = [
+        (name, parameter)
+        for name, command in commands
+        for parameter in command.params
+        if {"--target", "model", "models"} & set(parameter.opts)
+    ]
+    assert len(named) > 12
+    assert [(name, each.opts) for name, each in named if each._custom_shell_complete is None] == []
 
 
 @pytest.mark.parametrize(

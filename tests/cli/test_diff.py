@@ -76,6 +76,16 @@ def test_what_changed_is_told(mvt: Mvt, exported: Path, other: Path, tmp_path: P
     assert "latency: b is slower. The intervals of the medians are " in people
 
 
+def test_a_damaged_artifact_is_named_as_such(mvt: Mvt, exported: Path, tmp_path: Path) -> None:
+    artifact, folder = exported / "onnx-fp32/model.onnx", tmp_path / "copied"
+    shutil.copytree(artifact.parent, folder)
+    (folder / "model.onnx").write_bytes(artifact.read_bytes()[:-100])
+    for a, b in ((artifact, folder), (folder, artifact)):
+        ran = mvt("diff", a, b, "--json")
+        assert (ran.code, ran.envelope["error"]["code"]) == (3, "digest"), ran.envelope
+        assert str(folder) in ran.envelope["error"]["message"]
+
+
 def test_a_measurement_of_another_file_of_the_same_size_is_refused(mvt: Mvt, exported: Path, tmp_path: Path) -> None:
     artifact = exported / "onnx-fp32/model.onnx"
     digest = describe_artifact(artifact).sha256

@@ -28,7 +28,7 @@ def test_a_run_tells_what_to_type_next(
     mvt: Callable[..., Ran], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "tuned.safetensors"
-    given = (SMALL, "--random-weights", "-t", "onnx", "--precision", "int8", "--calibration", pictures, "--out", out)
+    given = (SMALL, "--random-weights", "-t", "onnx", "--precision", "int8", "--calibration", pictures, "--output", out)
     monkeypatch.setattr(finetune, "_check_nearer", lambda *_: None)
     ran = mvt("finetune", *given, "--steps", 2)
     assert ran.code == 0, ran.err
@@ -42,7 +42,7 @@ def test_a_run_tells_what_to_type_next(
 
 def test_a_target_that_cannot_learn_is_refused(mvt: Callable[..., Ran], pictures: Path) -> None:
     ran = mvt(
-        "finetune", SMALL, "-t", "litert", "--precision", "int8", "--calibration", pictures, "--out", "a.safetensors"
+        "finetune", SMALL, "-t", "litert", "--precision", "int8", "--calibration", pictures, "--output", "a.safetensors"
     )
     assert ran.code == 2
     assert "Supported: " in ran.err

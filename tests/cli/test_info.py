@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from mobilevit_tools.cli.info import _figures
 from mobilevit_tools.models.cards import Published
+from tests.cli.conftest import Ran
 
 
 @pytest.mark.parametrize(
@@ -18,3 +21,9 @@ from mobilevit_tools.models.cards import Published
 )
 def test_only_figures_that_are_published_are_shown(published: Published, words: str) -> None:
     assert _figures(published) == words
+
+
+def test_the_class_count_can_be_chosen(mvt: Callable[..., Ran]) -> None:
+    ran = mvt("info", "couplformer_kct2", "--num-classes", "7", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.envelope["result"]["num_classes"] == 7

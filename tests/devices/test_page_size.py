@@ -90,8 +90,9 @@ def test_damaged_archives_and_empty_folders_are_refused(tmp_path: Path) -> None:
     zipfile.ZipFile(written, "w").close()
     (tmp_path / "none.apk").write_bytes(written.getvalue())
     for name in ("empty", "broken.apk", "none.apk", "absent.so"):
-        with pytest.raises(BadInputError):
+        with pytest.raises(BadInputError) as refused:
             check_libraries(tmp_path / name)
+        assert (refused.value.error_code, "Give a .so" in str(refused.value.hint)) == ("bad_library", True)
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler; `make test` installs one")

@@ -75,15 +75,18 @@ def test_an_unsupported_pair_is_refused_with_what_there_is() -> None:
 
 def test_the_digest_follows_every_field_and_what_the_files_hold(tmp_path: Path) -> None:
     net, weights, photos = tmp_path / "net.py", tmp_path / "w.pth", tmp_path / "photos"
-    net.write_text("a")
-    weights.write_text("a")
+    labels = tmp_path / "labels.txt"
+    for file in (net, weights, labels):
+        file.write_text("a")
     photos.mkdir()
     cell = Cell(f"{net}:tiny", "onnx", "int8", checkpoint=str(weights), calibration=str(photos), eval_data=str(photos))
+    cell = replace(cell, labels=str(labels))
     seen = {cell.digest()}
     assert cell.digest() in seen
     for change in (
         lambda: net.write_text("b"),
         lambda: weights.write_text("b"),
+        lambda: labels.write_text("b"),
         lambda: photos.joinpath("1.jpg").write_text("a"),
         lambda: photos.joinpath("1.jpg").rename(photos / "2.jpg"),
         lambda: photos.joinpath("2.jpg").write_text("ab"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mobilevit_tools.errors import BadInputError, ExitCode
@@ -60,3 +62,17 @@ def test_a_name_far_from_all_others_is_refused_too(name: str) -> None:
 
 def test_cards_come_in_listing_order() -> None:
     assert [card.name for card in all_cards()] == [name for name in list_models() if "." not in name]
+
+
+def test_what_is_no_name_leads_to_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "best.pth.tar").touch()
+    for name, hint in (
+        ("net.py", "net.py:build"),
+        ("best.pth.tar", "--checkpoint best.pth.tar"),
+        ("mobilevitv2_050", "such as timm:"),
+        ("x" * 5000, "such as timm:"),
+    ):
+        with pytest.raises(BadInputError) as refused:
+            resolve(name)
+        assert hint in str(refused.value.hint)

@@ -111,7 +111,9 @@ def test_every_request_is_answered_and_errors_end_nothing(model: Path, tmp_path:
     assert too_early == {
         "error": [6, "The artifact failed during measurement: RuntimeError: nothing is loaded", None, "run_failed"]
     }
-    assert missing == {"error": [3, f"There is no artifact at {tmp_path / 'absent.onnx'}.", None, "no_such_artifact"]}
+    code, message, hint, name = missing["error"]
+    assert (code, message, name) == (3, f"There is no artifact at {tmp_path / 'absent.onnx'}.", "no_such_artifact")
+    assert hint
     assert set(loaded["result"]) == {"load_ms", "baseline_memory_bytes", "versions"}
     assert len(sampled["result"]["samples_ms"]) == 3
     assert sampled["result"]["peak_memory_bytes"] >= loaded["result"]["baseline_memory_bytes"]

@@ -42,10 +42,15 @@ def test_a_model_with_all_its_settings(tmp_path: Path) -> None:
     (tmp_path / "weights" / "best.pth").touch()
     (tmp_path / "photos").mkdir()
     (tmp_path / "labelled").mkdir()
+    (tmp_path / "names.txt").touch()
     entry = {
         "name": "care_s1",
         "checkpoint": "weights/best.pth",
+        "num_classes": 7,
+        "labels": "names.txt",
         "input_size": 192,
+        "mean": [0.5, 0.4, 0.3],
+        "std": 0.25,
         "options": {"qk_norm": True, "depth": 3},
     }
     (cell,) = expand(
@@ -69,7 +74,11 @@ def test_a_model_with_all_its_settings(tmp_path: Path) -> None:
         backend="xnnpack",
         device="host",
         checkpoint=str(tmp_path / "weights/best.pth"),
+        num_classes=7,
+        labels=str(tmp_path / "names.txt"),
         input_size="192",
+        mean="0.5,0.4,0.3",
+        std="0.25",
         options=("qk_norm=true", "depth=3"),
         calibration=str(tmp_path / "photos"),
         calibration_size=20,
@@ -200,6 +209,9 @@ def test_the_rules_that_a_refusal_proposes_are_enough(tmp_path: Path) -> None:
             {"models": [MODEL | {"options": {"not a name": 1}}]},
             "models[0].options: 'not a name=1' is not a model option.",
         ),
+        ({"models": [MODEL | {"labels": "no.txt"}]}, "models[0].labels: there is nothing at "),
+        ({"models": [MODEL | {"mean": 127.5}]}, "models[0].mean: '127.5' is not a mean of pixels from 0 to 1."),
+        ({"models": [MODEL | {"std": [0.5, 0.5]}]}, "models[0].std: '0.5,0.5' is not a standard deviation of"),
         ({"models": [MODEL | {"input_size": "huge"}]}, "models[0].input_size: 'huge' is not an input size."),
         ({"models": [MODEL | {"input_size": "1x2x3"}]}, "models[0].input_size: '1x2x3' is not an input size."),
         ({"models": [MODEL | {"input_size": 0}]}, "models[0].input_size: '0' is not an input size."),
@@ -240,7 +252,7 @@ def test_the_plan_that_the_docs_show(tmp_path: Path) -> None:
     (tmp_path / "sweep.toml").write_text(shown)
     for folder in ("photos", "imagenette/val", "runs/s1", "nets"):
         (tmp_path / folder).mkdir(parents=True)
-    for file in ("runs/s1/best.pth", "runs/mine.pth", "nets/mine.py"):
+    for file in ("runs/s1/best.pth", "runs/mine.pth", "nets/mine.py", "classes.txt"):
         (tmp_path / file).touch()
     cells = expand(read_plan(tmp_path / "sweep.toml"), tmp_path)
     assert len(cells) == 3 * 4 * 3 * 4 - 3 * 3 * 3 - 3 * 4 - (3 * 4 - 3)

@@ -17,6 +17,13 @@ def test_labels_are_as_short_as_they_can_be() -> None:
     }
 
 
+def test_entries_that_differ_in_one_setting_are_told_apart() -> None:
+    changes = ({}, {"num_classes": 7}, {"labels": "/a/x.txt"}, {"labels": "/b/x.txt"}, {"mean": "0.5"}, {"std": "0.5"})
+    labels = labels_of([replace(CELL, **change) for change in changes])
+    assert len({label.cell for label in labels.values()}) == len({label.variant for label in labels.values()}) == 6
+    assert [label.variant for label in labels.values()][-1] == "best.pth, 192, std 0.5, a=1"
+
+
 def test_files_of_one_name_are_told_apart_by_their_folders() -> None:
     checkpoints = ("/data/runs/a/last/best.pth", "/data/runs/b/last/best.pth", "/data/runs/best.pth", "/other/x.pth")
     cells = [replace(CELL, checkpoint=checkpoint, input_size=None, options=()) for checkpoint in checkpoints]

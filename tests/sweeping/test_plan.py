@@ -28,7 +28,11 @@ def test_a_whole_plan(tmp_path: Path) -> None:
         [[models]]
         name = "care_s1"
         checkpoint = "best.pth"
+        num_classes = 7
+        labels = "names.txt"
         input_size = 192
+        mean = [0.5, 0.4, 0.3]
+        std = 0.25
         options = { qk_norm = true, depth = 3, act = "gelu" }
 
         [[exclude]]
@@ -41,7 +45,11 @@ def test_a_whole_plan(tmp_path: Path) -> None:
         ModelEntry(
             name="care_s1",
             checkpoint="best.pth",
+            num_classes=7,
+            labels="names.txt",
             input_size=192,
+            mean=[0.5, 0.4, 0.3],
+            std=0.25,
             options={"qk_norm": True, "depth": 3, "act": "gelu"},
         )
     ]
@@ -75,6 +83,7 @@ def test_what_a_plan_need_not_say(tmp_path: Path) -> None:
         (HEAD + 'threads = "2"\n' + MODEL, "threads: input should be a valid integer", None),
         (HEAD + "timeout = 0\n" + MODEL, "timeout: input should be greater than 0", None),
         (HEAD + "timeout = inf\n" + MODEL, "timeout: input should be a finite number", None),
+        (HEAD + MODEL + "num_classes = 0\n", "models[0].num_classes: input should be greater than or equal to 1", None),
         (HEAD + MODEL + "random_weights = 1\n", "models[0].random_weights: input should be a valid boolean", None),
         (HEAD + "a = 1\nb = 1\n" + MODEL, "there is no key a (1 more like it)", None),
         ("targets = [", "is not TOML", None),

@@ -95,15 +95,18 @@ def test_the_picture_is_the_photo_in_the_classes_colours_above_a_legend() -> Non
     assert [tuple(colour) for colour in palette] == [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)]
 
 
-def test_pictures_stand_beside_their_photos_and_replace_nothing_unasked(
-    artifacts: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_pictures_stay_apart_from_the_photos_and_replace_nothing_unasked(
+    artifacts: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photo = tmp_path / "photo.jpg"
+    monkeypatch.chdir(tmp_path)
+    photo = tmp_path / "photos" / "photo.jpg"
+    photo.parent.mkdir()
     load_image(verification_photos()[0]).save(photo)
     command = ["predict", str(artifacts["full"]), str(photo), "--json"]
     assert run(command) == 0
     (prediction,) = json.loads(capsys.readouterr().out)["result"]["predictions"]
-    assert Path(prediction["overlay"]) == tmp_path / "photo.overlay.png"
+    assert Path(prediction["overlay"]).resolve() == tmp_path / "predictions" / "photo.overlay.png"
+    assert list(photo.parent.iterdir()) == [photo]
     assert sum(share["share"] for share in prediction["shares"]) == pytest.approx(1)
     assert run(command) == 2
     capsys.readouterr()

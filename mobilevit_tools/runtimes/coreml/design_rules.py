@@ -64,7 +64,7 @@ class Rule:
     """One design rule.
 
     Attributes:
-        sentence: What was found, for people; ``{}`` stands for how many.
+        sentence: What breaks it, for people; how many of these there are stands behind it.
         remedy: What to do instead.
         source: Key into :data:`SOURCES`.
         find: Names what breaks the rule: operations, inputs or outputs.
@@ -92,7 +92,7 @@ class BrokenRule:
     def in_words(self) -> str:
         """The finding with its remedy and its source, in one line."""
         rule = RULES[self.name]
-        return f"{rule.sentence.format(len(self.operations))} {rule.remedy} ({SOURCES[rule.source].title})"
+        return f"{rule.sentence}: {len(self.operations)}. {rule.remedy} ({SOURCES[rule.source].title})"
 
 
 def broken_rules(program: Program) -> tuple[BrokenRule, ...]:
@@ -252,80 +252,80 @@ _APPLE = "neural-engine-rules"
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "rank": Rule(
-            "{} values have five axes.",
+            "Values with five axes",
             "Use four: (batch, channels, 1, sequence).",
             "transformers-article",
             _high_rank,
         ),
         "singleton-last-axis": Rule(
-            "{} values have a last axis of size 1, which is padded to 64 bytes.",
+            "Values with a last axis of size 1, which is padded to 64 bytes",
             "Move a larger axis last.",
             _APPLE,
             _single_last_axis,
         ),
         "narrow-last-axis": Rule(
-            "The last axis of {} inputs or outputs is shorter than 64 bytes in fp16, to which it is padded.",
+            "Inputs and outputs with a last axis below 64 bytes in fp16, to which it is padded",
             "Use at least 32 elements.",
             _APPLE,
             _narrow_last_axis,
         ),
-        "static-shapes": Rule("{} inputs take several sizes.", "Export each size separately.", _APPLE, _listed_sizes),
+        "static-shapes": Rule("Inputs that take several sizes", "Export each size separately.", _APPLE, _listed_sizes),
         "linear": Rule(
-            "{} linear layers are decomposed into slower operators.", "Use 1x1 convolutions.", _APPLE, _linear
+            "Linear layers, which are decomposed into slower operators", "Use 1x1 convolutions.", _APPLE, _linear
         ),
         "spatial-softmax": Rule(
-            "{} softmax operators run over a spatial axis, which limits splitting the work.",
+            "Softmax operators over a spatial axis, which limits splitting the work",
             "Apply softmax over the channels.",
             _APPLE,
             _spatial_softmax,
         ),
         "stride-factors": Rule(
-            "{} convolutions have a stride with prime factors other than 2 and 3.",
+            "Convolutions with a stride that has prime factors other than 2 and 3",
             "Use 4, 6, 8, 9, 12, 16, 24 or 32.",
             _APPLE,
             _stride_factors,
         ),
         "unequal-strides": Rule(
-            "{} convolutions have unequal strides.",
+            "Convolutions with unequal strides",
             "Use equal strides, or 2 with 3, 4, 8 or 9.",
             _APPLE,
             _unequal_strides,
         ),
         "palettized-stride": Rule(
-            "{} convolutions with palettized weights have a stride above 2.",
+            "Convolutions with palettized weights and a stride above 2",
             "Use a stride of up to 2.",
             _APPLE,
             _palettized_stride,
         ),
         "large-kernel": Rule(
-            "{} convolutions have a kernel larger than 7.",
+            "Convolutions with a kernel larger than 7",
             "Use consecutive smaller kernels.",
             _APPLE,
             _large_kernel,
         ),
         "large-dilation": Rule(
-            "{} convolutions have a dilation above 3.",
+            "Convolutions with a dilation above 3",
             "Use a chain of dilations of 2 and 3.",
             _APPLE,
             _large_dilation,
         ),
         "pooling-stride": Rule(
-            "{} pooling operators have a stride other than 2 or 4.", "Use 2 or 4.", _APPLE, _pooling_stride
+            "Pooling operators with a stride other than 2 or 4", "Use 2 or 4.", _APPLE, _pooling_stride
         ),
         "infinite-mask": Rule(
-            "{} operators add or select minus infinity, which softmax does not handle there.",
+            "Operators that add or select minus infinity, which softmax does not handle there",
             "Use -40000.",
             _APPLE,
             _infinite_mask,
         ),
         "fused-attention": Rule(
-            "{} attention operators are not fused there.",
+            "Attention operators, which are not fused there",
             "Compute each head by matrix products.",
             _APPLE,
             _fused_attention,
         ),
         "width-transpose": Rule(
-            "{} transposes move the last axis, which rewrites all data in memory.",
+            "Transposes that move the last axis, which rewrites all data in memory",
             "Keep the last axis in place.",
             _APPLE,
             _width_transposes,
