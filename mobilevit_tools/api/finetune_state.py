@@ -62,7 +62,7 @@ def resume(distillation: Distillation, state: Path, said: Mapping[str, str]) -> 
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         problem = f"cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
     raise BadInputError(
-        f"{state} {problem}.", hint="Remove it to start anew, or choose another --out.", code="bad_state"
+        f"{state} {problem}.", hint="Remove it to start anew, or choose another --output.", code="bad_state"
     )
 
 
