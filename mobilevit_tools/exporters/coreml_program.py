@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mobilevit_tools.blame import OperatorError, line_in
-from mobilevit_tools.exporters.coreml_forms import ALIASES, FORMS, decompositions, is_unknown
+from mobilevit_tools.exporters.coreml_forms import ALIASES, FORMS, MOST_AXES, decompositions, is_unknown
 from mobilevit_tools.forms._base import prove_same, write_forms
 from mobilevit_tools.forms.constants import fold_constants
 from mobilevit_tools.forms.ranks import merge_reshapes
@@ -43,8 +43,8 @@ def traced(module: nn.Module, example: Tensor) -> ExportedProgram:
         prove_same(before, program, (example,))
         if write_forms(program, FORMS, (example,)):
             program = program.run_decompositions({})
-    fold_constants(program)
     merge_reshapes(program)
+    fold_constants(program, most_axes=MOST_AXES)
     _drop_aliases(program)
     _separate_outputs(program)
     _check_operators(program)

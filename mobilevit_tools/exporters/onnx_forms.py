@@ -9,13 +9,13 @@ no adaptive max pooling; next to nothing computes in bfloat16 on a CPU.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from mobilevit_tools.blame import line_in
 from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.forms._base import Form, Forms
+from mobilevit_tools.forms._base import Forms, first_of
 from mobilevit_tools.forms.arithmetic import angle, floor_quotient, log_of_sum, log_sigmoid, quotient, remainder
 from mobilevit_tools.forms.pooling import (
     adaptive_max_pool,
@@ -33,16 +33,6 @@ if TYPE_CHECKING:
 _aten = torch.ops.aten
 
 
-def _first_of(*forms: Form) -> Form:
-    """Return a form that is the first of ``forms`` that there is."""
-
-    def form(*args: Any, **kwargs: Any) -> Any:
-        found = (each(*args, **kwargs) for each in forms)
-        return next((each for each in found if each is not NotImplemented), NotImplemented)
-
-    return form
-
-
 _ANTIALIASED: Forms = {
     _aten._upsample_bilinear2d_aa.vec: bilinear_to_size,
     _aten._upsample_bicubic2d_aa.vec: bicubic_to_size,
@@ -53,8 +43,8 @@ _FORMS: Forms = {
     _aten.adaptive_max_pool1d.default: adaptive_max_pool,
     _aten.adaptive_max_pool2d.default: adaptive_max_pool,
     _aten.avg_pool1d.default: floored_average,
-    _aten.avg_pool2d.default: _first_of(overridden_average, floored_average),
-    _aten.avg_pool3d.default: _first_of(overridden_average_of_volumes, floored_average),
+    _aten.avg_pool2d.default: first_of(overridden_average, floored_average),
+    _aten.avg_pool3d.default: first_of(overridden_average_of_volumes, floored_average),
     _aten.max_pool1d.default: floored_maximum,
     _aten.max_pool2d.default: floored_maximum,
     _aten.max_pool3d.default: floored_maximum,

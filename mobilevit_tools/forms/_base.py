@@ -84,6 +84,16 @@ def write_forms(program: ExportedProgram, forms: Forms, inputs: Sequence[Tensor]
     return Counter(str(nodes[name].target) for name in written)
 
 
+def first_of(*forms: Form) -> Form:
+    """Return a form that is the first of ``forms`` that there is."""
+
+    def form(*args: Any, **kwargs: Any) -> Any:
+        found = (each(*args, **kwargs) for each in forms)
+        return next((each for each in found if each is not NotImplemented), NotImplemented)
+
+    return form
+
+
 def insert(program: ExportedProgram, place: Node, function: Callable[..., Tensor], reading: Sequence[Node]) -> Node:
     """Put the operators of ``function``, applied to what some nodes compute, in front of ``place``.
 

@@ -23,7 +23,7 @@ MAX_ELEMENTS = 1 << 24
 """The largest constant that is computed; a larger one stays in the program as its recipe."""
 
 
-def fold_constants(program: ExportedProgram, *, moved: bool = False) -> int:
+def fold_constants(program: ExportedProgram, *, moved: bool = False, most_axes: int | None = None) -> int:
     """Store what a program computes from parameters, buffers and constants alone, in place.
 
     What is changed in place, and what is made of it, stays, as do the operators by which quantized weights are read.
@@ -32,6 +32,7 @@ def fold_constants(program: ExportedProgram, *, moved: bool = False) -> int:
         program: A traced program.
         moved: Store weights that are only moved, too. By default they stay as they are, for what reads them may be
             operators with a weight.
+        most_axes: Store those that are moved from more axes than these.
 
     Returns:
         How many constants were stored.
@@ -43,7 +44,7 @@ def fold_constants(program: ExportedProgram, *, moved: bool = False) -> int:
         if node.op == "call_function"
         and isinstance(node.meta.get("val"), Tensor)
         and node.meta["val"].numel() <= MAX_ELEMENTS
-        and (moved or source(node).op != "placeholder")
+        and (moved or source(node).op != "placeholder" or _has_more(source(node), most_axes))
         and any(user not in constants for user in node.users)
     ]
     if not ends:
@@ -54,6 +55,10 @@ def fold_constants(program: ExportedProgram, *, moved: bool = False) -> int:
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
     return len(ends)
+
+
+def _has_more(node: Node, most_axes: int | None) -> bool:
+    return most_axes is not None and node.meta["val"].dim() > most_axes
 
 
 def stored_name(node: Node) -> str:
