@@ -174,6 +174,14 @@ def test_percentiles_leave_out_what_is_rare_in_large_tensors_alone(
     assert usual[program.graph.outputs[0]] == widest[program.graph.outputs[0]]
 
 
+@pytest.mark.parametrize("left_out", [0, 1, 7])
+def test_ranges_are_those_of_sorted_values_whatever_their_layout(left_out: int) -> None:
+    value = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32).transpose(0, 2, 3, 1)
+    before, ordered = value.copy(), np.sort(value, axis=None)
+    assert coreml._range(value, left_out) == (ordered[left_out], ordered[-1 - left_out])
+    np.testing.assert_array_equal(value, before)
+
+
 def _ranges(program: Program, pixels: np.ndarray, method: str) -> coreml.Ranges:
     return coreml.measure_ranges(program, calibration(pixels=pixels), method, takes_image=False, batch=1)
 

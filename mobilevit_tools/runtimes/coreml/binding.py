@@ -12,8 +12,27 @@ from mobilevit_tools.errors import BadInputError
 
 from .damage import refusing
 from .dtypes import half, half_scalar
-from .mil import Argument, Block, Constant, Graph, Operation
+from .mil import Argument, Block, Constant, Graph, Operation, ValueType
 from .ops import OPERATORS, Kind, Operator, plain
+
+
+@dataclass(frozen=True)
+class Made:
+    """One result of an operation, with what is asked of its type in every run.
+
+    Attributes:
+        name: Its name.
+        declared: Its type.
+        carrier: The torch type that carries it.
+        is_float: Whether it is real-valued.
+        is_half: Whether its type is fp16.
+    """
+
+    name: str
+    declared: ValueType
+    carrier: torch.dtype
+    is_float: bool
+    is_half: bool
 
 
 @dataclass(frozen=True)
@@ -24,7 +43,8 @@ class Step:
         operation: The operation.
         operator: Its entry in the table of operators.
         fixed: Parameters whose value is known.
-        wired: Parameters that wait for values: name of the parameter, and for each argument a value's name or a tensor.
+        wired: Parameters that wait for values: name, kind, and for each argument a value's name or a tensor.
+        made: Its results.
         last: Names that no later operation reads.
         bodies: Its inner programs.
     """
@@ -32,7 +52,8 @@ class Step:
     operation: Operation
     operator: Operator
     fixed: Mapping[str, object]
-    wired: tuple[tuple[str, tuple[str | Tensor, ...]], ...]
+    wired: tuple[tuple[str, Kind, tuple[str | Tensor, ...]], ...]
+    made: tuple[Made, ...]
     last: tuple[str, ...]
     bodies: tuple[Body, ...]
 
@@ -90,7 +111,7 @@ class Binder:
     def _step(self, operation: Operation, last: tuple[str, ...]) -> Step:
         operator = OPERATORS[operation.type]
         fixed: dict[str, object] = {}
-        wired: list[tuple[str, tuple[str | Tensor, ...]]] = []
+        wired: list[tuple[str, Kind, tuple[str | Tensor, ...]]] = []
         for parameter, arguments in operation.inputs.items():
             if parameter in operator.ignored:
                 continue
@@ -103,11 +124,13 @@ class Binder:
             constants = [value for value in resolved if isinstance(value, Constant)]
             with refusing(unfit(operation)):
                 if len(constants) == len(resolved) and kind != "values":
+                    if lay_out := operator.laid_out.get(parameter):
+                        self._tensors[id(constants[0].value)] = lay_out(self.tensor(constants[0]))
                     fixed[parameter] = self._fixed(operation, kind, constants)
                 else:
                     sources = (self.tensor(value) if isinstance(value, Constant) else value for value in resolved)
-                    wired.append((parameter, tuple(sources)))
-        absent = operator.required - set(fixed) - {parameter for parameter, _ in wired}
+                    wired.append((parameter, kind, tuple(sources)))
+        absent = operator.required - set(fixed) - {parameter for parameter, _, _ in wired}
         if absent:
             raise _broken(operation, f"lacks the parameter {sorted(absent)[0]!r}")
         bodies = tuple(self.body(block) for block in operation.blocks)
@@ -117,7 +140,8 @@ class Binder:
             if name in self._made or name in self._constants:
                 raise _broken(operation, f"makes {name!r} a second time")
             self._made.add(name)
-        return Step(operation, operator, fixed, tuple(wired), last, bodies)
+        made = tuple(map(_made, operation.outputs))
+        return Step(operation, operator, fixed, tuple(wired), made, last, bodies)
 
     def _resolve(self, operation: Operation, argument: Argument) -> str | Constant:
         if isinstance(argument, Constant) or argument in self._made:
@@ -145,6 +169,12 @@ class Binder:
 
 _EMPTY = frozenset({"labels", "values"})
 """Kinds of parameters that may come without any argument: the shape of a scalar, a loop without values."""
+
+
+def _made(output: tuple[str, ValueType]) -> Made:
+    name, declared = output
+    element = declared.element
+    return Made(name, declared, element.carrier, element.is_float, element.name == "fp16")
 
 
 def _last_reads(block: Block) -> list[tuple[str, ...]]:

@@ -18,12 +18,12 @@ from torch import Tensor
 from mobilevit_tools.errors import BadInputError, UsageError, first_line
 from mobilevit_tools.runtimes._base import UnsupportedOperatorError
 
-from .binding import Binder, Body, Step, unfit
+from .binding import Binder, Body, Made, Step, unfit
 from .constexpr import decompress, unsupported
 from .damage import UNFIT
 from .dtypes import half
 from .mil import Graph, Operation, ValueType
-from .ops import OPERATORS, State, Value, plain
+from .ops import OPERATORS, Kind, State, Value, plain
 
 Arithmetic = Literal["fp32", "half", "as-typed"]
 ARITHMETICS: tuple[Arithmetic, ...] = ("fp32", "half", "as-typed")
@@ -47,11 +47,6 @@ class Interpreter:
         self._constants = decompress(graph)
         missing = {entry.type for entry in graph.walk()} - set(OPERATORS)
         self.unsupported = tuple(sorted(missing | unsupported(graph.compressed)))
-        self._types = dict(graph.inputs)
-        for operation in graph.walk():
-            self._types.update(operation.outputs)
-            for block in operation.blocks:
-                self._types.update(block.inputs)
 
     @cached_property
     def _exact_binder(self) -> Binder:
@@ -102,8 +97,8 @@ class Interpreter:
         returned = self._returned_constants | (wanted & self._constants.keys())
         constants = {name: binder.tensor(self._constants[name]) for name in returned}
         body = self._half_body if arithmetic == "half" else self._exact_body
-        run = _Run(self._types, constants, arithmetic, keep_fp32, observe)
-        run.enter(inputs)
+        run = _Run(constants, arithmetic, keep_fp32, observe)
+        run.enter(inputs, self._graph.inputs)
         with torch.inference_mode():
             run.steps(body, self._exact_body, wanted)
         return {name: run.value(name) for name in wanted}
@@ -141,27 +136,24 @@ class _Run:
 
     def __init__(
         self,
-        types: Mapping[str, ValueType],
         constants: Mapping[str, Tensor],
         arithmetic: Arithmetic,
         keep_fp32: Collection[str],
         observe: Observer | None,
     ) -> None:
         self._values: dict[str, Value] = {}
-        self._types = types
         self._constants = constants
         self._arithmetic = arithmetic
         self._keep = keep_fp32
         self._observe = observe
         self._wide: dict[str, Tensor | None] = {}
 
-    def _rounds(self, name: str) -> bool:
-        declared = self._types[name].element.name
-        return self._arithmetic == "half" or (self._arithmetic == "as-typed" and declared == "fp16")
-
-    def enter(self, inputs: Mapping[str, Value]) -> None:
+    def enter(self, inputs: Mapping[str, Value], types: Mapping[str, ValueType]) -> None:
+        """Take the program's inputs, of which operations read what the arithmetic leaves of them."""
         self._values.update(inputs)
-        self._wide.update((name, None) for name in inputs if self._rounds(name))
+        if self._arithmetic != "fp32":
+            rounds_all = self._arithmetic == "half"
+            self._wide.update((name, None) for name in inputs if rounds_all or types[name].element.name == "fp16")
 
     def value(self, name: str) -> Value:
         """A value as it was made; a constant where a block returns one."""
@@ -208,23 +200,22 @@ class _Run:
         operation = step.operation
         kept = operation.name in self._keep
         try:
-            given = {parameter: self._given(step, parameter, sources, wide=kept) for parameter, sources in step.wired}
+            given = {name: self._given(name, kind, sources, wide=kept) for name, kind, sources in step.wired}
             if step.bodies:
                 given["bodies"] = tuple(self._inner(*pair) for pair in zip(step.bodies, exact.bodies, strict=True))
             result = step.operator.function(**step.fixed, **given)
         except UNFIT as error:  # not `refusing`, whose sentence would be written for every operation
             raise BadInputError(f"{unfit(operation)}: {first_line(error)}") from error
         results = result if isinstance(result, tuple) else (result,)
-        if len(results) != len(operation.outputs):
+        if len(results) != len(step.made):
             raise BadInputError(
-                f"The operation {operation.name!r} ({operation.type}) declares {len(operation.outputs)} outputs "
+                f"The operation {operation.name!r} ({operation.type}) declares {len(step.made)} outputs "
                 f"and has {len(results)}."
             )
-        for (name, declared), value in zip(operation.outputs, results, strict=True):
-            self._store(operation, name, declared, value, kept=kept)
+        for made, value in zip(step.made, results, strict=True):
+            self._store(operation, made, value, kept=kept)
 
-    def _given(self, step: Step, parameter: str, sources: tuple[str | Tensor, ...], *, wide: bool) -> object:
-        kind = step.operator.kinds[parameter]
+    def _given(self, parameter: str, kind: Kind, sources: tuple[str | Tensor, ...], *, wide: bool) -> object:
         if kind == "tensor":
             (source,) = sources
             value = self._read(source, wide=wide) if isinstance(source, str) else source
@@ -245,7 +236,8 @@ class _Run:
             return tuple(tensors)
         return plain(kind, tensors[0] if len(tensors) == 1 else torch.stack(tensors))
 
-    def _store(self, operation: Operation, name: str, declared: ValueType, value: object, *, kept: bool) -> None:
+    def _store(self, operation: Operation, made: Made, value: object, *, kept: bool) -> None:
+        name, declared = made.name, made.declared
         if not isinstance(value, Tensor):
             self._values[name] = value  # type: ignore[assignment]
             return
@@ -254,11 +246,12 @@ class _Run:
                 f"The operation {operation.name!r} ({operation.type}) makes a value of shape {tuple(value.shape)} "
                 f"where the program says {declared.shape}."
             )
-        value = value.to(declared.element.carrier)
-        if declared.element.is_float:
+        if value.dtype is not made.carrier:
+            value = value.to(made.carrier)
+        if made.is_float:
             if self._observe is not None:
                 self._observe(operation.name, operation.type, name, value)
-            if self._rounds(name):
+            if self._arithmetic == "half" or (self._arithmetic == "as-typed" and made.is_half):
                 if kept:
                     self._wide[name] = None
                 else:

@@ -15,6 +15,7 @@ from mobilevit_tools.runtimes._base import UnsupportedOperatorError
 from mobilevit_tools.runtimes.coreml import Program, load_program
 from mobilevit_tools.runtimes.coreml.interpreter import Interpreter
 from mobilevit_tools.runtimes.coreml.mil import Block, Operation
+from mobilevit_tools.runtimes.coreml.ops.conv import channels_last
 from tests.runtimes.coreml.building import mb, noise, save
 
 X = noise(1, 4)
@@ -91,7 +92,7 @@ def test_kept_operations_pass_wide_values_among_themselves_only(chain: Program) 
 def test_weights_round_unless_their_operation_is_kept(small_package: Path) -> None:
     program = load_program(small_package)
     x = {"x": f16(noise(1, 3, 8, 8))}
-    weight, bias = torch.from_numpy(noise(4, 3, 3, 3)), torch.from_numpy(noise(4, seed=1))
+    weight, bias = channels_last(torch.from_numpy(noise(4, 3, 3, 3))), torch.from_numpy(noise(4, seed=1))
     image = torch.from_numpy(x["x"])
     exact = torch.conv2d(image, weight, bias, stride=2)
     rounded = torch.conv2d(image, weight.half().float(), bias.half().float(), stride=2)

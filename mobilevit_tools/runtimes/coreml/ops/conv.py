@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -49,7 +50,12 @@ def pad_spatial(x: Tensor, pads: Pads, value: float = 0.0) -> Tensor:
     return F.pad(x, [amount for pair in reversed(pads) for amount in pair], value=value)
 
 
-@operator("conv")
+def channels_last(weight: Tensor) -> Tensor:
+    """The layout in which torch convolves fastest; results of such a weight have it too, and so the rest of a model."""
+    return weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
+
+
+@operator("conv", laid_out={"weight": channels_last})
 def _conv(
     x: Tensor,
     weight: Tensor,

@@ -72,7 +72,25 @@ def _topk(
     x: Tensor, k: int = 1, axis: int = -1, ascending: bool = False, return_indices: bool = True
 ) -> Tensor | tuple[Tensor, Tensor]:
     """The ``k`` largest (or smallest) values in order, all for ``k`` = -1; of equal ones the first come first."""
-    values, indices = x.sort(dim=axis, descending=not ascending, stable=True)
     count = x.shape[axis] if k == -1 else k
-    values, indices = values.narrow(axis, 0, count), indices.narrow(axis, 0, count)
+    values, indices = _first(x.movedim(axis, -1), count, descending=not ascending)
+    values, indices = values.movedim(-1, axis), indices.movedim(-1, axis)
     return (values, indices) if return_indices else values
+
+
+def _first(x: Tensor, count: int, *, descending: bool) -> tuple[Tensor, Tensor]:
+    """The first ``count`` values of each row in a stable order, and where they stand.
+
+    Only rows with equal values among the first ones, or with NaN, need a stable sort of the whole row.
+    """
+    if not 0 <= count < x.shape[-1]:
+        values, indices = x.sort(dim=-1, descending=descending, stable=True)
+        return values.narrow(-1, 0, count), indices.narrow(-1, 0, count)
+    values, indices = x.topk(count + 1, dim=-1, largest=descending)
+    before, after = values[..., :-1], values[..., 1:]
+    ties = ~(before > after if descending else before < after).all(-1)
+    values, indices = before, indices[..., :-1]
+    if ties.any():
+        ordered, places = x[ties].sort(dim=-1, descending=descending, stable=True)
+        values[ties], indices[ties] = ordered[..., :count], places[..., :count]
+    return values, indices

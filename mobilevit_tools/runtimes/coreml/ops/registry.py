@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from inspect import Parameter, signature
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Literal, TypeVar, get_args, get_type_hints
 
 from torch import Tensor
@@ -82,6 +82,7 @@ class Operator:
         required: Parameters without a default.
         ignored: Parameters that programs may give and that change nothing here: element types, which the declared
             types of the results say already, and freedoms that an implementation may take or leave.
+        laid_out: Parameters whose constants are given another layout in memory once, when a program is loaded.
     """
 
     type: str
@@ -90,13 +91,19 @@ class Operator:
     bodies: int
     required: frozenset[str]
     ignored: frozenset[str]
+    laid_out: Mapping[str, Callable[[Tensor], Tensor]]
 
 
 OPERATORS: dict[str, Operator] = {}
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
 
-def operator(*types: str, ignored: Iterable[str] = (), bodies: int = 0) -> Callable[[_Function], _Function]:
+def operator(
+    *types: str,
+    ignored: Iterable[str] = (),
+    bodies: int = 0,
+    laid_out: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({}),
+) -> Callable[[_Function], _Function]:
     """Register a function for operator types; its annotations and defaults are the parameters' kinds and defaults."""
 
     def register(function: _Function) -> _Function:
@@ -107,7 +114,7 @@ def operator(*types: str, ignored: Iterable[str] = (), bodies: int = 0) -> Calla
             name for name, entry in parameters.items() if entry.default is Parameter.empty and kinds[name] != "bodies"
         )
         for name in types:
-            OPERATORS[name] = Operator(name, function, kinds, bodies, required, frozenset(ignored))
+            OPERATORS[name] = Operator(name, function, kinds, bodies, required, frozenset(ignored), laid_out)
         return function
 
     return register

@@ -59,9 +59,18 @@ def _transpose(x: Tensor, perm: Ints) -> Tensor:
 @operator("concat")
 def _concat(values: Tensors, axis: int, interleave: bool = False) -> Tensor:
     if not interleave:
-        return torch.cat(values, axis) if values[0].ndim else torch.stack(values)
+        return torch.cat(_alike(values), axis) if values[0].ndim else torch.stack(values)
     axis = axis % values[0].ndim
     return torch.stack(values, axis + 1).flatten(axis, axis + 1)
+
+
+def _alike(values: Tensors) -> Tensors:
+    """The values laid out as convolutions like it where one of them is: torch takes the other layout if they differ."""
+    layout = torch.channels_last
+    laid_out = [value.ndim == 4 and value.is_contiguous(memory_format=layout) for value in values]
+    if not any(laid_out) or all(laid_out):
+        return values
+    return tuple(value.contiguous(memory_format=layout) if value.is_contiguous() else value for value in values)
 
 
 @operator("stack")

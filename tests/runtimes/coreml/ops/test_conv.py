@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilevit_tools.errors import BadInputError
-from tests.runtimes.coreml.building import PROPERTY, computed, mb, noise, saved_cases
+from mobilevit_tools.runtimes.coreml import load_program
+from tests.runtimes.coreml.building import PROPERTY, computed, mb, noise, save, saved_cases
 
 W4 = noise(6, 2, 4, 3, seed=1)
 WT = noise(4, 3, 3, 2, seed=2)
@@ -149,3 +151,20 @@ def test_transposed_convolution_with_symmetric_padding_is_torchs(
 def test_an_unknown_padding_is_refused() -> None:
     with pytest.raises(BadInputError, match="pad_type 'mirror'"):
         computed("conv", x=noise(1, 1, 3), weight=noise(1, 1, 2), pad_type="mirror")
+
+
+def test_weights_are_laid_out_once_so_that_values_between_convolutions_are_too(tmp_path: Path) -> None:
+    weight = noise(4, 3, 3, 3)
+
+    @mb.program(input_specs=[mb.TensorSpec((1, 3, 8, 8))])
+    def program(x: Any) -> Any:
+        return mb.relu(x=mb.conv(x=x, weight=weight, name="inner"), name="outer")
+
+    loaded, seen = load_program(save(program, tmp_path / "conv.mlpackage")), {}
+    x = noise(1, 3, 8, 8)
+    for _ in range(2):
+        result = loaded.run({"x": x}, observe=lambda _operation, _kind, name, value: seen.setdefault(name, value))
+        np.testing.assert_allclose(
+            result["outer"], F.conv2d(torch.from_numpy(x), torch.from_numpy(weight)).relu(), atol=1e-5
+        )
+    assert [value.is_contiguous(memory_format=torch.channels_last) for value in seen.values()] == [True, True]

@@ -5,6 +5,7 @@ from typing import Any
 import coremltools as ct
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -108,6 +109,19 @@ def test_topk_takes_everything_for_minus_one_and_the_first_of_equal_values() -> 
     values, indices = computed("topk", x=np.array([1.0, 3.0, 3.0, 2.0], np.float32), k=-1)
     np.testing.assert_array_equal(values, [3, 3, 2, 1])
     np.testing.assert_array_equal(indices, [1, 2, 3, 0])
+
+
+@pytest.mark.parametrize("ascending", [True, False])
+@pytest.mark.parametrize("k", [1, 5, 39])
+def test_of_equal_values_topk_takes_the_first_in_every_row(ascending: bool, k: int) -> None:
+    x = np.random.default_rng(k).integers(0, 9, (2, 40, 30)).astype(np.float32)
+    different = np.tile(np.arange(40.0)[:, None], 20)
+    x[0, :, :20] = np.random.default_rng(k).permuted(different, axis=0)
+    x[1, 3, 5] = np.nan
+    values, indices = computed("topk", x=x, k=k, axis=1, ascending=ascending)
+    expected, places = torch.from_numpy(x).sort(dim=1, descending=not ascending, stable=True)
+    np.testing.assert_array_equal(indices, places[:, :k])
+    np.testing.assert_array_equal(values, expected[:, :k])
 
 
 @PROPERTY

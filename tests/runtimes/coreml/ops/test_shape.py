@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.runtimes.coreml.ops import OPERATORS
 from tests.runtimes.coreml.building import PROPERTY, computed, inferred, mb, noise, saved_cases
 
 BUILDS: dict[str, Any] = {
@@ -163,3 +164,13 @@ def test_impossible_rearrangements_are_refused() -> None:
         computed("split", x=noise(4), axis=0, num_splits=3)
     with pytest.raises(BadInputError, match="squeeze"):
         computed("squeeze", x=noise(2, 1), axes=(0,))
+
+
+def test_joined_values_keep_the_layout_of_convolutions_where_one_has_it() -> None:
+    plain, laid_out = torch.from_numpy(noise(1, 2, 3, 4)), torch.from_numpy(noise(1, 5, 3, 4, seed=1))
+    laid_out = laid_out.contiguous(memory_format=torch.channels_last)
+    views = laid_out.split([2, 3], 1)
+    for values in ((plain, laid_out), (laid_out, plain, *views)):
+        joined = OPERATORS["concat"].function(values, 1)
+        assert joined.is_contiguous(memory_format=torch.channels_last)
+        np.testing.assert_array_equal(joined, np.concatenate(values, 1))
