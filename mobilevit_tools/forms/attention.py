@@ -42,20 +42,31 @@ def scaled_products(
 ) -> Any:
     """Write attention as two products of stacked matrices (B x heads, tokens, channels) around a softmax.
 
+    Heads that share keys and values are stacked as further rows of one matrix.
+
     A framework's own decomposition guards against rows that are masked altogether, which :func:`hides_rows` finds; this
     form does not.
     """
-    known = query.shape[:-2] == key.shape[:-2] == value.shape[:-2] and query.dim() > 2
-    if dropout_p or enable_gqa or not known:
+    if dropout_p or not _shares(query, key, value, grouped=enable_gqa):
         return NotImplemented
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    rows, columns, values = (each.reshape(-1, *each.shape[-2:]) for each in (query, key, value))
+    columns, values = (each.reshape(-1, *each.shape[-2:]) for each in (key, value))
+    rows = query.reshape(columns.shape[0], -1, query.shape[-1])
     scores = torch.bmm(rows * factor, columns.transpose(1, 2))
     if is_causal:
-        attn_mask = torch.ones(scores.shape[1:], dtype=torch.bool).tril()
+        attn_mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool).tril()
     if attn_mask is not None:
-        scores = _masked(scores, query.shape[:-2], attn_mask)
+        by_head = scores.reshape(-1, query.shape[-2], key.shape[-2])
+        scores = _masked(by_head, query.shape[:-2], attn_mask).reshape(scores.shape)
     return torch.bmm(torch.softmax(scores, dim=-1), values).reshape(*query.shape[:-1], value.shape[-1])
+
+
+def _shares(query: Tensor, key: Tensor, value: Tensor, *, grouped: bool) -> bool:
+    """Tell whether keys and values are of the same heads, of which each serves as many of the queries'."""
+    lead, own = query.shape[:-2], key.shape[:-2]
+    if own != value.shape[:-2] or len(lead) != len(own) or not lead or lead[:-1] != own[:-1]:
+        return False
+    return bool(own[-1] in {1, lead[-1]} or (grouped and lead[-1] % own[-1] == 0))
 
 
 def unmasked_products(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from mobilevit_tools.forms.attention import flat_softmax, hides_rows, scaled_products, unmasked_products
@@ -58,8 +59,28 @@ def test_masks_are_added_between_the_products(kind: str) -> None:
     assert "aten.scaled_dot_product_attention.default" not in found
 
 
-def test_fewer_heads_of_keys_than_of_queries_stay() -> None:
-    found = operators(SDPA, lambda x: F.scaled_dot_product_attention(x, x[:, :1], x[:, :1]), example(2, 3, 7, 4))
+@pytest.mark.parametrize("kind", MASKS)
+def test_heads_that_share_keys_are_rows_of_one_product(kind: str) -> None:
+    def shared(x: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(x, x[:, :1], 2 * x[:, :1], **MASKS[kind])
+
+    found = operators(SDPA, shared, example(2, 3, 7, 4))
+    assert found.count("aten.bmm.default") == 2
+    assert not any("expand" in name for name in found)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_groups_of_heads_share_keys(causal: bool) -> None:
+    def shared(x: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(x, x[:, :2], 2 * x[:, 1:3], is_causal=causal, enable_gqa=True)
+
+    found = operators(SDPA, shared, example(2, 6, 7, 4))
+    assert found.count("aten.bmm.default") == 2
+    assert not any("repeat" in name for name in found)
+
+
+def test_heads_that_cannot_share_keys_stay() -> None:
+    found = operators(SDPA, lambda x: F.scaled_dot_product_attention(x[:1], x, x), example(2, 3, 7, 4))
     assert "aten.scaled_dot_product_attention.default" in found
 
 
