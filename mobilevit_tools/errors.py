@@ -96,7 +96,7 @@ def told(error: MvtError) -> list[Any]:
 def retold(stated: Sequence[Any]) -> MvtError:
     """Return the error that another process told of."""
     exit_code, message, hint, code = stated
-    kinds: tuple[type[MvtError], ...] = (UsageError, BadInputError, MissingDependencyError, DeviceError)
+    kinds: tuple[type[MvtError], ...] = (UsageError, BadInputError, GateError, MissingDependencyError, DeviceError)
     kind = next((each for each in kinds if each.exit_code == exit_code), MvtError)
     return kind(message, hint=hint, code=code)
 

@@ -70,7 +70,7 @@ class Clock:
 def test_the_terminal_shows_the_time_left(done: int, expected: str | None) -> None:
     clock, written = Clock(), io.StringIO()
     console = Console(file=written, force_terminal=True, width=120, get_time=clock)
-    with display.waiting(console, "Measuring [bold]", 10) as advance:
+    with display.Steps(console).waiting("Measuring [bold]", 10) as advance:
         for _ in range(done):
             clock.now += 4.0
             advance()
@@ -79,6 +79,24 @@ def test_the_terminal_shows_the_time_left(done: int, expected: str | None) -> No
     assert f"{done}/10" in shown
     found = re.findall(r"about .*? left", shown)
     assert found[-1:] == ([] if expected is None else [expected])
+
+
+def test_steps_end_in_any_order() -> None:
+    """Those of targets that convert side by side are neither inside nor after each other."""
+    written = io.StringIO()
+    steps = display.Steps(Console(file=written, force_terminal=True, width=120))
+    for _again in range(2):
+        one, other = steps.waiting("Converting", 0), steps.waiting("Comparing", 3)
+        one.__enter__()
+        other.__enter__()
+        one.__exit__(None, None, None)
+        written.truncate(0)
+        assert steps._display is not None
+        steps._display.refresh()
+        assert "Comparing" in written.getvalue()
+        assert "Converting" not in written.getvalue()
+        other.__exit__(None, None, None)
+        assert steps._display is None
 
 
 @pytest.mark.parametrize(
@@ -91,11 +109,11 @@ def test_nothing_is_shown_where_nobody_looks(
     started: list[str] = []
 
     @contextmanager
-    def waiting(_console: Console, step: str, _parts: int) -> Iterator[Advance]:
+    def waiting(_steps: display.Steps, step: str, _parts: int) -> Iterator[Advance]:
         started.append(step)
         yield lambda: None
 
-    monkeypatch.setattr(display, "waiting", waiting)
+    monkeypatch.setattr(display.Steps, "waiting", waiting)
     monkeypatch.setattr(Console, "is_terminal", terminal)
     with command_output("export", **options) as output, output.progress("Converting", 3) as advance:  # type: ignore[arg-type]
         advance()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilevit_tools.api.accuracy_bound import AccuracyBound
-from mobilevit_tools.api.artifact import make_artifact
 from mobilevit_tools.api.description import describe_model
 from mobilevit_tools.api.given import GivenModule, given_module
+from mobilevit_tools.api.requested import load_requested, plan_requested, settle_requested
+from mobilevit_tools.api.share import Share
+from mobilevit_tools.api.shares import Machine
+from mobilevit_tools.api.side_by_side import SideBySide
 from mobilevit_tools.artifacts.exported import ExportedArtifact, ExportResult
 from mobilevit_tools.data.class_order import ClassOrder
 from mobilevit_tools.data.contract import TaskName
@@ -18,24 +20,20 @@ from mobilevit_tools.data.labels import read_labels
 from mobilevit_tools.errors import GateError, MvtError, UsageError
 from mobilevit_tools.exporters._base import check_packages
 from mobilevit_tools.exporters.request import ExportRequest, requests_for
-from mobilevit_tools.input_size import parse_size
-from mobilevit_tools.models.factory import LoadedModel, find_learnt, load_model, with_labels
-from mobilevit_tools.models.options import OptionValue, option_texts, parse_options
+from mobilevit_tools.models.factory import LoadedModel, find_learnt, with_labels
+from mobilevit_tools.models.options import OptionValue, option_texts
 from mobilevit_tools.models.references import folder_name
-from mobilevit_tools.normalization import channels_text, normalized_by
+from mobilevit_tools.normalization import channels_text
 from mobilevit_tools.process_state import restoring
-from mobilevit_tools.progress import Progress, numbered, silent
-from mobilevit_tools.quantization._base import Quantization, plan_quantization
-from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, load_calibration
+from mobilevit_tools.progress import Progress, silent
+from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.share import too_little
 from mobilevit_tools.targets.registry import find_target, named_targets
-from mobilevit_tools.tasks.registry import settle
 from mobilevit_tools.writing import check_destination
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from mobilevit_tools.exporters._base import ExportSpec
     from mobilevit_tools.models.learnt import Learnt
     from mobilevit_tools.models.own_card import Card
 
@@ -77,6 +75,7 @@ def export(
     overwrite: bool = False,
     keep_failed: bool = False,
     bundle: bool = False,
+    jobs: int | None = 1,
     progress: Progress = silent,
     **target_options: bool | int | str | None,
 ) -> ExportResult:
@@ -121,7 +120,10 @@ def export(
         overwrite: Replace existing artifacts.
         keep_failed: Keep an artifact that failed its gate, marked as failed in its manifest.
         bundle: Write a golden bundle beside each artifact: an input, its expected output, and an app's code for both.
-        progress: Told of every step.
+        jobs: The most processes that convert targets side by side, each of which loads the model by its name; None for
+            as many as pay and as this machine has idle cores and memory for. A module in memory is converted in this
+            process, and so is what ``max_drop`` searches.
+        progress: Told of every step, with ``jobs`` other than 1 by several threads.
         target_options: Options of some targets' own, such as ``opset=18``: the fields of their ``options`` classes in
             :mod:`mobilevit_tools.targets`.
 
@@ -140,6 +142,7 @@ def export(
         >>> net.training
         True
     """
+    machine = Machine()
     of_module = find_learnt(checkpoint) if checkpoint is not None and not isinstance(model, str) else None
     given = given_module(
         model,
@@ -154,6 +157,8 @@ def export(
             "options": options or None,
         },
     )
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"At least one process converts, not {jobs}.")
     called = given.name if given is not None else str(model)
     requests = requests_for(
         named_targets([targets] if isinstance(targets, str) else targets),
@@ -185,42 +190,45 @@ def export(
         mean=channels_text(mean) if isinstance(model, str) else None,
         std=channels_text(std) if isinstance(model, str) else None,
     )
-    finals = [Path(output) / folder_name(called) / request.spec.variant for request in requests]
+    finals = tuple(Path(output) / folder_name(called) / request.spec.variant for request in requests)
     _check_possible(requests, finals, overwrite=overwrite)
     with progress(f"Loading {called}"):
         loaded = _load(given, requests, input_size, labels, of_module, bundle=bundle)
-    _check_batches(loaded, requests, progress)
-    plans = _plan(requests, loaded, progress)
     bound = None if max_drop is None or eval_data is None else AccuracyBound(max_drop, Path(eval_data), class_order)
-    with progress("Counting MACs"):
-        record = describe_model(loaded, options or {})
-    artifacts: list[ExportedArtifact] = []
+    apart = given is None and bound is None  # a search measures latencies, which nothing is to disturb
+    processes = 1 if not apart else machine.processes() if jobs is None else jobs
+    side_by_side = SideBySide([each.target for each in requests], processes, progress)
 
     def finished() -> ExportResult:
-        weights = loaded.weights
-        return ExportResult(called, weights.random, weights.ema, tuple(artifacts), weights.left_out, loaded.fused)
+        weights, made = loaded.weights, side_by_side.made
+        artifacts = tuple(made[index] for index in sorted(made))
+        return ExportResult(called, weights.random, weights.ema, artifacts, weights.left_out, loaded.fused)
 
-    for number, (request, plan, final) in enumerate(zip(requests, plans, finals, strict=True), start=1):
-        try:
-            made = make_artifact(
-                loaded,
-                record,
-                request,
-                plan,
-                final,
-                bound=bound,
-                images=images,
+    try:
+        with side_by_side:
+            _check_batches(loaded, requests, progress)
+            plans = plan_requested(requests, loaded, progress)
+            with progress("Counting MACs"):
+                record = describe_model(loaded, options or {})
+            whole = Share(
+                requests=requests,
+                finals=finals,
+                chosen=tuple(range(len(requests))),
+                asking=_asking(requests),
+                record=record,
+                digest=None,
+                labels=loaded.labels,
+                images=None if images is None else tuple(images),
                 overwrite=overwrite,
                 keep_failed=keep_failed,
                 bundle=bundle,
-                progress=progress if len(requests) == 1 else numbered(progress, number, len(requests)),
             )
-        except MvtError as error:
-            if artifacts:  # they stay, and whoever called is told of them
-                error.result = finished()
-            raise
-        artifacts.append(made)
-    failed = [artifact for artifact in artifacts if artifact.parity.status == "failed"]
+            side_by_side.make_all(whole, loaded, plans, bound=bound)
+    except MvtError as error:
+        if side_by_side.made:  # they stay, and whoever called is told of them
+            error.result = finished()
+        raise
+    failed = [artifact for artifact in finished().artifacts if artifact.parity.status == "failed"]
     if failed:
         raise GateError(
             "; ".join(f"{artifact.target} {artifact.precision}: {artifact.parity.reason}" for artifact in failed) + ".",
@@ -251,13 +259,18 @@ def _load(
     bundle: bool,
 ) -> LoadedModel:
     """Load the model as all of the requests have it, with its labels."""
-    asking = next((each for each in requests if each.own_options.suppressed), requests[0])
+    asking = _asking(requests)
     if given is None:
         loaded = load_requested(asking, bundle=bundle)
         return loaded if labels is None or isinstance(labels, str | Path) else with_labels(loaded, labels)
     return with_labels(
         settle_requested(given.load(input_size, learnt=of_module), asking, bundle=bundle), _names(labels)
     )
+
+
+def _asking(requests: Sequence[ExportRequest]) -> ExportRequest:
+    """Return the request that asks the most of the model."""
+    return next((each for each in requests if each.own_options.suppressed), requests[0])
 
 
 def _check_batches(loaded: LoadedModel, requests: Sequence[ExportRequest], progress: Progress) -> None:
@@ -268,101 +281,11 @@ def _check_batches(loaded: LoadedModel, requests: Sequence[ExportRequest], progr
             check_batches(loaded.name, loaded.module, loaded.preprocessing.input_size)
 
 
-def _plan(requests: Sequence[ExportRequest], loaded: LoadedModel, progress: Progress) -> list[Quantization | None]:
-    """Return how each artifact is quantized; all of one call are calibrated on the same photos."""
-    asked, photos = requests[0], None
-    if asked.calibration is not None:
-        count = DEFAULT_SIZE if asked.calibration_size is None else asked.calibration_size
-        photos = load_calibration(Path(asked.calibration), loaded.preprocessing, count, progress)
-    return [
-        with_learnt(
-            plan_quantization(each.spec.target, each.spec.precision, photos, each.calibration_method),
-            loaded.learnt,
-            each.spec,
-        )
-        for each in requests
-    ]
-
-
-def with_learnt(plan: Quantization | None, learnt: Learnt | None, spec: ExportSpec) -> Quantization | None:
-    """Return a plan with the weights of a fine-tuned checkpoint, which an artifact in floating point does not take.
-
-    Raises:
-        UsageError: They are for another target or precision.
-    """
-    if plan is None or learnt is None:
-        return plan
-    for_what = learnt.record.deployment, learnt.record.precision
-    if for_what != (spec.deployment, spec.precision):
-        raise UsageError(
-            f"{learnt.source} is fine-tuned for {' '.join(for_what)}, not for {spec.deployment} {spec.precision}.",
-            hint="Export it for that, in fp32 or fp16, or run `mvt finetune` for this one.",
-            code="learnt_elsewhere",
-        )
-    return replace(plan, learnt=learnt)
-
-
 def _hint(failed: Sequence[ExportedArtifact], least: float | None, *, keep_failed: bool) -> str | None:
     removed = "The failed artifact was removed; --keep-failed keeps it for inspection."
     little = any(each.quantized is not None and too_little(each.quantized, least) for each in failed)
     accepts = "--least-quantized PERCENT lowers the required share."
     return " ".join([removed] * (not keep_failed) + [accepts] * little) or None
-
-
-def load_requested(request: ExportRequest, *, bundle: bool = False) -> LoadedModel:
-    """Load the model that a request is for, with the weights and labels that it names.
-
-    Raises:
-        UsageError: The model does not take one of its options.
-        BadInputError: The model, its weights or its labels cannot be used.
-    """
-    loaded = load_model(
-        request.model,
-        num_classes=request.num_classes,
-        checkpoint=request.checkpoint,
-        ema=request.ema,
-        random_weights=request.random_weights,
-        input_size=parse_size(request.input_size),
-        options=parse_options(request.options),
-    )
-    loaded = replace(loaded, preprocessing=normalized_by(loaded.preprocessing, request.mean, request.std))
-    loaded = settle_requested(loaded, request, bundle=bundle)
-    return with_labels(loaded, None if request.labels is None else read_labels(Path(request.labels)))
-
-
-def settle_requested(loaded: LoadedModel, request: ExportRequest, *, bundle: bool = False) -> LoadedModel:
-    """Return a model as artifacts of the task that a request names compute it.
-
-    Raises:
-        UsageError: The request asks for maps, and the task has none.
-        BadInputError: The model's outputs are not such as the task is about.
-    """
-    settled = settle(loaded, request.task, upsample=request.upsample)
-    if request.class_map and settled.returns != "score_map":
-        raise UsageError(
-            f"--class-map gives a segmenter's classes, and the task of {loaded.name} is {settled.task}.",
-            hint="Give --task segment, or omit --class-map." if settled.task == "raw" else "Omit --class-map.",
-        )
-    if request.class_map and bundle:
-        raise UsageError(
-            "A bundle compares numbers and cannot distinguish a near-tie between classes from an error.",
-            hint="Omit --class-map or --bundle: a bundle of the scores checks the app.",
-        )
-    if request.own_options.suppressed and settled.returns != "boxes":
-        raise UsageError(
-            f"--nms requires a detector, and the task of {loaded.name} is {settled.task}.", hint="Omit --nms."
-        )
-    if request.own_options.suppressed and bundle:
-        raise UsageError(
-            "A bundle compares numbers and cannot distinguish a near-tie between boxes from an error.",
-            hint="Omit --nms or --bundle: a bundle of boxes and scores checks the app.",
-        )
-    if request.max_drop is not None and settled.returns != "logits":
-        raise UsageError(
-            f"--max-drop bounds the loss of top-1, and the task of {loaded.name} is {settled.task}.",
-            hint="Omit it.",
-        )
-    return settled
 
 
 def _names(labels: Sequence[str] | str | Path | None) -> Sequence[str] | None:

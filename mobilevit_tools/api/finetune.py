@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from mobilevit_tools.api.artifact import rewritten_for
 from mobilevit_tools.api.description import contract_of
-from mobilevit_tools.api.export import load_requested, settle_requested
 from mobilevit_tools.api.finetune_state import (
     DEFAULT_MINUTES,
     DEFAULT_STEPS,
@@ -22,6 +21,7 @@ from mobilevit_tools.api.finetune_state import (
     run_saving,
 )
 from mobilevit_tools.api.given import given_module
+from mobilevit_tools.api.requested import load_requested, settle_requested
 from mobilevit_tools.errors import GateError, MissingDependencyError, UsageError
 from mobilevit_tools.exporters._base import check_packages
 from mobilevit_tools.exporters.request import requests_for

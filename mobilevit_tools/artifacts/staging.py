@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 from mobilevit_tools.errors import BadInputError
@@ -17,6 +18,7 @@ from mobilevit_tools.writing import check_destination, taken
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 """What renaming a folder says where something else has its name; only an empty folder gives way."""
 _GONE = (errno.ENOENT,)
+_PARTIAL = ".partial"
 
 
 @dataclass
@@ -44,7 +46,7 @@ def staged_folder(final: Path, *, overwrite: bool) -> Iterator[Stage]:
     missing = [parent for parent in final.parents if not parent.exists()]
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".partial", dir=final.parent))
+        folder = Path(tempfile.mkdtemp(prefix=_prefix(final, os.getpid()), suffix=_PARTIAL, dir=final.parent))
     except OSError as error:
         raise _unwritable(final.parent, error) from error
     try:
@@ -62,6 +64,16 @@ def staged_folder(final: Path, *, overwrite: bool) -> Iterator[Stage]:
     except BaseException:
         _discard(folder, missing)
         raise
+
+
+def discard_unfinished(final: Path, process: int) -> None:
+    """Remove what a process that was killed left unfinished of ``final``."""
+    for folder in final.parent.glob(f"{escape(_prefix(final, process))}*{_PARTIAL}"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prefix(final: Path, process: int) -> str:
+    return f".{final.name}.{process}."
 
 
 def _move_into_place(folder: Path, final: Path, *, overwrite: bool) -> None:

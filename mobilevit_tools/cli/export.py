@@ -155,6 +155,12 @@ def export(
         bool,
         typer.Option("--bundle", help="Add a golden bundle: an input, its expected output, Swift and Kotlin code."),
     ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", min=1, help="Most processes that convert targets side by side. Default: by idle cores and memory."
+        ),
+    ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
@@ -204,6 +210,7 @@ def export(
                 overwrite=overwrite,
                 keep_failed=keep_failed,
                 bundle=bundle,
+                jobs=jobs,
                 progress=out.progress,
                 **for_targets(target_options, target or [ALL]),
             )

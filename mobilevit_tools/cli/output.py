@@ -10,8 +10,9 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from types import FrameType
-from typing import Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import typer
 from rich.console import Console
@@ -23,6 +24,9 @@ from mobilevit_tools.documents import printable
 from mobilevit_tools.errors import BadInputError, ExitCode, MvtError, first_line
 from mobilevit_tools.jsonable import JsonValue, envelope
 from mobilevit_tools.progress import Advance
+
+if TYPE_CHECKING:
+    from mobilevit_tools.cli.waiting import Steps
 
 Result = TypeVar("Result")
 Renderer = Callable[[Console, Result], None]
@@ -94,6 +98,12 @@ class Output:
         if error.hint:
             self.log.print(f"[cyan]hint:[/] {escape(error.hint)}", highlight=False, soft_wrap=True)
 
+    @cached_property
+    def _steps(self) -> Steps:
+        from mobilevit_tools.cli.waiting import Steps
+
+        return Steps(self.log)
+
     @contextmanager
     def progress(self, step: str, parts: int = 0, /) -> Iterator[Advance]:
         """Tell of a step while it runs, and of the time that its parts leave; with ``-v``, how long it took."""
@@ -101,9 +111,7 @@ class Output:
 
         started = time.perf_counter()
         if self.watched:
-            from mobilevit_tools.cli.waiting import waiting
-
-            with waiting(self.log, step, parts) as advance:
+            with self._steps.waiting(step, parts) as advance:
                 yield advance
         else:
             yield lambda: None

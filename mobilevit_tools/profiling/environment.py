@@ -54,21 +54,27 @@ class LoadMeter:
 
     def host_info(self, own_seconds: float | None, versions: Mapping[str, str]) -> HostInfo:
         """Describe the machine; ``own_seconds`` is the CPU time that the measured process itself took, where known."""
-        others = None
-        busy = busy_seconds()
-        if busy is not None and self._busy_before is not None and own_seconds is not None:
-            elapsed = time.perf_counter() - self._started
-            others = max(0.0, busy - self._busy_before - own_seconds) / elapsed
         return HostInfo(
             cpu=cpu_name(),
             cores=os.cpu_count() or 1,
             system=platform.platform(),
             load_before=self._load_before,
             load_after=load_average(),
-            others_cores=others,
+            others_cores=None if own_seconds is None else self.others_cores(own_seconds),
             governor=governor(),
             versions=versions,
         )
+
+    def others_cores(self, own_seconds: float) -> float | None:
+        """Return how many cores others kept busy so far; None where the system does not tell.
+
+        Args:
+            own_seconds: CPU time that is not theirs.
+        """
+        busy = busy_seconds()
+        if busy is None or self._busy_before is None:
+            return None
+        return max(0.0, busy - self._busy_before - own_seconds) / (time.perf_counter() - self._started)
 
 
 def is_busy(host: HostInfo, threads: int) -> bool:

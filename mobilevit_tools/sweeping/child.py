@@ -1,7 +1,6 @@
 """A process for one cell, which ends with all that it started as soon as whoever waits for it is gone.
 
-The one who waits keeps the child's standard input open. When that closes, be it that the sweep was killed and could
-not say goodbye, the child interrupts itself: nothing of a killed sweep goes on measuring beside the next one.
+Nothing of a killed sweep goes on measuring beside the next one; see :mod:`mobilevit_tools.lifeline`.
 """
 
 from __future__ import annotations
@@ -9,16 +8,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 from typing import Protocol, cast
 
 from pydantic import TypeAdapter
@@ -26,16 +22,13 @@ from pydantic import TypeAdapter
 from mobilevit_tools.documents import parse, typed
 from mobilevit_tools.errors import BadInputError, ExitCode
 from mobilevit_tools.jsonable import jsonable
+from mobilevit_tools.lifeline import take_job
 from mobilevit_tools.matrix.aside import without_artifact
 from mobilevit_tools.matrix.cell import RESULT, Cell, CellResult
 from mobilevit_tools.sweeping import launch
 from mobilevit_tools.sweeping.job import Job
 
 _LAUNCH = (sys.executable, "-I", "-S", launch.__file__)
-_STDIN = 0
-_AGAIN_S = 0.2
-_ENDINGS = (signal.SIGINT, signal.SIGTERM)
-_CHUNK = 1 << 16
 _PRINTED = "what a cell's process printed"
 
 
@@ -90,39 +83,9 @@ class Child:
 
 def main() -> None:
     """Read a job from standard input, run it, and print its result."""
-    heard = threading.Event()
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        heard.set()
-        raise KeyboardInterrupt
-
-    # Whatever this process inherited: shells let jobs in the background ignore SIGINT, Ray's workers block it.
-    for number in _ENDINGS:
-        signal.signal(number, interrupt)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
-    job = TypeAdapter(Job).validate_json(_read_line())
-    threading.Thread(target=_interrupt_when_let_go, args=(heard,), daemon=True).start()
+    line, _ = take_job()
+    job = TypeAdapter(Job).validate_json(line)
     print(json.dumps(jsonable(_run(job))))  # noqa: T201
-
-
-def _read_line() -> bytes:
-    """Read to the end of the line from the descriptor itself: a buffer would be locked while the thread waits."""
-    line = b""
-    while not line.endswith(b"\n"):
-        chunk = os.read(_STDIN, _CHUNK)
-        if not chunk:
-            raise KeyboardInterrupt
-        line += chunk
-    return line
-
-
-def _interrupt_when_let_go(heard: threading.Event) -> None:
-    """Signal until it is heard: a signal that comes just before the main thread goes to sleep does not wake it."""
-    os.read(_STDIN, 1)
-    while True:
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        if heard.wait(_AGAIN_S):
-            return
 
 
 def _run(job: Job) -> CellResult:

@@ -236,6 +236,8 @@ class Target:
         wheels: What a Python on another machine must have installed to run its artifacts, the runtime first.
         bad_pairs: Versions of its packages that are known not to work together.
         pairs: Pairs of packages that are tested together.
+        effort: CPU seconds that an export of ``care_s0`` takes beyond loading the model, to tell which targets are
+            worth a process of their own.
     """
 
     name: str
@@ -273,6 +275,7 @@ class Target:
     wheels: tuple[str, ...] = ()
     bad_pairs: tuple[BadPair, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
+    effort: float = 10.0
 
     @property
     def suffix(self) -> str:

@@ -86,4 +86,5 @@ TARGET = Target(
         ),
     ),
     pairs=(("torch", "executorch"), ("torch", "torchao")),
+    effort=22.0,
 )

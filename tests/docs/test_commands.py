@@ -25,6 +25,7 @@ import torch
 from filelock import FileLock
 
 import mobilevit_tools
+from mobilevit_tools.api import shares
 from mobilevit_tools.cli import main
 from mobilevit_tools.data.bundled import verification_photos
 from mobilevit_tools.models.sources.torchvision import make_importable
@@ -62,6 +63,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shallow_care: None) ->
     torch.save({"state_dict": model.state_dict()}, tmp_path / "checkpoint.pth")
     (tmp_path / "labels.txt").write_text("cat\ndog\nhorse\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shares.Machine, "processes", lambda _machine: 1)  # another would load the deep model
     short = {"warmup_seconds": 0.0, "min_seconds": 0.05, "settle_calls": 20}
     monkeypatch.setattr(host, "RIGORS", {name: replace(spec, **short) for name, spec in host.RIGORS.items()})
     return tmp_path
