@@ -9,10 +9,14 @@ import pytest
 from tools.conformance.coremltools_tests import SAMPLED, Result, counts, run
 from tools.conformance.known import reason
 
+TOTAL = 100
+
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
-    return run(SAMPLED, tmp_path_factory.mktemp("conformance") / "operators.jsonl", total=300)
+    """One case of a function each: more of the same function says less than another one does."""
+    results = tmp_path_factory.mktemp("conformance") / "operators.jsonl"
+    return run(SAMPLED, results, per_function=1, total=TOTAL)
 
 
 def test_none_of_a_sample_is_wrong_refused_or_lacking(sample: list[Result]) -> None:
@@ -22,27 +26,30 @@ def test_none_of_a_sample_is_wrong_refused_or_lacking(sample: list[Result]) -> N
 
 def test_the_sample_says_something(sample: list[Result]) -> None:
     found = counts(sample)
-    assert found.total() == 300
-    assert found["passed"] + found["half rounding"] > 200
+    assert found.total() == TOTAL == len({entry.test.split("[")[0] for entry in sample})
+    assert found["passed"] + found["half rounding"] > TOTAL // 2
 
 
-FAULT = """
+SPOILED = ("abs", "atan", "cos", "cosh", "exp", "floor", "round", "sin", "sinh", "sqrt", "square", "tan", "tanh")
+FAULT = f"""
 import dataclasses
 from mobilevit_tools.runtimes.coreml.ops import OPERATORS
 
 def spoil(entry):
     return dataclasses.replace(entry, function=lambda **given: entry.function(**given) * 1.01)
 
-OPERATORS.update({name: spoil(OPERATORS[name]) for name in ("abs", "ceil", "cos", "exp", "floor", "sqrt", "square")})
+OPERATORS.update({{name: spoil(OPERATORS[name]) for name in {SPOILED}}})
 """
+UNARY = "converters/mil/mil/ops/tests/iOS14/test_elementwise_unary.py::TestElementwiseUnary"
 
 
 def test_a_wrong_operator_is_found_out(tmp_path: Path) -> None:
     (tmp_path / "spoiled_operators.py").write_text(FAULT)
-    tests = ("converters/mil/mil/ops/tests/iOS14/test_elementwise_unary.py",)
-    found = run(tests, tmp_path / "unary.jsonl", per_function=40, plugins=("spoiled_operators",))
-    spoiled = {entry.test.split("mode=")[-1].rstrip("]") for entry in found if entry.verdict == "wrong"}
-    assert spoiled & {"abs", "ceil", "cos", "exp", "floor", "sqrt", "square"}
+    tests = (f"{UNARY}::test_builder_to_backend_smoke",)
+    found = run(tests, tmp_path / "unary.jsonl", total=12, plugins=("spoiled_operators",))
+    wrong = {entry.test.split("mode=")[-1].rstrip("]") for entry in found if entry.verdict == "wrong"}
+    assert wrong
+    assert wrong <= set(SPOILED)
 
 
 def test_tests_that_say_nothing_have_a_reason() -> None:

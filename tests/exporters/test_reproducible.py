@@ -1,4 +1,4 @@
-"""The same export gives the same bytes: in another process, with another hash seed, into another folder."""
+"""The same export gives the same bytes: in another process or two, with another hash seed, into another folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,10 @@ from mobilevit_tools.artifacts.files import describe_artifact
 from mobilevit_tools.artifacts.manifest import read_manifest
 from mobilevit_tools.data.bundled import verification_photos
 from mobilevit_tools.errors import GateError
+from mobilevit_tools.progress import Advance
 from tests.conftest import SMALL
 from tests.matrix import nets
+from tests.unchecked import unchecked
 
 ROOT = Path(__file__).parents[2]
 VARIANTS = (("coreml", "int8"), ("coreml", "palette4"), ("executorch", "int8"), ("onnx", "int8"))
@@ -25,18 +29,31 @@ NET = f"{nets.__file__}:patches"
 PHOTOS = verification_photos()[0].parent
 ELSEWHERE = """
 import sys
-import mobilevit_tools
-from tests.exporters.test_reproducible import SMALL, export_variants
+from tests.exporters.test_reproducible import export_side_by_side, export_variants
 
-mobilevit_tools.export(SMALL, random_weights=True, output=sys.argv[1])
+export_side_by_side(sys.argv[1])
 export_variants(sys.argv[1])
 """
+
+
+def export_side_by_side(output: str) -> None:
+    """Export to all targets in two processes."""
+    here: dict[str, bool] = {}
+
+    @contextmanager
+    def progress(step: str, parts: int = 0, /) -> Iterator[Advance]:
+        yield lambda: None
+        here[step] = threading.current_thread() is threading.main_thread()
+
+    mobilevit_tools.export(SMALL, random_weights=True, output=output, jobs=2, progress=progress)
+    converted = {step.split()[-1]: each for step, each in here.items() if "] Converting" in step}
+    assert converted == {"onnx-fp32": False, "coreml-fp32": False, "executorch-xnnpack-fp32": True}
 
 
 def export_variants(output: str | Path) -> None:
     for target, precision in VARIANTS:
         photos = PHOTOS if precision == "int8" else None
-        with suppress(GateError):  # how right it is does not matter here
+        with suppress(GateError), unchecked():  # how right it is does not matter here
             mobilevit_tools.export(
                 NET,
                 targets=target,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,18 @@ import mobilevit_tools as mvt
 from mobilevit_tools.artifacts.exported import ExportedArtifact
 from mobilevit_tools.data.bundled import verification_photos
 from tests.shallow import cut_bundled
+from tests.unchecked import unchecked
 
 MODEL = "care_s0.imagenette"
 SIZE = (64, 64)
 
 
 @pytest.fixture(autouse=True)
-def shallow(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def shallow(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave the trained model one block of a kind a stage."""
     cut_bundled(monkeypatch, tmp_path_factory.mktemp("weights"), MODEL)
+    with unchecked():
+        yield
 
 
 def test_weights_alone_are_rounded_without_the_scales_of_norms_in_them(tmp_path: Path) -> None:
