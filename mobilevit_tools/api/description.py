@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 def describe_model(loaded: LoadedModel, options: Mapping[str, OptionValue]) -> ModelRecord:
     """Return the record of a loaded model; its MACs are counted at its own input size."""
     from mobilevit_tools.analysis.macs import count_macs
+    from mobilevit_tools.models.own_ranges import stored_values
 
     return ModelRecord(
         name=loaded.name,
         num_classes=loaded.num_classes,
         options=dict(options),
-        params=sum(parameter.numel() for parameter in loaded.module.parameters()),
+        params=sum(parameter.numel() for parameter in loaded.module.parameters()) + stored_values(loaded.module),
         macs=count_macs(loaded.module, (1, 3, *loaded.preprocessing.input_size)).total,
         weights=loaded.weights,
         reconstruction=loaded.card.reconstruction,

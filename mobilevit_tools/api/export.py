@@ -22,7 +22,7 @@ from mobilevit_tools.exporters._base import check_packages
 from mobilevit_tools.exporters.request import ExportRequest, requests_for
 from mobilevit_tools.models.factory import LoadedModel, find_learnt, with_labels
 from mobilevit_tools.models.options import OptionValue, option_texts
-from mobilevit_tools.models.references import folder_name
+from mobilevit_tools.models.references import folder_name, is_file_reference
 from mobilevit_tools.normalization import channels_text
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
@@ -191,7 +191,8 @@ def export(
         std=channels_text(std) if isinstance(model, str) else None,
     )
     finals = tuple(Path(output) / folder_name(called) / request.spec.variant for request in requests)
-    _check_possible(requests, finals, overwrite=overwrite)
+    ready = is_file_reference(called) if given is None else given.has_ranges
+    _check_possible(requests, finals, overwrite=overwrite, measured=not ready)
     with progress(f"Loading {called}"):
         loaded = _load(given, requests, input_size, labels, of_module, bundle=bundle)
     bound = None if max_drop is None or eval_data is None else AccuracyBound(max_drop, Path(eval_data), class_order)
@@ -238,14 +239,16 @@ def export(
     return finished()
 
 
-def _check_possible(requests: Sequence[ExportRequest], finals: Sequence[Path], *, overwrite: bool) -> None:
-    """Refuse what cannot end well before any work is done for it."""
+def _check_possible(
+    requests: Sequence[ExportRequest], finals: Sequence[Path], *, overwrite: bool, measured: bool
+) -> None:
+    """Refuse what cannot end well before any work is done for it; ranges of the model's own need no photos."""
     for final in finals:
         check_destination(final, overwrite=overwrite)
     for request in requests:
         spec = request.spec
         check_packages(spec.target, find_target(spec.target).running)
-        if request.calibration is None:
+        if request.calibration is None and measured:
             plan_quantization(spec.target, spec.precision, None)
 
 

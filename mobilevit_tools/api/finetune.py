@@ -192,6 +192,7 @@ def finetune(
             },
         )
         loaded = load_requested(request) if given is None else settle_requested(given.load(input_size), request)
+    _check_floating(loaded)
     photos = load_calibration(Path(calibration), loaded.preprocessing, calibration_size, progress)
     plan = plan_quantization(spec.target, spec.precision, photos, calibration_method)
     if plan is None:
@@ -279,6 +280,17 @@ def _check(spec: ExportSpec, final: Path, *, minutes: float, steps: int, overwri
         raise UsageError(f"{final} is not a .safetensors file.", hint=f"Give {final.with_suffix('.safetensors')}.")
     check_file(final, overwrite=overwrite)
     check_packages(spec.target)
+
+
+def _check_floating(loaded: LoadedModel) -> None:
+    from mobilevit_tools.models.own_ranges import has_ranges
+
+    if has_ranges(loaded.module):
+        raise UsageError(
+            f"{loaded.name} was quantized in training: there is no float model to learn from.",
+            hint="Export it as it is, or fine-tune the model in floating point.",
+            code="own_ranges",
+        )
 
 
 def _device(asked: str | None) -> str:

@@ -33,6 +33,13 @@ class GivenModule:
     name: str
     card: Mapping[str, object]
 
+    @property
+    def has_ranges(self) -> bool:
+        """Whether it was quantized in training."""
+        from mobilevit_tools.models.own_ranges import has_ranges
+
+        return has_ranges(self.module)
+
     def load(
         self,
         input_size: tuple[int, int] | None = None,
@@ -84,6 +91,9 @@ def given_module(
         return None
     from torch import nn
 
+    from mobilevit_tools.models.own_ranges import module_of
+
+    model = module_of(model)
     if not isinstance(model, nn.Module):
         raise UsageError(f"A model is a name or a torch.nn.Module, not a {type(model).__name__}.", code="not_a_module")
     refused = [key for key, value in (of_names or {}).items() if value is not None and value is not False]

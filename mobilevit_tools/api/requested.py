@@ -15,7 +15,7 @@ from mobilevit_tools.models.factory import LoadedModel, load_model, with_labels
 from mobilevit_tools.models.options import parse_options
 from mobilevit_tools.normalization import normalized_by
 from mobilevit_tools.progress import Progress
-from mobilevit_tools.quantization._base import Quantization, plan_quantization
+from mobilevit_tools.quantization._base import Quantization, plan_own_ranges, plan_quantization
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, load_calibration
 from mobilevit_tools.tasks.registry import settle
 
@@ -84,7 +84,21 @@ def plan_requested(
     requests: Sequence[ExportRequest], loaded: LoadedModel, progress: Progress
 ) -> list[Quantization | None]:
     """Return how each artifact is quantized; all of one call are calibrated on the same photos."""
+    from mobilevit_tools.models.own_ranges import has_ranges
+
     asked, photos = requests[0], None
+    if has_ranges(loaded.module):
+        return [
+            plan_own_ranges(
+                loaded.name,
+                each.spec.target,
+                each.spec.precision,
+                calibration=each.calibration,
+                max_drop=each.max_drop,
+                rewrites=each.rewrites,
+            )
+            for each in requests
+        ]
     if asked.calibration is not None:
         count = DEFAULT_SIZE if asked.calibration_size is None else asked.calibration_size
         photos = load_calibration(Path(asked.calibration), loaded.preprocessing, count, progress)

@@ -76,9 +76,11 @@ def lower(
     layers: tuple[Layer, ...] = ()
     asked: tuple[str, ...] = ()
     if quantization is not None:
-        from mobilevit_tools.quantization.executorch import asked_to_stay, quantize, read_layers
+        from mobilevit_tools.quantization.executorch import asked_to_stay, keep_ranges, quantize, read_layers
 
-        prepared = quantized = quantize(prepared, example, quantization)
+        own = quantization.own_ranges
+        quantized = keep_ranges(prepared, example) if own else quantize(prepared, example, quantization)
+        prepared = quantized
         layers = read_layers(quantized)
         asked = asked_to_stay(quantized, quantization)
     answer = answering(_contiguous(prepared), contract, CLASS_TYPES)

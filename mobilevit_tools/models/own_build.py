@@ -23,6 +23,7 @@ from mobilevit_tools.models.loading import Fit
 from mobilevit_tools.models.outputs import described
 from mobilevit_tools.models.own import beside, call_builder
 from mobilevit_tools.models.own_card import Card, read_card
+from mobilevit_tools.models.own_ranges import module_of
 from mobilevit_tools.models.returned import Returned, outputs_in_words, returned_by
 from mobilevit_tools.models.unwrapping import is_lazy, plain_module
 
@@ -134,7 +135,8 @@ def drafted(name: str, built: object) -> tuple[nn.Module, Card]:
     Raises:
         BadInputError: It is no model, or the card is none.
     """
-    module, stated = built if isinstance(built, tuple) and len(built) == 2 else (built, {})
+    returned, stated = built if isinstance(built, tuple) and len(built) == 2 else (built, {})
+    module = module_of(returned)
     if not isinstance(module, nn.Module):
         if isinstance(module, type):
             raise BadInputError(

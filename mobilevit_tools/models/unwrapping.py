@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.models.own_ranges import with_ranges
 
 _UNINITIALIZED = (UninitializedBuffer, UninitializedParameter)
 _WRAPPERS = (DataParallel, DistributedDataParallel, AveragedModel)
@@ -23,7 +24,8 @@ _QUANTIZED = ("torch.ao.", "torchao.", "bitsandbytes.")
 def plain_module(name: str, module: nn.Module) -> nn.Module:
     """Return the module without what compiled, parallelised or averaged it or a part of it, in float32 on the CPU.
 
-    Weights in half or double precision become float32 ones, which hold the values of the former.
+    Weights in half or double precision become float32 ones, which hold the values of the former. What was quantized in
+    training keeps its ranges, see :mod:`mobilevit_tools.models.own_ranges`.
 
     Args:
         name: The model's name, for errors.
@@ -32,11 +34,11 @@ def plain_module(name: str, module: nn.Module) -> nn.Module:
     Raises:
         BadInputError: It is of a kind that cannot be exported: TorchScript, quantized, sharded, or without values.
     """
-    module = unwrapped(module)
+    module = with_ranges(name, unwrapped(module))
     for parent in list(module.modules()):
         for key, child in parent._modules.items():
             if child is not None:
-                parent._modules[key] = unwrapped(child)
+                parent._modules[key] = with_ranges(name, unwrapped(child))
     for path, child in module.named_modules():
         where = f"{name} ({path})" if path else name
         _refuse_foreign(where, child)

@@ -15,10 +15,14 @@ from mobilevit_tools.errors import UsageError
 from mobilevit_tools.models.learnt import Learnt, LearntRecord
 from mobilevit_tools.quantization.calibration import Calibration, CalibrationRecord
 from mobilevit_tools.targets.precisions import CALIBRATED, FLOATING, PRECISIONS
-from mobilevit_tools.targets.registry import find_target
+from mobilevit_tools.targets.registry import TARGETS, find_target
 
 ERROR_FEEDBACK = "error-feedback"
 """The method of weights that are rounded by photos, as the manifest names it."""
+OWN_TRAINING = "own-training"
+"""The method of ranges that a model learnt in its own training, as the manifest names it."""
+OWN_PRECISION = "int8"
+"""What such a model is exported in."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class QuantizationRecord:
 
     Attributes:
         method: How measured activations became ranges, or ``error-feedback`` where photos chose how weights are
-            rounded; None where nothing was measured.
+            rounded, or ``own-training`` where the model came with its ranges; None where nothing was measured.
         calibration: The photos; None where nothing was measured.
         kept: Operators with weights that stayed in floating point, by the names of their weights.
         search: What each number of kept operators cost and gained, in the order in which they were tried; empty where
@@ -86,6 +90,11 @@ class Quantization:
     keep: tuple[str, ...] = ()
     search: tuple[SearchStep, ...] = ()
     learnt: Learnt | None = None
+
+    @property
+    def own_ranges(self) -> bool:
+        """Whether the model has ranges of its own, so that it is quantized already."""
+        return self.method == OWN_TRAINING
 
     @property
     def record(self) -> QuantizationRecord:
@@ -152,3 +161,38 @@ def plan_quantization(
             code="unsupported_method",
         )
     return Quantization(precision, calibration, method or PRECISIONS[precision].method or offered[0], keep)
+
+
+def plan_own_ranges(name: str, target: str, precision: str, **given: object) -> Quantization:
+    """Return how to export a model that was quantized in training, with the ranges that it has.
+
+    Args:
+        name: The model's name, for errors.
+        target: The target.
+        precision: The precision that was asked for.
+        given: Options that only a model in floating point has a use for; None and empty ones are not given.
+
+    Raises:
+        UsageError: They are given, it is another precision, or the target does not keep ranges.
+    """
+    if precision != OWN_PRECISION:
+        raise UsageError(
+            f"{name} was quantized in training: its weights and ranges have 8 bits, not {precision}.",
+            hint=f"Give the precision {OWN_PRECISION}, or the model in floating point.",
+            code="own_ranges",
+        )
+    if not find_target(target).keeps_ranges:
+        able = ", ".join(each.name for each in TARGETS.values() if each.keeps_ranges)
+        raise UsageError(
+            f"{name} was quantized in training, and its ranges cannot be kept for {target}.",
+            hint=f"They are kept for {able}. Export the model in floating point with --calibration instead.",
+            code="own_ranges",
+        )
+    named = [f"--{key.replace('_', '-')}" for key, value in given.items() if value]
+    if named:
+        raise UsageError(
+            f"{name} was quantized in training and keeps its ranges: {' and '.join(named)} would change it.",
+            hint=f"Omit {' and '.join(named)}.",
+            code="own_ranges",
+        )
+    return Quantization(precision, method=OWN_TRAINING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
@@ -124,6 +125,32 @@ def quantize(module: nn.Module, example: torch.Tensor, quantization: Quantizatio
     return converted
 
 
+def keep_ranges(module: nn.Module, example: torch.Tensor) -> GraphModule:
+    """Return a module that was quantized in training, traced for export, with the ranges that it has.
+
+    Args:
+        module: With quantize and dequantize operators.
+        example: An input (B, 3, H, W) of the artifact's size.
+    """
+    captured: GraphModule = torch.export.export(module, (example,), strict=False).module(check_guards=False)
+    for node in captured.graph.nodes:
+        place = WITH_WEIGHTS.get(node.target)
+        stored = None if place is None else _stored(node.args[place])
+        if stored is not None:
+            value = attrgetter(str(stored.target))(captured)
+            node.meta[_NOTED] = str(stored.target), value.numel(), macs_of([node]), True
+    _shield(captured)
+    return captured
+
+
+def _stored(node: Node) -> Node | None:
+    """Return where a module keeps the values that a node gives, rounded or not; None where they are computed."""
+    node = source(node)
+    while getattr(node.target, "namespace", None) == QUANTIZE.namespace:
+        node = source(cast("Node", node.args[0]))
+    return node if node.op == "get_attr" else None
+
+
 def prepare(module: nn.Module, example: torch.Tensor, quantization: Quantization) -> GraphModule:
     """Return ``module`` with observers around its operators with weights, which have seen the photos."""
     captured = torch.export.export(module, (example,), strict=False).module()
@@ -150,6 +177,8 @@ def read_layers(quantized: GraphModule) -> tuple[Layer, ...]:
 
 def asked_to_stay(quantized: GraphModule, quantization: Quantization) -> tuple[str, ...]:
     """Return the names of the operators that :func:`quantize` leaves in floating point on purpose."""
+    if quantization.own_ranges:
+        return ()
     return tuple(
         layer.operator
         for node, layer in _layers(quantized)

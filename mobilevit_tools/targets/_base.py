@@ -215,6 +215,7 @@ class Target:
         student: Dotted path of a function that makes a model that learns to be quantized for it, as
             :data:`mobilevit_tools.quantization.student.MakeStudent` says; None where there is none.
         learns: The precisions that it makes one for.
+        keeps_ranges: Whether a model that was quantized in training is exported with the ranges that it has.
         quantized_arithmetic: What a quantized artifact leaves in floating point computes in it.
         rewrites: The rewrites that it asks for beside those that every target gets.
         declines: The rewrites that every target gets and that it does not want.
@@ -259,6 +260,7 @@ class Target:
     calibration_methods: tuple[str, ...] = ()
     student: str | None = None
     learns: tuple[str, ...] = ()
+    keeps_ranges: bool = False
     quantized_arithmetic: str = "fp32"
     rewrites: tuple[str, ...] = ()
     declines: tuple[str, ...] = ()

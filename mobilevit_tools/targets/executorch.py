@@ -59,6 +59,7 @@ TARGET = Target(
     calibration_methods=("histogram", "min-max"),
     student="mobilevit_tools.quantization.executorch_student:make_student",
     learns=("int8",),
+    keeps_ranges=True,
     devices=("host", "count", "arm64", "adb", "ssh"),
     native_runner=NativeRunner(
         package="executorch",

@@ -135,6 +135,16 @@ def tightened(precision: str, gates: Iterable[str]) -> Tolerance:
     return found if found == own else replace(found, own=Limits(own.max_abs_rel, own.snr_db, own.cosine))
 
 
+def with_same_ranges(gate: Tolerance) -> Tolerance:
+    """Return the gate of an artifact whose reference rounds as it does: no noise of ranges is between the two."""
+    return replace(
+        gate,
+        snr_db=max(gate.snr_db, _WEIGHTS_ONLY.snr_db),
+        cosine=max(gate.cosine, _WEIGHTS_ONLY.cosine),
+        top1_agreement=max(gate.top1_agreement, _WEIGHTS_ONLY.top1_agreement),
+    )
+
+
 def _parsed(gate: str) -> tuple[str, str, float]:
     precision, _, bound = gate.partition(":")
     figure, _, text = bound.partition("=")

@@ -1,0 +1,136 @@
+"""A model that was quantized in training is exported with the ranges that it learnt, and judged against itself."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+import mobilevit_tools as mvt
+from mobilevit_tools.models.own_ranges import with_ranges
+from mobilevit_tools.quantization import executorch as quantizer
+from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.verification.tolerances import GATES, with_same_ranges
+from tests.quantization.tiny import snr_db
+
+pytest.importorskip("executorch")
+SIDE = 32
+GIVEN = {"name": "trained", "targets": "executorch", "precision": "int8", "input_size": (SIDE, SIDE)}
+
+
+class Net(nn.Module):
+    """What the quantizer fuses, and what it leaves in floating point."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.point, self.head = nn.Conv2d(8, 8, 1), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.stem(x)))
+        x = x + nn.functional.gelu(self.point(x))
+        return self.head(nn.functional.dropout(x.mean((2, 3)), 0.1, self.training))
+
+
+def trained() -> GraphModule:
+    """A net after a few steps on images that are much darker than those that it is judged on: its ranges clip."""
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
+
+    torch.manual_seed(0)
+    images = torch.randn(5, 4, 3, SIDE, SIDE) * 0.2
+    sizes = ({0: torch.export.Dim("batch")},)
+    traced = torch.export.export(Net().train(), (images[0],), dynamic_shapes=sizes, strict=False).module()
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True, is_qat=True))
+    prepared = prepare_qat_pt2e(traced, quantizer)
+    optimizer = torch.optim.SGD(prepared.parameters(), lr=0.05)
+    for batch in images:
+        optimizer.zero_grad()
+        (prepared(batch) - 1).square().mean().backward()
+        optimizer.step()
+    return prepared
+
+
+@pytest.fixture(scope="module")
+def prepared() -> GraphModule:
+    return trained()
+
+
+@pytest.fixture(scope="module")
+def converted(prepared: GraphModule) -> nn.Module:
+    return with_ranges("trained", copy.deepcopy(prepared)).eval()
+
+
+def _pairs(module: GraphModule) -> list[tuple[object, ...]]:
+    """The scale and zero point of every activation."""
+    return [node.args[1:5] for node in module.graph.nodes if node.target is quantizer.QUANTIZE]
+
+
+def test_a_trained_module_is_exported_with_its_ranges(
+    prepared: GraphModule, converted: GraphModule, tmp_path: Path
+) -> None:
+    before = {key: value.clone() for key, value in prepared.state_dict().items()}
+    result = mvt.export(prepared, output=tmp_path, **GIVEN)
+    (artifact,) = result.artifacts
+    assert artifact.parity.status == "passed"
+    assert artifact.parity.snr_db > 25
+    manifest = json.loads(artifact.manifest.read_text())
+    assert manifest["spec"]["precision"] == "int8"
+    assert manifest["quantization"]["method"] == "own-training"
+    assert manifest["quantization"]["calibration"] is None
+    assert manifest["quantized"]["quantized"] == manifest["quantized"]["layers"] == 3
+    assert artifact.params == 3 * 8 * 9 + 8 + 8 * 8 + 8 + 8 * 5 + 5
+    assert all(torch.equal(value, before[key]) for key, value in prepared.state_dict().items())
+    image = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    with open_session(artifact.path) as session, torch.no_grad():
+        got = session.run(image.numpy())[0]
+        step = _pairs(converted)[-1][0]
+        assert np.abs(got - converted(image).numpy()).max() <= 2.01 * step
+
+
+def _widened(module: GraphModule) -> None:
+    """Give activations ranges in which nothing is clipped, as measuring them anew would."""
+    for node in module.graph.nodes:
+        if node.target in (quantizer.QUANTIZE, quantizer.DEQUANTIZE):
+            node.update_arg(1, 5 * node.args[1])
+
+
+def _dropped(module: GraphModule) -> None:
+    """Leave activations as they are."""
+    for node in module.graph.nodes:
+        if node.target is quantizer.DEQUANTIZE:
+            node.replace_all_uses_with(node.args[0].args[0])
+
+
+@pytest.mark.parametrize("fault", [_widened, _dropped])
+def test_its_gate_lets_neither_other_ranges_nor_none_pass(
+    converted: GraphModule, fault: Callable[[GraphModule], None]
+) -> None:
+    image = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    wrong = copy.deepcopy(converted)
+    fault(wrong)
+    wrong.recompile()
+    gate = with_same_ranges(GATES["int8"]).snr_db
+    with torch.no_grad():
+        wanted = converted(image).numpy()
+        assert snr_db(wanted, wrong(image).numpy()) < gate
+        assert snr_db(wanted, quantizer.keep_ranges(converted, image)(image).numpy()) > gate
+
+
+def test_a_converted_program_keeps_every_range(converted: GraphModule) -> None:
+    image = torch.zeros(1, 3, SIDE, SIDE)
+    kept = quantizer.keep_ranges(converted, image)
+    assert len(_pairs(kept)) == len(_pairs(converted)) > 3
+    assert sorted(map(str, _pairs(kept))) == sorted(map(str, _pairs(converted)))
+    program = torch.export.export(converted, (image,), strict=False)
+    assert mvt.api.given.given_module(program).has_ranges
