@@ -11,7 +11,7 @@ from mobilevit_tools.api.description import describe_model
 from mobilevit_tools.api.given import GivenModule, given_module
 from mobilevit_tools.api.requested import load_requested, plan_requested, settle_requested
 from mobilevit_tools.api.share import Share
-from mobilevit_tools.api.shares import Machine
+from mobilevit_tools.api.shares import POSSIBLE, Machine
 from mobilevit_tools.api.side_by_side import SideBySide
 from mobilevit_tools.artifacts.exported import ExportedArtifact, ExportResult
 from mobilevit_tools.data.class_order import ClassOrder
@@ -122,7 +122,7 @@ def export(
         bundle: Write a golden bundle beside each artifact: an input, its expected output, and an app's code for both.
         jobs: The most processes that convert targets side by side, each of which loads the model by its name; None for
             as many as pay and as this machine has idle cores and memory for. A module in memory is converted in this
-            process, and so is what ``max_drop`` searches.
+            process, and so is what ``max_drop`` searches, and all on Windows.
         progress: Told of every step, with ``jobs`` other than 1 by several threads.
         target_options: Options of some targets' own, such as ``opset=18``: the fields of their ``options`` classes in
             :mod:`mobilevit_tools.targets`.
@@ -196,21 +196,51 @@ def export(
     with progress(f"Loading {called}"):
         loaded = _load(given, requests, input_size, labels, of_module, bundle=bundle)
     bound = None if max_drop is None or eval_data is None else AccuracyBound(max_drop, Path(eval_data), class_order)
-    apart = given is None and bound is None  # a search measures latencies, which nothing is to disturb
+    # A search measures latencies, which nothing is to disturb.
+    apart = POSSIBLE and given is None and bound is None
     processes = 1 if not apart else machine.processes() if jobs is None else jobs
-    side_by_side = SideBySide([each.target for each in requests], processes, progress)
+    return _convert(
+        loaded,
+        requests,
+        finals,
+        SideBySide([each.target for each in requests], processes, progress),
+        options=options or {},
+        bound=bound,
+        images=None if images is None else tuple(images),
+        overwrite=overwrite,
+        keep_failed=keep_failed,
+        bundle=bundle,
+        progress=progress,
+    )
+
+
+def _convert(
+    loaded: LoadedModel,
+    requests: tuple[ExportRequest, ...],
+    finals: tuple[Path, ...],
+    side_by_side: SideBySide,
+    *,
+    options: Mapping[str, OptionValue],
+    bound: AccuracyBound | None,
+    images: tuple[Path, ...] | None,
+    overwrite: bool,
+    keep_failed: bool,
+    bundle: bool,
+    progress: Progress,
+) -> ExportResult:
+    """Make all artifacts of a loaded model; the arguments and errors are those of :func:`export`."""
 
     def finished() -> ExportResult:
         weights, made = loaded.weights, side_by_side.made
         artifacts = tuple(made[index] for index in sorted(made))
-        return ExportResult(called, weights.random, weights.ema, artifacts, weights.left_out, loaded.fused)
+        return ExportResult(requests[0].model, weights.random, weights.ema, artifacts, weights.left_out, loaded.fused)
 
     try:
         with side_by_side:
             _check_batches(loaded, requests, progress)
             plans = plan_requested(requests, loaded, progress)
             with progress("Counting MACs"):
-                record = describe_model(loaded, options or {})
+                record = describe_model(loaded, options)
             whole = Share(
                 requests=requests,
                 finals=finals,
@@ -219,7 +249,7 @@ def export(
                 record=record,
                 digest=None,
                 labels=loaded.labels,
-                images=None if images is None else tuple(images),
+                images=images,
                 overwrite=overwrite,
                 keep_failed=keep_failed,
                 bundle=bundle,
@@ -233,7 +263,7 @@ def export(
     if failed:
         raise GateError(
             "; ".join(f"{artifact.target} {artifact.precision}: {artifact.parity.reason}" for artifact in failed) + ".",
-            hint=_hint(failed, least_quantized, keep_failed=keep_failed),
+            hint=_hint(failed, requests[0].least_quantized, keep_failed=keep_failed),
             result=finished(),
         )
     return finished()

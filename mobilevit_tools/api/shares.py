@@ -19,6 +19,8 @@ IDLE_SHARE = 0.7
 """From this share on, a core that is idle now is taken for free."""
 GROWTH = 3
 """How much larger a process becomes while it converts than it is when it has loaded the model."""
+POSSIBLE = sys.platform != "win32"
+"""Whether another process can be given a pipe and interrupted, as :mod:`~mobilevit_tools.api.elsewhere` does."""
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 

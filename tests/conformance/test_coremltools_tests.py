@@ -9,14 +9,14 @@ import pytest
 from tools.conformance.coremltools_tests import SAMPLED, Result, counts, run
 from tools.conformance.known import reason
 
-TOTAL = 100
+TOTAL, OF_EACH = 300, 4
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
-    """One case of a function each: more of the same function says less than another one does."""
+    """A few cases of many functions: more of the same function say less than another one does."""
     results = tmp_path_factory.mktemp("conformance") / "operators.jsonl"
-    return run(SAMPLED, results, per_function=1, total=TOTAL)
+    return run(SAMPLED, results, per_function=OF_EACH, total=TOTAL)
 
 
 def test_none_of_a_sample_is_wrong_refused_or_lacking(sample: list[Result]) -> None:
@@ -26,7 +26,8 @@ def test_none_of_a_sample_is_wrong_refused_or_lacking(sample: list[Result]) -> N
 
 def test_the_sample_says_something(sample: list[Result]) -> None:
     found = counts(sample)
-    assert found.total() == TOTAL == len({entry.test.split("[")[0] for entry in sample})
+    assert found.total() == TOTAL
+    assert len({entry.test.split("[")[0] for entry in sample}) >= TOTAL // OF_EACH
     assert found["passed"] + found["half rounding"] > TOTAL // 2
 
 
