@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from mobilevit_tools.api import elsewhere, share, share_child, side_by_side
 from mobilevit_tools.api.elsewhere import Elsewhere
@@ -208,7 +209,7 @@ def makes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 class Loaded:
-    module = None
+    module = nn.Identity()
     learnt = None
 
 
