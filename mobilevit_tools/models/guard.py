@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from mobilevit_tools.blame import line_of
 from mobilevit_tools.errors import BadInputError, MvtError, first_line
+from mobilevit_tools.models.sources.torchvision import REMEDY
 
 _Result = TypeVar("_Result")
 
@@ -31,6 +32,15 @@ def guarded(what: str, run: Callable[[], _Result], *, hint: str | None = None) -
         line = line_of(error)
         raise BadInputError(
             f"{what} failed with {type(error).__name__}: {said}" + (f" ({line})" if line else ""),
-            hint=hint,
+            hint=hint or _remedy(error),
             code="own_model",
         ) from error
+
+
+def _remedy(error: BaseException | None) -> str | None:
+    """Return what helps where a torchvision of another torch is the cause, of which packages tell in many ways."""
+    while error is not None:
+        if "operator torchvision::" in str(error):
+            return REMEDY
+        error = error.__cause__ or error.__context__
+    return None

@@ -245,6 +245,16 @@ def test_what_is_no_model_is_refused_in_one_sentence(net: Path, function: str, m
     assert "\n" not in refusal.value.message
 
 
+def test_a_torchvision_of_another_torch_is_told_with_its_remedy(tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").write_text(
+        "try:\n    raise RuntimeError('operator torchvision::nms does not exist')\n"
+        "except RuntimeError as error:\n    raise ModuleNotFoundError('Could not import module Net') from error\n"
+    )
+    with pytest.raises(BadInputError, match="Could not import module Net") as refusal:
+        load_model(f"{tmp_path}/theirs.py:build", random_weights=True)
+    assert "torchvision==" in (refusal.value.hint or "")
+
+
 def test_a_file_that_does_not_import_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("import a_package_that_is_not_there\n")
     with pytest.raises(BadInputError, match="ModuleNotFoundError: No module named 'a_package_that_is_not_there'"):

@@ -15,6 +15,10 @@ from importlib.util import find_spec
 
 from mobilevit_tools.errors import MissingDependencyError, first_line
 
+REMEDY = (
+    "Install a matching pair: pip install --force-reinstall --no-deps 'torchvision==0.N', where torch 2.M goes with "
+    "N = M + 15, from the index that torch came from."
+)
 _DECLARED = ("nms", "qnms")
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
@@ -59,8 +63,7 @@ def _forget() -> None:
 def _broken(error: Exception) -> MissingDependencyError:
     return MissingDependencyError(
         f"torchvision {_version('torchvision')} does not import beside torch {_version('torch')}: {first_line(error)}.",
-        hint="Install a matching pair: pip install --force-reinstall --no-deps 'torchvision==0.N', where "
-        "torch 2.M goes with N = M + 15, from the index that torch came from.",
+        hint=REMEDY,
         code="torchvision",
     )
 
