@@ -39,6 +39,7 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "--tolerance": ("--gate",),
         "--weights": ("--checkpoint",),
         "--yes": ("--overwrite",),
+        "-o": ("--output",),
     }
 )
 """What others call an option, to ours in order of likelihood, each with a value where that says more."""

@@ -50,6 +50,7 @@ def test_a_usage_error_names_what_it_is_about(mvt: Callable[..., Ran], arguments
     [
         (["export", "care_s0", "--half"], "Use --precision fp16. "),
         (["export", "care_s0", "--format", "onnx"], "Use --target. "),
+        (["report", "run", "-o", "report.html"], "Use --output. "),
         (["export", "care_s0", "--classes", "x"], "Use --labels or --num-classes. "),
         (["info", "care_s0", "--classes", "x"], "Use --num-classes. "),
         (["finetune", "care_s0", "--out", "x"], "Use --output. "),
@@ -63,10 +64,10 @@ def test_the_names_of_others_lead_to_ours(mvt: Callable[..., Ran], arguments: li
 
 
 def test_every_name_of_others_leads_to_an_option() -> None:
-    options = {spelt for command in commands().values() for parameter in command.params for spelt in parameter.opts}
+    options = [{spelt for each in command.params for spelt in each.opts} for command in commands().values()]
     for name, ours in OTHER_NAMES.items():
-        assert name not in options
-        assert {each.partition(" ")[0] for each in ours} <= options
+        for option in (each.partition(" ")[0] for each in ours):
+            assert any(option in known and name not in known for known in options)
 
 
 def test_nothing_is_compiled_for_a_few_runs(mvt: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
