@@ -43,6 +43,9 @@ REDUCED = {
     "executorch-xnnpack": ("fp16",),
 }
 """Every deployment whose artifacts run here, and the precisions beside float32 in which it is tried."""
+HIDING = frozenset({"onnx", "coreml"})
+"""Those whose reduced precisions leave a fault room below the gate on every processor. XNNPACK's kernels for half
+precision differ: with those of some the right model itself is near its gate, and the fault beyond."""
 
 
 def pictures(count: int, seed: int) -> NDArray[np.uint8]:
@@ -173,6 +176,7 @@ def test_a_reduced_precision_hides_no_fault(
         assert found[""].status == "passed", found[""]
         assert {name for name, parity in found.items() if name and parity.status != "failed"} == set()
         hidden = {name for name, parity in alone.items() if name and parity.status == "passed"}
-        assert "tanh for exact GELU" in hidden  # for which the check in float32 is there
+        if deployment in HIDING:
+            assert "tanh for exact GELU" in hidden  # for which the check in float32 is there
         assert all("the conversion is wrong, not the precision" in (found[name].reason or "") for name in hidden)
         assert alone["constant answer"].status == "failed"
