@@ -254,13 +254,14 @@ def _render(console: Console, result: ExportResult, *, times: bool) -> None:
     from mobilevit_tools.verification.tolerances import GATES
 
     ratios = {GATES[artifact.precision].ratio for artifact in result.artifacts}
+    unbounded = {precision for precision, gate in GATES.items() if gate.max_abs_rel is None}
     _render_weights(console, result)
     table = Table(box=None, header_style="bold")
     table.add_column("artifact", overflow="fold")
     made = result.artifacts
     columns = {
         "size": [size(each.size_bytes) for each in made],
-        "max-abs": [number(each.parity.max_abs_rel, ".1e") if _bounds_largest(each) else "-" for each in made],
+        "max-abs": ["-" if each.precision in unbounded else number(each.parity.max_abs_rel, ".1e") for each in made],
         f"{'/'.join(sorted(ratios))} dB": [number(each.parity.snr_db, ".1f") for each in made],
         "outside": ["-" if each.delegation is None else str(sum(each.delegation.outside.values())) for each in made],
         "time": [f"{each.seconds['total']:.0f} s" for each in made],
@@ -288,12 +289,6 @@ def _render(console: Console, result: ExportResult, *, times: bool) -> None:
                 console.print(f"wrote {escape(str(path))}", highlight=False, soft_wrap=True)
     if kept:
         console.print(f"next: {escape(_next_command(kept))}", style="cyan", highlight=False, soft_wrap=True)
-
-
-def _bounds_largest(artifact: ExportedArtifact) -> bool:
-    from mobilevit_tools.verification.tolerances import GATES
-
-    return GATES[artifact.precision].max_abs_rel is not None
 
 
 def _render_weights(console: Console, result: ExportResult) -> None:

@@ -16,7 +16,7 @@ from torch.fx import Node
 
 from mobilevit_tools.forms._base import VIEWS
 from mobilevit_tools.forms.means import remaining
-from mobilevit_tools.forms.views import has_sizes
+from mobilevit_tools.forms.views import has_sizes, unsqueeze
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -108,11 +108,7 @@ def unsqueezed(most_axes: int) -> Callable[..., Any]:
     """Return the form of ``unsqueeze`` to more than ``most_axes`` axes."""
 
     def form(x: Tensor, dim: int) -> Any:
-        if x.dim() < most_axes or not has_sizes(x):
-            return NotImplemented
-        shape = list(x.shape)
-        shape.insert(dim % (x.dim() + 1), 1)
-        return x.reshape(shape)
+        return NotImplemented if x.dim() < most_axes else unsqueeze(x, dim)
 
     return form
 
