@@ -1,14 +1,11 @@
 """Peak memory of a module's activations, from the lifetimes of the tensors in its exported graph.
 
-A tensor lives from the operator that makes it to the last one that reads it, or one of its views; results live to the
-end. That is what an ideal allocator needs: what a runtime takes beyond it (workspaces, padding, fragmentation) depends
-on the runtime and is measured there. Weights are not activations.
+A view keeps what it views alive. Weights are not activations.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Hashable
 
 import torch
 from torch import Tensor, nn
@@ -16,40 +13,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from mobilevit_tools.analysis.graph import evaluating, exported_program, module_path, tensors_of
-
-
-@dataclass(frozen=True)
-class LiveTensor:
-    """A tensor that is alive at the peak.
-
-    Attributes:
-        operator: What made it; ``input`` for the module's own input.
-        module: Dotted path of the module in which it was made.
-        shape: Its shape.
-        size_bytes: The bytes of its storage.
-    """
-
-    operator: str
-    module: str
-    shape: tuple[int, ...]
-    size_bytes: int
-
-
-@dataclass(frozen=True)
-class ActivationPeak:
-    """The moment of a forward pass at which activations take most memory.
-
-    Attributes:
-        peak_bytes: The bytes alive at that moment.
-        operator: The operator that runs then, the first one where several tie.
-        module: Dotted path of the module that it belongs to.
-        live: The tensors alive then, largest first; they add up to ``peak_bytes``.
-    """
-
-    peak_bytes: int
-    operator: str
-    module: str
-    live: tuple[LiveTensor, ...]
+from mobilevit_tools.analysis.lifetimes import ActivationPeak, LiveTensor, Step, find_peak
 
 
 def activation_peak(module: nn.Module, input_shape: tuple[int, ...]) -> ActivationPeak:
@@ -67,31 +31,17 @@ def activation_peak(module: nn.Module, input_shape: tuple[int, ...]) -> Activati
     program = _core_program(module, input_shape)
     nodes = [node for node in program.graph.nodes if node.op != "output"]
     storage_of = _storages(nodes, program)
-    made: dict[int, int] = {}
-    last_use: dict[int, int] = {}
-    tensors: dict[int, LiveTensor] = {}
-    for step, node in enumerate(nodes):
-        for storage, tensor in storage_of[node]:
-            if storage not in made:
-                made[storage] = last_use[storage] = step
-                tensors[storage] = _describe(node, tensor)
-        for source in node.all_input_nodes:
-            last_use.update((storage, step) for storage, _ in storage_of[source])
-    for result in program.graph.output_node().all_input_nodes:
-        last_use.update((storage, len(nodes)) for storage, _ in storage_of[result])
-
-    change: defaultdict[int, int] = defaultdict(int)
-    for storage, live_tensor in tensors.items():
-        change[made[storage]] += live_tensor.size_bytes
-        change[last_use[storage] + 1] -= live_tensor.size_bytes
-    alive = peak = peak_step = 0
-    for step in range(len(nodes)):
-        alive += change[step]
-        if alive > peak:
-            peak, peak_step = alive, step
-    live = [tensor for storage, tensor in tensors.items() if made[storage] <= peak_step <= last_use[storage]]
-    at = _describe_operator(nodes[peak_step])
-    return ActivationPeak(peak, *at, live=tuple(sorted(live, key=lambda tensor: tensor.size_bytes, reverse=True)))
+    seen: set[Hashable] = set()
+    steps = []
+    for node in nodes:
+        made: dict[Hashable, LiveTensor] = {
+            storage: _describe(node, tensor) for storage, tensor in storage_of[node] if storage not in seen
+        }
+        seen.update(made)
+        read = {storage for source in node.all_input_nodes for storage, _ in storage_of[source]}
+        steps.append(Step(*_describe_operator(node), made=made, read=read))
+    results = program.graph.output_node().all_input_nodes
+    return find_peak(steps, {storage for result in results for storage, _ in storage_of[result]})
 
 
 def peak_activation_bytes(module: nn.Module, input_shape: tuple[int, ...]) -> int:

@@ -14,6 +14,7 @@ from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.baseline import compare_with_baseline, read_profile
 from mobilevit_tools.profiling.device import ROUNDS, profile_on_device
 from mobilevit_tools.profiling.host import DEVICE, compare_on_host, profile_on_host
+from mobilevit_tools.profiling.memory import profile_memory
 from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
 from mobilevit_tools.profiling.statistics import Comparison, Verdict
 from mobilevit_tools.profiling.statistics import compare as compare_samples
@@ -37,6 +38,7 @@ def profile(
     overwrite: bool = False,
     against: str | Path | ProfileResult | None = None,
     max_regress: float = MAX_REGRESS,
+    memory: bool = False,
     progress: Progress = silent,
 ) -> ProfileResult:
     """Measure an artifact by the latency protocol.
@@ -54,6 +56,8 @@ def profile(
         against: An earlier measurement in the same place, or the file that ``mvt profile --json`` or
             :meth:`ProfileResult.to_json` gave of it.
         max_regress: How much slower than ``against`` is allowed, as a share of it: 0.02 is two percent.
+        memory: Only look at memory, in one inference and without times: what the process takes where the target's
+            runtime is on this machine, and the peak of activations where the artifact's program tells.
         progress: Told of every step.
 
     Raises:
@@ -77,6 +81,8 @@ def profile(
         no-such.json cannot be read: No such file or directory.
     """
     given = given_artifact(artifact, "profile")
+    if memory and (device != DEVICE or per_op or trace is not None or against is not None):
+        raise UsageError("Memory is looked at alone, on this host.", hint="Omit the other options, or --memory.")
     baseline = against if against is None or isinstance(against, ProfileResult) else read_profile(Path(against))
     manifest = given.manifest
     if trace is not None:
@@ -84,7 +90,10 @@ def profile(
         per_op = True
     with given.naming_changes():  # not before: reading a file makes its next load faster
         try:
-            result = _measure(given.path, device, threads=threads, rigor=rigor, per_op=per_op, progress=progress)
+            if memory:
+                result = profile_memory(given, threads=threads, progress=progress)
+            else:
+                result = _measure(given.path, device, threads=threads, rigor=rigor, per_op=per_op, progress=progress)
         except DeviceError as error:
             if error.error_code == "crash":  # a file that ends its runtime wherever it is opened is at fault itself
                 given.open().close()

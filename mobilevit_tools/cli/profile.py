@@ -17,13 +17,14 @@ from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import UsageError
 
 if TYPE_CHECKING:
+    from mobilevit_tools.analysis.lifetimes import ActivationPeak
     from mobilevit_tools.devices import OperatorTime
     from mobilevit_tools.profiling.result import ComparisonResult, ProfileResult
     from mobilevit_tools.profiling.statistics import LatencySummary
 
 MAX_REGRESS = "2%"
 SLOWEST = 10
-"""How many single operators people are shown."""
+"""How many operators or tensors people are shown."""
 
 
 def profile(
@@ -36,6 +37,7 @@ def profile(
     per_op: Annotated[
         bool, typer.Option("--per-op", help="Also measure operators: time by type, and the ten slowest.")
     ] = False,
+    memory: Annotated[bool, typer.Option("--memory", help="Only measure memory, in one inference: no times.")] = False,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write operator times for Chrome's trace viewer or Perfetto.")
     ] = None,
@@ -57,7 +59,7 @@ def profile(
     with command_output("profile", as_json=as_json, verbosity=verbose, on_failure=render) as output:
         check_bounds("--against", against, {"--max-regress": max_regress})
         allowed = parse_share(MAX_REGRESS if max_regress is None else max_regress)
-        if compare is not None and (per_op or overwrite or trace is not None or against is not None):
+        if compare is not None and (per_op or memory or overwrite or trace is not None or against is not None):
             raise UsageError("--compare cannot be combined with these options.", hint="Omit the other options.")
         if overwrite and trace is None:
             raise UsageError("--overwrite requires --trace.", hint="Add --trace, or omit it.")
@@ -79,6 +81,7 @@ def profile(
             overwrite=overwrite,
             against=against,
             max_regress=allowed,
+            memory=memory,
             progress=output.progress,
         )
         output.show(result, render)
@@ -101,8 +104,6 @@ def _render_comparison(console: Console, result: ComparisonResult) -> None:
 
 def render(console: Console, result: ProfileResult) -> None:
     """Print one measurement as a table."""
-    from mobilevit_tools.cli.tables import add_partitioning, number, size
-
     console.print(escape(str(result.artifact)), highlight=False, soft_wrap=True)
     table = Table(box=None, show_header=False)
     table.add_column(style="dim")
@@ -110,6 +111,27 @@ def render(console: Console, result: ProfileResult) -> None:
     table.add_column(style="dim")
     if result.latency_ms is not None:
         _add_latency(table, result.latency_ms)
+    _add_cost(table, result)
+    _add_place(table, result)
+    console.print(table)
+    for other, milliseconds in result.published_ms.items():
+        console.print(
+            f"published on another device: {milliseconds} ms on {escape(other)}", style="dim", highlight=False
+        )
+    if result.activations is not None:
+        _print_live(console, result.activations)
+    if result.per_op is not None:
+        _print_operators(console, result.per_op)
+    for flag in result.flags:
+        console.print(f"[yellow]flag:[/] {escape(flag.replace('_', ' '))}", highlight=False)
+    if result.regression is not None and not result.regression.regressed:
+        console.print(f"no regression: {result.regression.in_words}", highlight=False, soft_wrap=True)
+
+
+def _add_cost(table: Table, result: ProfileResult) -> None:
+    """Add what the artifact takes beside the time of an inference."""
+    from mobilevit_tools.cli.tables import number, size
+
     if result.load_ms is not None:
         table.add_row("load, first run", f"{result.load_ms:.1f}, {number(result.first_ms, '.1f')} ms", "")
     if result.instructions is not None:
@@ -118,9 +140,19 @@ def render(console: Console, result: ProfileResult) -> None:
         baseline = result.baseline_memory_bytes
         own = "" if baseline is None else f"{size(result.peak_memory_bytes - baseline)} for the artifact"
         table.add_row("peak memory", size(result.peak_memory_bytes), own)
+    if result.activations is not None:
+        peak = result.activations
+        table.add_row("activations", size(peak.peak_bytes), f"peak, at {escape(peak.where)} ({escape(peak.operator)})")
     table.add_row("artifact size", size(result.size_bytes), "")
     if result.params is not None and result.macs is not None:
         table.add_row("params, MACs", f"{result.params / 1e6:.2f} M, {result.macs / 1e9:.3f} G", "")
+
+
+def _add_place(table: Table, result: ProfileResult) -> None:
+    """Add where it ran, and what the device says."""
+    from mobilevit_tools.cli.tables import add_partitioning, number
+    from mobilevit_tools.profiling.result import PROGRAM
+
     if result.difference is not None:
         table.add_row("outputs", f"{number(result.difference.snr_db, '.1f')} dB", "against this host")
     for unit, count in result.placement or ():
@@ -128,18 +160,24 @@ def render(console: Console, result: ProfileResult) -> None:
     if result.partitioning is not None:
         add_partitioning(table, result.partitioning)
     cpu = "" if result.host is None else f", {escape(result.host.cpu)}"
-    table.add_row("where", escape(result.device), f"{result.threads} thread{'s' * (result.threads > 1)}{cpu}")
+    threads = f"{result.threads} thread{'s' * (result.threads > 1)}{cpu}"
+    table.add_row("where", escape(result.device), "nothing ran" if result.device == PROGRAM else threads)
+
+
+def _print_live(console: Console, peak: ActivationPeak) -> None:
+    from mobilevit_tools.cli.tables import size
+
+    table = Table(box=None)
+    table.add_column("alive at the peak", overflow="ellipsis", no_wrap=True)
+    table.add_column("operator")
+    table.add_column("shape")
+    table.add_column("size", justify="right")
+    for tensor in peak.live[:SLOWEST]:
+        shape = "x".join(map(str, tensor.shape)) or "-"
+        table.add_row(escape(tensor.where), escape(tensor.operator), shape, size(tensor.size_bytes))
     console.print(table)
-    for other, milliseconds in result.published_ms.items():
-        console.print(
-            f"published on another device: {milliseconds} ms on {escape(other)}", style="dim", highlight=False
-        )
-    if result.per_op is not None:
-        _print_operators(console, result.per_op)
-    for flag in result.flags:
-        console.print(f"[yellow]flag:[/] {escape(flag.replace('_', ' '))}", highlight=False)
-    if result.regression is not None and not result.regression.regressed:
-        console.print(f"no regression: {result.regression.in_words}", highlight=False, soft_wrap=True)
+    if len(peak.live) > SLOWEST:
+        console.print(f"all {len(peak.live)} tensors: --json", style="dim", highlight=False)
 
 
 def _add_latency(table: Table, latency: LatencySummary) -> None:

@@ -60,7 +60,7 @@ def profile_on_host(
     """
     spec = latency_spec(rigor)
     with ExitStack() as stack:
-        subject = _load(stack, artifact, threads, patience_s, progress)
+        subject = load_subject(stack, artifact, threads, patience_s, progress)
         subject.warm_up(spec, progress)
         meter = LoadMeter()
         with progress(f"Measuring {artifact.name}"):
@@ -81,7 +81,7 @@ def compare_on_host(
     """Measure two artifacts in turns, A B A B, both loaded anew ``LOADS`` times; see :func:`profile_on_host`."""
     spec = latency_spec(rigor)
     with ExitStack() as stack:
-        subjects = [_load(stack, path, threads, patience_s, progress) for path in (a, b)]
+        subjects = [load_subject(stack, path, threads, patience_s, progress) for path in (a, b)]
         for subject in subjects:
             subject.warm_up(spec, progress)
         meter = LoadMeter()
@@ -105,7 +105,7 @@ def _by_load(samples: Sequence[float], calls: Sequence[int]) -> list[Sequence[fl
     return [samples[end - count : end] for end, count in zip(ends, calls, strict=True)]
 
 
-def _take_turns(subjects: Sequence[_Subject], spec: LatencySpec) -> int:
+def _take_turns(subjects: Sequence[Subject], spec: LatencySpec) -> int:
     """Sample blocks of each in turns, for one load's share of the runs and the seconds; return the calls of each."""
     started = time.perf_counter()
     blocks = 0
@@ -131,7 +131,7 @@ def latency_spec(rigor: str) -> LatencySpec:
 
 
 @dataclass
-class _Subject:
+class Subject:
     """One loaded artifact and what has been measured of it so far."""
 
     artifact: Path
@@ -148,6 +148,7 @@ class _Subject:
     peak_memory_bytes: int | None = None
 
     def warm_up(self, spec: LatencySpec, progress: Progress) -> None:
+        """Call it until its times are steady."""
         with progress(f"Warming up {self.artifact.name}"):
             self.warm = self.process.ask("warm_up", spec=asdict(spec))
 
@@ -162,6 +163,7 @@ class _Subject:
         self.process.ask("sample", runs=1, seconds=RELOAD_SECONDS)
 
     def sample(self, runs: int, seconds: float) -> None:
+        """Call it that many times, and for as long."""
         reply = self.process.ask("sample", runs=runs, seconds=seconds)
         self.samples += reply["samples_ms"]
         self.cpu_seconds += reply["cpu_seconds"]
@@ -171,6 +173,7 @@ class _Subject:
             self.peak_memory_bytes = reply["peak_memory_bytes"]
 
     def result(self, host: HostInfo, rigor: str, params: int | None, macs: int | None) -> ProfileResult:
+        """Sum up all samples."""
         cores_used = self.cpu_seconds / self.wall_seconds
         flags = {
             "not_steady": not self.warm["steady"],
@@ -202,20 +205,25 @@ class _Subject:
         )
 
 
-def _load(stack: ExitStack, artifact: Path, threads: int, patience_s: float, progress: Progress) -> _Subject:
+def load_subject(stack: ExitStack, artifact: Path, threads: int, patience_s: float, progress: Progress) -> Subject:
+    """Load an artifact in a process of its own, which ends with the stack.
+
+    Raises:
+        MvtError: As :func:`profile_on_host`.
+    """
     check_threads(artifact, threads)
     target = target_of(artifact)
     if not target.runs_here:
         raise UsageError(
             f"{artifact.name} cannot be profiled on this host: {target.title}'s runtime is not available, and the "
             "reference runtime is not optimised.",
-            hint="Profile it on a system with that runtime; `mvt verify` works on this host.",
+            hint="Profile it on a system with that runtime; `mvt verify` and `mvt profile --memory` work on this host.",
             code="no_latency",
         )
     with progress(f"Loading {artifact.name}"):
         process = stack.enter_context(MeasuringProcess(threads, patience_s=patience_s))
         loaded = process.ask("load", path=str(artifact.absolute()), threads=threads)
-    return _Subject(artifact, threads, process, **loaded)
+    return Subject(artifact, threads, process, **loaded)
 
 
 def size_of(artifact: Path) -> int:

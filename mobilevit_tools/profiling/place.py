@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mobilevit_tools.profiling.result import ProfileResult
+from mobilevit_tools.profiling.result import PROGRAM, ProfileResult
 
-EMULATED = ("count", "arm64", "htp")
-"""The kinds of devices that only imitate the hardware: they have no latency, whatever a file says."""
+EMULATED = ("count", "arm64", "htp", PROGRAM)
+"""The devices that only imitate the hardware, or where nothing runs: they have no latency, whatever a file says."""
 
 
 @dataclass(frozen=True, order=True)

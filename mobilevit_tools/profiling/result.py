@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mobilevit_tools.analysis.lifetimes import ActivationPeak
 from mobilevit_tools.devices import OperatorTime, Partitioning
 from mobilevit_tools.profiling.environment import HostInfo
 from mobilevit_tools.profiling.statistics import Comparison, LatencySummary
 from mobilevit_tools.result import Result
 from mobilevit_tools.verification.metrics import Distance
+
+PROGRAM = "program"
+"""The device of numbers that were computed from an artifact's own program, not measured."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,12 @@ class ProfileResult(Result, command="profile"):
     """One artifact, measured in one place.
 
     Attributes:
-        device: Where it ran; numbers of different devices are never compared.
+        device: Where it ran; ``program`` where nothing ran and the artifact's own program tells. Numbers of different
+            devices are never compared.
         artifact: The artifact.
         target: What it was exported to: ``onnx``, ``coreml``, ``executorch``.
         threads: Threads of one inference.
-        rigor: The name of the protocol's preset.
+        rigor: The name of the protocol's preset; ``memory`` where no times were asked for.
         latency_ms: The steady state; None where the device counts or emulates.
         load_ms: From the artifact on storage to an instance that is ready, the runtime itself being loaded already.
         first_ms: The first inference after loading.
@@ -67,6 +72,8 @@ class ProfileResult(Result, command="profile"):
         difference: How far the device's outputs are from this machine's; None where this machine itself measured.
         published_ms: Latencies that others published for this model, by their device: never measured here.
         placement: How many operators each compute unit got, where the device tells.
+        activations: The peak of activation memory by the lifetimes of the program's values, where it was asked for and
+            the program is known.
         partitioning: What the device's accelerator takes, where it tells.
         sha256: Digest of the artifact, as its manifest has it; None in a measurement of an older version.
         regression: How it stands against a baseline; None where it was compared with none.
@@ -98,6 +105,7 @@ class ProfileResult(Result, command="profile"):
     sha256: str | None = None
     regression: Regression | None = None
     partitioning: Partitioning | None = None
+    activations: ActivationPeak | None = None
 
 
 @dataclass(frozen=True, repr=False)

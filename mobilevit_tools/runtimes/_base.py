@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mobilevit_tools.analysis.lifetimes import ActivationPeak
     from mobilevit_tools.data.contract import Contract
 
 
@@ -171,6 +172,14 @@ class Session(ABC):
     def pieces(self) -> tuple[Piece, ...]:
         """Tell in order of execution what a backend takes over and what not; nothing where there is no backend."""
         return ()
+
+    def activation_peak(self) -> ActivationPeak | None:
+        """Find the peak of activation memory in the program, from the lifetimes of its values; None where it is hidden.
+
+        Raises:
+            BadInputError: A size of a value is known only at run time.
+        """
+        return None
 
     @abstractmethod
     def close(self) -> None:

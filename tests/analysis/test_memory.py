@@ -65,8 +65,8 @@ def test_peak_against_lifetimes_by_hand(name: str, kib: float) -> None:
 
 def test_the_peak_is_named_and_its_tensors_add_up() -> None:
     peak = activation_peak(nn.Sequential(nn.Conv2d(4, 64, 1), nn.GELU(), nn.Conv2d(64, 4, 1)), (1, 4, 8, 8))
-    assert (peak.operator, peak.module) == ("aten.gelu.default", "1")
-    assert [(tensor.operator, tensor.module, tensor.shape) for tensor in peak.live] == [
+    assert (peak.operator, peak.where) == ("aten.gelu.default", "1")
+    assert [(tensor.operator, tensor.where, tensor.shape) for tensor in peak.live] == [
         ("aten.convolution.default", "0", (1, 64, 8, 8)),
         ("aten.gelu.default", "1", (1, 64, 8, 8)),
     ]

@@ -243,6 +243,30 @@ def test_core_ml_has_no_latency_here(mvt: Mvt, exported: Path) -> None:
     assert (ran.code, ran.envelope["error"]["code"]) == (2, "no_latency")
 
 
+def test_memory_of_a_core_ml_package_is_that_of_its_activations(mvt: Mvt, exported: Path) -> None:
+    path = exported / "coreml-fp32/model.mlpackage"
+    result = mvt("profile", path, "--memory", "--json").envelope["result"]
+    peak = result["activations"]
+    assert (result["device"], result["latency_ms"]) == ("program", None)
+    assert peak["peak_bytes"] == sum(tensor["size_bytes"] for tensor in peak["live"]) > 0
+    people = mvt("profile", path, "--memory").out
+    assert peak["where"] in people
+    assert peak["live"][0]["where"] in people
+    assert "nothing ran" in people
+
+
+def test_memory_where_the_runtime_is_here_is_that_of_its_process(mvt: Mvt, exported: Path) -> None:
+    result = mvt("profile", exported / "onnx-fp32/model.onnx", "--memory", "--json").envelope["result"]
+    assert (result["device"], result["latency_ms"], result["activations"]) == ("host", None, None)
+    assert 0 < result["baseline_memory_bytes"] < result["peak_memory_bytes"]
+
+
+@pytest.mark.parametrize("more", [["--device", "count"], ["--per-op"], ["--compare", "other.onnx"]])
+def test_memory_is_looked_at_alone(mvt: Mvt, exported: Path, more: list[str]) -> None:
+    ran = mvt("profile", exported / "onnx-fp32/model.onnx", "--memory", *more, "--json")
+    assert (ran.code, ran.envelope["error"]["code"]) == (2, "usage")
+
+
 def test_operators_are_shown_by_type_and_the_slowest_alone() -> None:
     times = [OperatorTime(f"conv_{index}", "Conv", index / 10, delegate=True) for index in range(1, 13)]
     times.append(OperatorTime("gelu", "Gelu", 2.2))

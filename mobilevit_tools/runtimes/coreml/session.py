@@ -18,11 +18,14 @@ from mobilevit_tools.runtimes._base import OperatorUse, Session, TensorInfo, Uns
 from .design_rules import broken_rules
 from .features import Feature
 from .interpreter import ARITHMETICS, Arithmetic
+from .memory import activation_peak
 from .placement import SOURCES, placement
 from .program import Program, load_program
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mobilevit_tools.analysis.lifetimes import ActivationPeak
 
 REFERENCE_NOTE = (
     "Outputs come from a reference interpreter of the conversion, not from the Neural Engine; "
@@ -133,6 +136,10 @@ class CoreMLSession(Session):
     def operator_uses(self) -> tuple[OperatorUse, ...]:
         """Tell precision and MACs of each operator type; see the base class."""
         return self._placement.operators
+
+    def activation_peak(self) -> ActivationPeak:
+        """Find the peak of activation memory; see the base class."""
+        return activation_peak(self.program)
 
     def close(self) -> None:
         """Give torch its former number of threads."""
