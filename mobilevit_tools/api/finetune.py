@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobilevit_tools.api.artifact import rewritten_for
-from mobilevit_tools.api.description import contract_of
-from mobilevit_tools.api.finetune_state import (
-    DEFAULT_MINUTES,
-    DEFAULT_STEPS,
-    STATE_SUFFIX,
-    fingerprint,
-    resume,
-    run_saving,
-)
+from mobilevit_tools.api.finetune_state import DEFAULT_MINUTES, DEFAULT_STEPS, fingerprint
 from mobilevit_tools.api.given import given_module
+from mobilevit_tools.api.learner import Learner, learn, prepare
 from mobilevit_tools.api.requested import load_requested, settle_requested
 from mobilevit_tools.errors import GateError, MissingDependencyError, UsageError
 from mobilevit_tools.exporters._base import check_packages
@@ -30,7 +20,6 @@ from mobilevit_tools.models.options import OptionValue, option_texts
 from mobilevit_tools.normalization import channels_text
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
-from mobilevit_tools.quantization._base import Quantization, plan_quantization
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE, Calibration, load_calibration
 from mobilevit_tools.quantization.nearness import Nearness
 from mobilevit_tools.result import Result
@@ -39,7 +28,6 @@ from mobilevit_tools.targets.registry import TARGETS, find_target
 from mobilevit_tools.writing import check_file, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
 
     from torch import Tensor, nn
 
@@ -47,11 +35,6 @@ if TYPE_CHECKING:
     from mobilevit_tools.exporters.request import ExportRequest
     from mobilevit_tools.models.factory import LoadedModel
     from mobilevit_tools.models.own_card import Card
-    from mobilevit_tools.quantization.distillation import Distillation
-
-BATCH = 8
-"""Photos of one step."""
-_TICKS = 1000
 
 
 @dataclass(frozen=True, repr=False)
@@ -194,43 +177,21 @@ def finetune(
         loaded = load_requested(request) if given is None else settle_requested(given.load(input_size), request)
     _check_floating(loaded)
     photos = load_calibration(Path(calibration), loaded.preprocessing, calibration_size, progress)
-    plan = plan_quantization(spec.target, spec.precision, photos, calibration_method)
-    if plan is None:
-        raise AssertionError("a quantized precision has a plan")
     with progress(f"Rewriting for {spec.deployment} and measuring ranges"):
-        distillation, module, stored = _prepare(loaded, spec, plan, photos, seed=seed, device=chosen)
-    judged = list(photos.held_out.values()) or list(photos.pixels)
+        learner = prepare(loaded, spec, photos, calibration_method, seed=seed, device=chosen)
     said = fingerprint(loaded, spec, photos, seed=seed, steps=steps)
-    state = final.with_name(final.name + STATE_SUFFIX)
-    with progress("Comparing the quantized model with the float model"):
-        before = distillation.near(judged)
-    resume(distillation, state, said)
-    with _ticking(progress, f"Fine-tuning for {spec.variant}") as tick:
-        run_saving(distillation, state, said, steps=steps, minutes=minutes, tick=tick)
-    with progress("Comparing again"):
-        after = distillation.near(judged)
-    state.unlink(missing_ok=True)
-    _check_nearer(loaded.name, before, after, distillation.steps)
-    weights = _weights(request)
-    record = LearntRecord(
-        deployment=spec.deployment,
-        precision=spec.precision,
-        steps=distillation.steps,
-        photos=photos.record.images,
-        photos_sha256=photos.record.sha256,
-        seed=seed,
-        weights_sha256=said["weights"],
-        weights_inside=bool(weights),
-    )
-    write_whole(final, learnt_bytes(_learnt(distillation, module, stored), weights, record))
+    before, after = learn(learner, final, said, spec.variant, steps=steps, minutes=minutes, progress=progress)
+    taken = learner.distillation.steps
+    _check_nearer(loaded.name, before, after, taken)
+    _write(learner, final, request, photos, seed=seed, digest=said["weights"])
     return FinetuneResult(
         model=loaded.name,
         target=spec.target,
         backend=spec.backend,
         precision=spec.precision,
         checkpoint=final,
-        steps=distillation.steps,
-        finished=distillation.steps >= steps,
+        steps=taken,
+        finished=taken >= steps,
         seconds=time.monotonic() - started,
         device=chosen,
         before=before,
@@ -303,32 +264,22 @@ def _device(asked: str | None) -> str:
     return asked or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _prepare(
-    loaded: LoadedModel, spec: ExportSpec, plan: Quantization, photos: Calibration, *, seed: int, device: str
-) -> tuple[Distillation, nn.Module, Mapping[str, nn.Module]]:
-    """Return the run, the module that it starts from, and what rounds weights before they are stored."""
-    import torch
-
-    from mobilevit_tools.quantization.distillation import Distillation
-
-    target = find_target(spec.target)
-    batch = min(BATCH, len(photos.pixels))
-    module = rewritten_for(loaded, spec, contract_of(loaded, spec), plan, batch).module
-    example = torch.from_numpy(next(photos.batches(batch)))
-    start = copy.deepcopy(module)
-    student = target.load(target.student or "")(start, example, plan)
-    run = Distillation(
-        module,
-        start,
-        student.graph,
-        example=example,
-        pixels=photos.pixels,
-        preprocessing=loaded.preprocessing,
+def _write(
+    learner: Learner, final: Path, request: ExportRequest, photos: Calibration, *, seed: int, digest: str
+) -> None:
+    """Write what was learnt, with the float weights of a checkpoint that was given."""
+    weights = _weights(request)
+    record = LearntRecord(
+        deployment=request.spec.deployment,
+        precision=request.spec.precision,
+        steps=learner.distillation.steps,
+        photos=photos.record.images,
+        photos_sha256=photos.record.sha256,
         seed=seed,
-        device=device,
-        scores=loaded.returns == "logits",
+        weights_sha256=digest,
+        weights_inside=bool(weights),
     )
-    return run, start, student.stored
+    write_whole(final, learnt_bytes(learner.weights(), weights, record))
 
 
 def _check_nearer(name: str, before: Nearness, after: Nearness, steps: int) -> None:
@@ -340,34 +291,8 @@ def _check_nearer(name: str, before: Nearness, after: Nearness, steps: int) -> N
         )
 
 
-def _learnt(distillation: Distillation, module: nn.Module, stored: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """Return the rewritten module's real numbers, with what was learnt in the places of its own."""
-    places = (*module.named_parameters(), *module.named_buffers())
-    learnt = distillation.learnt()
-    return {
-        name: stored[name](value).detach() if name in stored else value
-        for name, value in ((name, learnt.get(name, tensor.detach())) for name, tensor in places)
-        if value.is_floating_point()
-    }
-
-
 def _weights(request: ExportRequest) -> Mapping[str, Tensor]:
     """Return the float weights of a checkpoint that was given; none where they came with the model."""
     from mobilevit_tools.models.checkpoint import read_checkpoint
 
     return {} if request.checkpoint is None else read_checkpoint(request.checkpoint, ema=request.ema).state_dict
-
-
-@contextmanager
-def _ticking(progress: Progress, step: str) -> Iterator[Callable[[float], None]]:
-    """Turn the share of a run that is over into parts of a step."""
-    with progress(step, _TICKS) as advance:
-        told = 0
-
-        def tick(share: float) -> None:
-            nonlocal told
-            while told < min(1.0, share) * _TICKS:
-                advance()
-                told += 1
-
-        yield tick
