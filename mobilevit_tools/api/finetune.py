@@ -28,7 +28,6 @@ from mobilevit_tools.targets.registry import TARGETS, find_target
 from mobilevit_tools.writing import check_file, write_whole
 
 if TYPE_CHECKING:
-
     from torch import Tensor, nn
 
     from mobilevit_tools.exporters._base import ExportSpec

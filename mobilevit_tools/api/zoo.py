@@ -22,6 +22,7 @@ from mobilevit_tools.profiling.host import DEVICE, latency_spec
 from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.progress import Progress, counted, silent
 from mobilevit_tools.quantization._base import check_calibrated
+from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.result import Result
 from mobilevit_tools.targets.precisions import PRECISIONS
 from mobilevit_tools.targets.registry import STANDARD, find_target, named_targets
@@ -143,6 +144,8 @@ def bench_zoo(
     targets: Sequence[str] = STANDARD,
     precisions: Sequence[str] = ("fp32",),
     calibration: str | Path | None = None,
+    calibration_size: int = DEFAULT_SIZE,
+    input_size: tuple[int, int] | None = None,
     latency: bool = False,
     rigor: str = "quick",
     timeout_s: float = TIMEOUT_S,
@@ -158,6 +161,8 @@ def bench_zoo(
         targets: Export targets.
         precisions: Precisions; those that a target lacks are left out.
         calibration: A folder of photos for precisions that are calibrated.
+        calibration_size: How many of them to use.
+        input_size: Height and width in pixels; by default each model's own.
         latency: Also measure each artifact against the target's own lowering, one thread, in turns.
         rigor: The latency protocol's preset.
         timeout_s: Time limit of one export.
@@ -181,14 +186,14 @@ def bench_zoo(
     models = tuple(dict.fromkeys(models))
     if not models:
         raise UsageError("Pass at least one model.")
-    kinds = _kinds(targets, precisions, None if calibration is None else str(calibration))
+    kinds = _kinds(targets, precisions, None if calibration is None else str(calibration), calibration_size, input_size)
     for model in models:  # before hours of work are lost
         replace(kinds[0], model=model)
     rows: list[ZooRow] = []
     for model in counted(progress, f"Exporting {len(models)} models", models, len(models)):
         with TemporaryDirectory(prefix="mvt-zoo-", ignore_cleanup_errors=True) as folder:
             with progress(f"Drawing weights of {model}"):
-                checkpoint = _settled(model, Path(folder, "settled.safetensors"))
+                checkpoint = _settled(model, Path(folder, "settled.safetensors"), input_size)
             for kind in kinds:
                 cell = replace(kind, model=model, checkpoint=checkpoint, random_weights=checkpoint is None)
                 with progress(f"[{len(rows) + 1}/{len(models) * len(kinds)}] {cell.name}"):
@@ -208,7 +213,13 @@ def bench_zoo(
     )
 
 
-def _kinds(targets: Sequence[str], precisions: Sequence[str], calibration: str | None) -> tuple[Cell, ...]:
+def _kinds(
+    targets: Sequence[str],
+    precisions: Sequence[str],
+    calibration: str | None,
+    calibration_size: int,
+    input_size: tuple[int, int] | None,
+) -> tuple[Cell, ...]:
     """Return a cell of no particular model for each precision that each target has."""
     if unknown := set(precisions) - set(PRECISIONS):
         raise UsageError(
@@ -224,6 +235,8 @@ def _kinds(targets: Sequence[str], precisions: Sequence[str], calibration: str |
             target=target,
             precision=precision,
             calibration=calibration if PRECISIONS[precision].calibrated else None,
+            calibration_size=calibration_size if PRECISIONS[precision].calibrated else None,
+            input_size=None if input_size is None else f"{input_size[0]}x{input_size[1]}",
             random_weights=True,
         )
         for target in named_targets(targets)
@@ -235,7 +248,7 @@ def _kinds(targets: Sequence[str], precisions: Sequence[str], calibration: str |
     return kinds
 
 
-def _settled(model: str, path: Path) -> str | None:
+def _settled(model: str, path: Path, input_size: tuple[int, int] | None) -> str | None:
     """Write weights for a model of a source; None where it brings its own or fails: its export tells how."""
     from mobilevit_tools.models.settled import write_settled
 
@@ -245,7 +258,7 @@ def _settled(model: str, path: Path) -> str | None:
         own = find_own_model(model)
         if own is None:
             return None
-        write_settled(own, path)
+        write_settled(own, path, input_size=input_size)
     except Exception:  # what others wrote can raise anything, and is one row of many
         return None
     return str(path)

@@ -185,6 +185,8 @@ def zoo(
     calibration: Annotated[
         Path | None, typer.Option("--calibration", help="int8: folder of calibration photos.")
     ] = None,
+    calibration_size: Annotated[int, typer.Option("--calibration-size", help="Number of calibration photos.")] = 200,
+    input_size: InputSize = None,
     latency: Annotated[
         bool, typer.Option("--latency", help="Also compare each with the target's own lowering, measured alternately.")
     ] = False,
@@ -202,6 +204,8 @@ def zoo(
             targets=target or STANDARD,
             precisions=precision or ("fp32",),
             calibration=calibration,
+            calibration_size=calibration_size,
+            input_size=parse_size(input_size),
             latency=latency,
             rigor=rigor,
             timeout_s=timeout,

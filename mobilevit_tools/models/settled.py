@@ -31,12 +31,13 @@ LEAST_VARIANCE = 0.05
 
 
 @restoring
-def write_settled(own: OwnModel, path: Path, *, seed: int = 0) -> None:
+def write_settled(own: OwnModel, path: Path, *, input_size: tuple[int, int] | None = None, seed: int = 0) -> None:
     """Build a model of a source, settle it and write its weights as safetensors.
 
     Args:
         own: The model.
         path: Receives the weights.
+        input_size: Height and width of its input; by default its own.
         seed: The seed of everything that is drawn.
 
     Raises:
@@ -45,8 +46,8 @@ def write_settled(own: OwnModel, path: Path, *, seed: int = 0) -> None:
     from safetensors.torch import save_model
 
     with seeded(seed):
-        module, card = drafted(own.name, call_builder(own, num_classes=None, input_size=None, options={}))
-    settle(module, card.preprocessing(own.name, None).input_size, seed=seed)
+        module, card = drafted(own.name, call_builder(own, num_classes=None, input_size=input_size, options={}))
+    settle(module, card.preprocessing(own.name, input_size).input_size, seed=seed)
     save_model(module, str(path))
 
 

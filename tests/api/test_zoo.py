@@ -96,10 +96,19 @@ def test_precisions_are_cells_of_the_targets_that_have_them(monkeypatch: pytest.
         return CellResult(cell, "0", "passed", artifact=artifact, **given, **rest)
 
     monkeypatch.setattr(zoo, "run_cell", cell_result)
-    monkeypatch.setattr(settled, "settle", lambda *_, **__: None)
+    sizes = []
+    monkeypatch.setattr(settled, "settle", lambda _, size, **__: sizes.append(size))
     result = zoo.bench_zoo(
-        [NAME], targets=["onnx", "executorch"], precisions=["fp16", "int8", "palette4"], calibration=tmp_path
+        [NAME],
+        targets=["onnx", "executorch"],
+        precisions=["fp16", "int8", "palette4"],
+        calibration=tmp_path,
+        calibration_size=7,
+        input_size=(64, 96),
     )
+    assert sizes == [(64, 96)]
+    assert {row.result.cell.input_size for row in result.rows} == {"64x96"}
+    assert [row.result.cell.calibration_size for row in result.rows] == [None, 7] * 2
     found = [(row.result.cell.precision, row.result.cell.calibration, row.quantized_share) for row in result.rows]
     assert found == [("fp16", None, None), ("int8", str(tmp_path), 0.97)] * 2
     assert [*result.rates] == ["onnx-fp16", "onnx-int8", "executorch-xnnpack-fp16", "executorch-xnnpack-int8"]
@@ -120,6 +129,6 @@ def test_a_folder_of_transformers_with_a_configuration_alone_gets_settled_weight
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
     weights = tmp_path / "settled.safetensors"
-    assert zoo._settled(f"hf:{folder}", weights) == str(weights)
+    assert zoo._settled(f"hf:{folder}", weights, None) == str(weights)
     assert weights.stat().st_size > 1000
-    assert zoo._settled(f"{folder}/net.py:build", weights) is None
+    assert zoo._settled(f"{folder}/net.py:build", weights, None) is None
