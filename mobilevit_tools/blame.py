@@ -22,7 +22,6 @@ _LIBRARIES = frozenset(
         "sympy",
         "mpmath",
         "numpy",
-        "onnx_ir",
         "mobilevit_tools",
         *(package for target in TARGETS.values() for package in (*target.exporting, target.running)),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from mobilevit_tools.cli.arguments import (
 )
 from mobilevit_tools.cli.completion import complete_target
 from mobilevit_tools.cli.output import Output, command_output
-from mobilevit_tools.cli.target_help import tell_targets
+from mobilevit_tools.cli.target_help import BACKEND_HELP, by_target, tell_targets
 from mobilevit_tools.cli.target_options import for_targets, takes_target_options
 from mobilevit_tools.errors import UsageError
 from mobilevit_tools.input_size import parse_size
@@ -48,17 +48,10 @@ from mobilevit_tools.tasks.registry import TASKS, find_task
 if TYPE_CHECKING:
     from mobilevit_tools.artifacts.exported import ExportedArtifact, ExportResult
     from mobilevit_tools.precision.record import Preflight
-    from mobilevit_tools.targets._base import Target
 
 
-def _by_target(values: Callable[[Target], Iterable[str]]) -> str:
-    said = [(name, ", ".join(values(target))) for name, target in TARGETS.items()]
-    return "; ".join(f"{name}: {offered}" for name, offered in said if offered) + "."
-
-
-PRECISION_HELP = _by_target(lambda target: target.precisions)
-BACKEND_HELP = _by_target(lambda target: [backend.name for backend in target.backends])
-CALIBRATION_HELP = _by_target(lambda target: target.calibration_methods)
+PRECISION_HELP = by_target(lambda target: target.precisions)
+CALIBRATION_HELP = by_target(lambda target: target.calibration_methods)
 
 
 @takes_target_options(after="batch")

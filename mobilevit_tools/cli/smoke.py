@@ -24,6 +24,7 @@ from mobilevit_tools.cli.arguments import (
 )
 from mobilevit_tools.cli.completion import complete_device, complete_model, complete_target
 from mobilevit_tools.cli.output import command_output
+from mobilevit_tools.cli.target_help import BACKEND_HELP
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.targets.precisions import CALIBRATED
@@ -58,7 +59,8 @@ def smoke(
         list[str] | None, typer.Option("--precision", help="A precision. Repeatable. Default: fp32.")
     ] = None,
     backend: Annotated[
-        list[str] | None, typer.Option("--backend", help="An ExecuTorch backend. Repeatable. Default: xnnpack.")
+        list[str] | None,
+        typer.Option("--backend", help=f"{BACKEND_HELP} Repeatable. Default: the first of each target."),
     ] = None,
     device: Annotated[
         list[str] | None,

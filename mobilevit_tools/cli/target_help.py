@@ -1,6 +1,9 @@
-"""``--target help``: every target, what it makes, and what to type where it is not installed."""
+"""What the help texts say of the targets, and ``--target help``: each, what it makes, and what to install for it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -9,7 +12,19 @@ from rich.table import Table
 
 from mobilevit_tools.targets.registry import TARGETS
 
+if TYPE_CHECKING:
+    from mobilevit_tools.targets._base import Target
+
 HELP = "help"
+
+
+def by_target(values: Callable[[Target], Iterable[str]]) -> str:
+    """Return what the targets offer, such as their precisions: ``onnx: fp32, fp16; coreml: fp32.``."""
+    said = [(name, ", ".join(values(target))) for name, target in TARGETS.items()]
+    return "; ".join(f"{name}: {offered}" for name, offered in said if offered) + "."
+
+
+BACKEND_HELP = by_target(lambda target: [backend.name for backend in target.backends])
 
 
 def tell_targets(asked: list[str] | None) -> list[str] | None:

@@ -15,6 +15,7 @@ from mobilevit_tools.cli.arguments import Artifact, AsJson, CheckpointOption, Em
 from mobilevit_tools.cli.completion import complete_device
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import UsageError
+from mobilevit_tools.targets.registry import SUFFIXES
 
 if TYPE_CHECKING:
     from mobilevit_tools.verification.result import VerifyResult
@@ -78,7 +79,7 @@ def _render(console: Console, result: VerifyResult) -> None:
 
     parity_table(console, result.parity, result.gate)
     if result.native is not None:
-        console.print("Core ML itself, on this system:")
+        console.print(f"{SUFFIXES[result.artifact.suffix.lower()].title} itself, on this system:")
         parity_table(console, result.native, result.gate)
     if result.device is not None:
         apart = "no comparison"

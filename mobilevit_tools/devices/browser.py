@@ -22,6 +22,8 @@ from mobilevit_tools.devices import process, protocol, runner, toolchain
 from mobilevit_tools.devices._base import Device, Readiness, RunRequest, RunResult, check_target
 from mobilevit_tools.errors import BadInputError, DeviceError, MissingDependencyError, UsageError
 
+NPM = (("onnxruntime-web", "1.30.0"),)
+"""The packages of npm that it needs, and their versions."""
 _LIBRARY = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 _TYPES: Mapping[str, str] = MappingProxyType(
     {".html": "text/html", ".mjs": "text/javascript", ".wasm": "application/wasm", ".json": "application/json"}

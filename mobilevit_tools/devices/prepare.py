@@ -20,9 +20,9 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 
 from mobilevit_tools.devices import debian, process, toolchain
+from mobilevit_tools.devices.browser import NPM
 from mobilevit_tools.errors import MissingDependencyError, MvtError
 
-_WEB_VERSION = "1.30.0"
 _SUITE = "trixie"  # the first Debian release with qemu 10, with ONNX Runtime's header, and with a fast valgrind
 
 
@@ -34,16 +34,16 @@ class Part:
         programs: Programs on PATH, and the Debian package that brings each.
         unpacked: Folders of the toolchain, and for each the package of `_SUITE` and the path in it that is wanted.
         wheels: Whether the runtimes' aarch64 wheels are needed.
-        web: Whether ONNX Runtime's web build is needed.
+        npm: Packages of npm to unpack, each with its version.
     """
 
     programs: Mapping[str, str]
     unpacked: Mapping[str, tuple[str, str]]
     wheels: bool = False
-    web: bool = False
+    npm: tuple[tuple[str, str], ...] = ()
 
 
-_HEADERS = {"onnxruntime": ("libonnxruntime-dev", "usr/include/onnxruntime")}
+_HEADERS = {each.package: each.debian for each in toolchain.native_runners() if each.debian is not None}
 _COUNTER = {"valgrind": ("valgrind", "usr")}
 _EMULATOR = {"qemu": ("qemu-user", "usr/bin/qemu-aarch64")}
 _CROSS = {toolchain.CROSS_COMPILER: "g++-aarch64-linux-gnu"}
@@ -53,7 +53,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
         "arm64": Part(_CROSS, _HEADERS | _EMULATOR, wheels=True),
         "adb": Part(_CROSS | {"adb": "adb"}, _HEADERS, wheels=True),
         "ssh": Part(_CROSS | {"g++": "g++", "ssh": "openssh-client"}, _HEADERS, wheels=True),
-        "browser": Part({"chromium": "chromium", "npm": "npm"}, {}, web=True),
+        "browser": Part({"chromium": "chromium", "npm": "npm"}, {}, npm=NPM),
         "tests": Part({"sshd": "openssh-server"}, {"adbd": ("adbd", "")}),
     }
 )
@@ -74,23 +74,23 @@ def prepare(names: Sequence[str]) -> None:
     if any(part.wheels for part in parts) and toolchain.host_arch() != "aarch64":
         for recipe in toolchain.native_runners():
             _fetch_libraries(recipe.package, recipe.folder)
-    if any(part.web for part in parts):
-        _fetch_web_build()
+    for package, version in sorted({pair for part in parts for pair in part.npm}):
+        _fetch_from_npm(package, version)
 
 
-def _fetch_web_build() -> None:
-    """Unpack the npm package of ONNX Runtime for browsers; none of its scripts run."""
-    folder = toolchain.toolchain_root() / "onnxruntime-web"
+def _fetch_from_npm(package: str, version: str) -> None:
+    """Unpack a package of npm; none of its scripts run."""
+    folder = toolchain.toolchain_root() / package
     if folder.is_dir():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent) as scratch:
         work = Path(scratch)
-        done = process.run(["npm", "pack", "--silent", f"onnxruntime-web@{_WEB_VERSION}"], timeout_s=600, cwd=work)
+        done = process.run(["npm", "pack", "--silent", f"{package}@{version}"], timeout_s=600, cwd=work)
         archives = list(work.glob("*.tgz"))
         if done.code != 0 or len(archives) != 1:
             raise MissingDependencyError(
-                f"onnxruntime-web {_WEB_VERSION} cannot be downloaded: {done.last_words}",
+                f"{package} {version} cannot be downloaded: {done.last_words}",
                 hint="Check that npm can reach its registry.",
             )
         with tarfile.open(archives[0]) as archive:

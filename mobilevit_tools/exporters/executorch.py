@@ -17,7 +17,7 @@ from mobilevit_tools.errors import MissingDependencyError
 from mobilevit_tools.exporters import executorch_forms
 from mobilevit_tools.exporters._base import ExportSpec, Half, Lowering
 from mobilevit_tools.exporters.class_map import answering
-from mobilevit_tools.exporters.delegation import measure
+from mobilevit_tools.exporters.executorch_delegation import measure
 from mobilevit_tools.exporters.executorch_kernels import check_kernels
 from mobilevit_tools.exporters.executorch_speed import without_repetition
 from mobilevit_tools.exporters.half import in_half, trace_float32

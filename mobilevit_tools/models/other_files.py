@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _DOWNLOAD_HINT = "Download the file itself: on GitHub its raw address, on the Hugging Face Hub its `resolve` address."
 _SAVE_HINT = "Load it where it was created and save its weights with torch.save(model.state_dict(), 'weights.pth')."
+_PROGRAM_HINT = "`mvt inspect` and `mvt verify` take exported programs."
 _UNPACK_HINT = "Unpack it and pass the checkpoint inside."
 
 _SIGNATURES: tuple[tuple[int, bytes, str, str | None], ...] = (
@@ -15,12 +16,8 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str | None], ...] = (
     (257, b"ustar", "is a tar archive", _UNPACK_HINT),
     (0, b"\x89HDF", "is an HDF5 file, as Keras writes them", None),
     (0, b"\x93NUMPY", "is a NumPy array", None),
-    (
-        4,
-        b"ET12",
-        "is an ExecuTorch program, not a checkpoint",
-        "`mvt inspect` and `mvt verify` take exported programs.",
-    ),
+    (4, b"ET12", "is an exported program, not a checkpoint", _PROGRAM_HINT),
+    (4, b"TFL3", "is an exported program, not a checkpoint", _PROGRAM_HINT),
     (0, b"\x89PNG", "is a PNG image", None),
     (0, b"\xff\xd8\xff", "is a JPEG image", None),
     (0, b"%PDF", "is a PDF document", None),

@@ -18,9 +18,9 @@ from torch.fx import GraphModule, Node
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mobilevit_tools.half import half, half_scalar
 from mobilevit_tools.precision.execution import TwoWidths, change_reals, source
 from mobilevit_tools.runtimes._base import Session, TensorInfo, check_input
-from mobilevit_tools.runtimes.coreml.dtypes import half, half_scalar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -94,6 +94,8 @@ class NativeRunner:
         libraries: The shared libraries to link and to ship.
         headers: Dotted path of a function that returns the folders of the runtime's headers.
         defines: Preprocessor symbols.
+        debian: The Debian package that brings the headers, and the folder in it that is wanted; None where the Python
+            package has them.
     """
 
     package: str
@@ -102,6 +104,7 @@ class NativeRunner:
     libraries: tuple[str, ...]
     headers: str
     defines: tuple[str, ...] = ()
+    debian: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)

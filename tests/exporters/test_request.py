@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -23,6 +23,7 @@ from mobilevit_tools.targets.coreml import DEPLOYMENT_TARGETS, CoremlOptions
 from mobilevit_tools.targets.onnx import OPSETS, OnnxOptions
 from mobilevit_tools.targets.precisions import FLOATING, PRECISIONS
 from mobilevit_tools.targets.registry import TARGETS
+from mobilevit_tools.tasks.registry import TASKS
 
 words = st.text("abc/_. -=é", min_size=1).filter(lambda text: not text.startswith("-") and text.strip() == text)
 # As the parser hands them on: "./-" becomes "-", which no option can be.
@@ -61,6 +62,11 @@ def requests(draw: st.DrawFn) -> ExportRequest:
         rewrites=draw(st.none() | st.lists(st.sampled_from(sorted(REWRITES)), max_size=3).map(tuple)),
         calibration=draw(paths) if calibrated else None,
         calibration_size=draw(st.none() | st.integers(1, 500)) if calibrated else None,
+        calibration_method=draw(st.sampled_from((None, *target.calibration_methods))) if calibrated else None,
+        least_quantized=None if floating else draw(st.none() | st.floats(0, 100)),
+        task=draw(st.sampled_from((None, *TASKS))),
+        upsample=draw(st.booleans()),
+        class_map=draw(st.booleans()),
         gates=draw(st.sampled_from(((), (f"{precision}:snr=99", f"{precision}:top1=1")))),
         max_drop=bound,
         eval_data=None if bound is None else draw(paths),
@@ -97,6 +103,18 @@ def test_arguments_ask_for_the_same(request_: ExportRequest) -> None:
         assert asked_of(request_.arguments(), monkeypatch) == request_
 
 
+def test_each_field_is_among_what_is_asked_for() -> None:
+    asked = set()
+
+    @settings(max_examples=150, deadline=None, derandomize=True, phases=[Phase.generate])
+    @given(request_=requests())
+    def note(request_: ExportRequest) -> None:
+        asked.update(each.name for each in fields(request_) if getattr(request_, each.name) != each.default)
+
+    note()
+    assert asked == {each.name for each in fields(ExportRequest)}
+
+
 @settings(max_examples=60, deadline=None)
 @given(request_=requests())
 def test_json_states_the_same(request_: ExportRequest) -> None:
@@ -104,7 +122,7 @@ def test_json_states_the_same(request_: ExportRequest) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "sentence"),
+    ("changed", "sentence"),
     [
         ({"target": "onxx"}, "no target named 'onxx'"),
         ({"precision": "palette4"}, "no precision named 'palette4'"),
@@ -122,9 +140,9 @@ def test_json_states_the_same(request_: ExportRequest) -> None:
         ({"checkpoint": "--overwrite"}, "is no checkpoint"),
     ],
 )
-def test_what_cannot_be_asked_for_is_refused_at_once(fields: dict[str, Any], sentence: str) -> None:
+def test_what_cannot_be_asked_for_is_refused_at_once(changed: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        ExportRequest(**{"model": "care_s0", "target": "onnx", **fields})
+        ExportRequest(**{"model": "care_s0", "target": "onnx", **changed})
 
 
 def test_another_target_can_take_its_place() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from mobilevit_tools.data.bundled import verification_photos
 from tests.conftest import SMALL
+from tools.generate_reference import command_line
 
 TOY = Path(__file__).parent / "toy"
 CALLS = """
@@ -32,13 +33,17 @@ input_size = 32
 """
 
 
+def installed() -> str:
+    """Return the PYTHONPATH of a process that has the toy's package installed."""
+    return os.pathsep.join([str(TOY), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
+
+
 def run(calls: list[list[str]], folder: Path) -> list[tuple[int, str]]:
     """Run commands one after the other in a process that has the toy's package installed."""
-    paths = [str(TOY), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     done = subprocess.run(
         [sys.executable, "-c", CALLS],
         input=json.dumps(calls),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"},
+        env={**os.environ, "PYTHONPATH": installed(), "COLUMNS": "200"},
         cwd=folder,
         check=True,
         capture_output=True,
@@ -57,6 +62,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
         "export": ["export", *small, "-t", "toy", "--flavour", "sweet", "--json"],
         "wrong option": ["export", *small, "-t", "onnx", "--flavour", "sweet", "--json"],
         "help": ["export", "--help"],
+        "smoke's help": ["smoke", "--help"],
+        "help of all": ["--help"],
+        "targets": ["export", "--target", "help"],
         "verify": ["verify", artifact, "--json"],
         "predict": ["predict", artifact, str(verification_photos()[0]), "--json"],
         "inspect": ["inspect", artifact, "--json"],
@@ -95,6 +103,21 @@ def test_its_option_is_on_the_command_line_and_is_its_own(ran: dict[str, tuple[i
     assert code == 2
     assert json.loads(out)["error"]["message"] == "--flavour is not for onnx."
     assert json.loads(out)["error"]["hint"] == "Omit it; it is for toy."
+
+
+def test_the_help_texts_have_it(ran: dict[str, tuple[int, str]]) -> None:
+    said = {name: " ".join(ran[name][1].split()) for name in ("help", "smoke's help", "help of all", "targets")}
+    assert "toy: fp32." in said["help"]
+    assert "toy." in said["smoke's help"]
+    assert "Core ML, ExecuTorch and Toy" in said["help of all"]
+    assert "toy .toy fp32 ready" in said["targets"]
+
+
+def test_the_documentation_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", installed())
+    page = command_line()
+    assert "Toy: how it tastes." in page
+    assert "toy: fp32." in page
 
 
 def test_it_runs_in_every_verb(ran: dict[str, tuple[int, str]]) -> None:

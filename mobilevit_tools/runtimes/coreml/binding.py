@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from mobilevit_tools.errors import BadInputError
+from mobilevit_tools.half import half, half_scalar
 
 from .damage import refusing
-from .dtypes import half, half_scalar
 from .mil import Argument, Block, Constant, Graph, Operation, ValueType
 from .ops import OPERATORS, Kind, Operator, plain
 

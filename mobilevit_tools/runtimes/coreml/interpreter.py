@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from mobilevit_tools.errors import BadInputError, UsageError, first_line
+from mobilevit_tools.half import half
 from mobilevit_tools.runtimes._base import UnsupportedOperatorError
 
 from .binding import Binder, Body, Made, Step, unfit
 from .constexpr import decompress, unsupported
 from .damage import UNFIT
-from .dtypes import half
 from .mil import Graph, Operation, ValueType
 from .ops import OPERATORS, Kind, State, Value, plain
 
