@@ -381,7 +381,7 @@ def _table(texts: Sequence[str], numbers: Sequence[str], *, remark: str) -> Tabl
 
 
 def _print(console: Console, what: Table | str) -> None:
-    Console(file=console.file, width=COLUMNS).print(what, highlight=False)
+    Console(file=console.file, width=COLUMNS, emoji=False).print(what, highlight=False)
 
 
 def _amount(measured: ProfileResult) -> str:

@@ -50,7 +50,7 @@ class _Printable(Console):
 
 def _console(stream: TextIO) -> Console:
     """Return a console on a stream; one that is no terminal is wide, so that programs read whole names and lines."""
-    console = _Printable(file=stream)
+    console = _Printable(file=stream, emoji=False)  # net.py:two: is a name
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPED_WIDTH
     return console

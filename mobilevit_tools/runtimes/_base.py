@@ -93,7 +93,8 @@ class Session(ABC):
         outputs: The artifact's outputs.
         contract: The contract stored inside the artifact; None for artifacts that others made.
         described: What the format itself says of an artifact without a contract: an image in, labels and their
-            probabilities out; None where it does not say as much. The first output is logits then.
+            scores out; None where it does not say as much. Logits come before the scores where a softmax is all that is
+            between them; otherwise the scores are alone, and need not be probabilities.
         metadata: The free-form metadata of the format, as text.
         notes: Sentences on what people should know of this artifact.
         unverifiable: Why nothing can be said of the numbers that the artifact gives, though it runs; else None.

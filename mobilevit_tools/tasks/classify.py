@@ -34,27 +34,29 @@ def predict(artifact: Answering, images: Sequence[Path], asked: Asked) -> list[P
     """Return the most probable classes of every photo; see :class:`mobilevit_tools.tasks._base.Task`."""
     predictions = []
     for image in images:
-        logits = artifact.ask(artifact.pixels(image))[0]
-        artifact.contract.check_logits(logits, artifact.batch)
-        artifact.check_finite(logits[0], image)
-        predictions.append(Prediction(image, _guesses(logits[0], artifact.contract, asked.top, artifact.path)))
+        outputs = artifact.ask(artifact.pixels(image))
+        artifact.contract.check_logits(outputs[0], artifact.batch)
+        artifact.check_finite(outputs[0][0], image)
+        alone = artifact.contract.output == "probabilities" and len(outputs) == 1
+        guesses = _guesses(outputs[0][0], artifact.contract, asked.top, artifact.path, are_logits=not alone)
+        predictions.append(Prediction(image, guesses))
     return predictions
 
 
-def _guesses(logits: NDArray[Any], contract: Contract, top: int, path: Path) -> tuple[Guess, ...]:
+def _guesses(scores: NDArray[Any], contract: Contract, top: int, path: Path, *, are_logits: bool) -> tuple[Guess, ...]:
     import numpy as np
 
-    from mobilevit_tools.tasks.probabilities import softmax
+    from mobilevit_tools.tasks.probabilities import are_probabilities, softmax
 
-    labels = contract.labels or tuple(map(str, range(len(logits))))
-    if len(logits) == 1:
-        if contract.output == "probabilities":
+    labels = contract.labels or tuple(map(str, range(len(scores))))
+    if len(scores) == 1:
+        if contract.output == "probabilities" and (are_logits or are_probabilities(scores)):
             raise BadInputError(
                 f"{path} has one class and returns its softmax, which is always 1.",
                 hint="Export the model again so that the artifact returns the raw output.",
                 code="single_output",
             )
-        return (Guess(labels[0], 0, None, float(logits[0])),)
-    probabilities = softmax(logits)
-    best = np.argsort(-probabilities, kind="stable")[:top]
-    return tuple(Guess(labels[i], int(i), float(probabilities[i]), float(logits[i])) for i in best)
+        return (Guess(labels[0], 0, None, float(scores[0])),)
+    known = softmax(scores) if are_logits else scores if are_probabilities(scores) else None
+    best = np.argsort(-(scores if known is None else known), kind="stable")[:top]
+    return tuple(Guess(labels[i], int(i), None if known is None else float(known[i]), float(scores[i])) for i in best)

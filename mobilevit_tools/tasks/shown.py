@@ -16,7 +16,8 @@ class Guess(Shown):
         label: The class's name, or its index where names are unknown.
         index: The class's index.
         probability: Between 0 and 1; None where there is one output alone, which may as well be a logit, a
-            probability or a measure: only its model's authors know.
+            probability or a measure, or where a classifier of others gives scores that do not sum to 1: only its
+            model's authors know.
         value: The model's output for the class: a logit, as a rule.
     """
 

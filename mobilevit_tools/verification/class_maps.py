@@ -32,15 +32,15 @@ LEAST_GAIN = 0.5
 def misfit(expected: Sequence[list[NDArray[Any]]], outputs: Sequence[NDArray[Any]]) -> str | None:
     """Say how a batch's output is no class map of the size of the model's scores (1, classes, H, W)."""
     if len(outputs) != 1:
-        return f"The artifact has {len(outputs)} outputs, not 1."
+        return f"the artifact has {len(outputs)} outputs, not 1"
     wanted, got = expected[0][0], outputs[0]
     shape = (len(expected), *wanted.shape[2:])
     if got.shape != shape:
-        return f"The artifact's class map has shape {got.shape}, not {shape}."
+        return f"the artifact's class map has shape {got.shape}, not {shape}"
     if not np.isfinite(got).all():
-        return "The artifact's class map is not finite."
+        return "the artifact's class map is not finite"
     if got.size and (got.min() < 0 or got.max() >= wanted.shape[1] or (got != np.floor(got)).any()):
-        return f"The artifact's class map contains indices outside of the {wanted.shape[1]} classes."
+        return f"the artifact's class map contains indices outside of the {wanted.shape[1]} classes"
     return None
 
 

@@ -35,16 +35,16 @@ _SLACK = 0.05
 def misfit(expected: Sequence[list[NDArray[Any]]], outputs: Sequence[NDArray[Any]]) -> str | None:
     """Say how a batch's output holds no detections of the model's classes."""
     if len(outputs) != 1:
-        return f"The artifact has {len(outputs)} outputs, not 1."
+        return f"the artifact has {len(outputs)} outputs, not 1"
     given, count, classes = outputs[0], *expected[0][1].shape[1:]
     shape = (len(expected), min(MOST_DETECTIONS, count * classes), COLUMNS)
     if given.shape != shape:
-        return f"The artifact's detections have shape {given.shape}, not {shape}."
+        return f"the artifact's detections have shape {given.shape}, not {shape}"
     if not np.isfinite(given).all():
-        return "The artifact's detections are not finite."
+        return "the artifact's detections are not finite"
     kinds = given[..., 5]
     if (kinds != np.floor(kinds)).any() or kinds.min() < 0 or kinds.max() >= classes:
-        return f"The artifact's detections are of what is none of the {classes} classes."
+        return f"the artifact's detections are of what is none of the {classes} classes"
     return None
 
 

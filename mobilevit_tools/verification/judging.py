@@ -63,13 +63,13 @@ class Judge(Protocol):
 def misfit(expected: Sequence[list[NDArray[Any]]], outputs: Sequence[NDArray[Any]]) -> str | None:
     """Say how outputs for a batch differ in number or shape from what the reference gives for each of its images."""
     if len(outputs) != len(expected[0]):
-        return f"The artifact has {len(outputs)} outputs, not {len(expected[0])}."
+        return f"the artifact has {len(outputs)} outputs, not {len(expected[0])}"
     for wanted, got in zip(expected[0], outputs, strict=True):
         if got.shape[1:] != wanted.shape[1:]:
-            return f"An output of the artifact has shape {got.shape[1:]}, not {wanted.shape[1:]}."
+            return f"an output of the artifact has shape {got.shape[1:]}, not {wanted.shape[1:]}"
         rows = got.shape[0] if got.ndim else 0
         if rows != len(expected):
-            return f"An output of the artifact has a batch of {rows}, not {len(expected)}."
+            return f"an output of the artifact has a batch of {rows}, not {len(expected)}"
     return None
 
 

@@ -28,13 +28,13 @@ def misfit(expected: Sequence[list[NDArray[Any]]], outputs: Sequence[NDArray[Any
     classes = expected[0][1].shape[2]
     shapes = [each.shape for each in outputs]
     if len(shapes) != 2 or [len(shape) for shape in shapes] != [3, 3] or shapes[0][:2] != shapes[1][:2]:
-        return f"The artifact gives {', '.join(map(str, shapes))}, which are not confidences and coordinates."
+        return f"the artifact gives {', '.join(map(str, shapes))}, which are not confidences and coordinates"
     if shapes[0][2] != classes or shapes[1][2] != 4:
         return (
             f"The artifact's objects have {shapes[0][2]} classes and {shapes[1][2]} coordinates, not {classes} and 4."
         )
     if not all(np.isfinite(each).all() for each in outputs):
-        return "The artifact's objects are not finite."
+        return "the artifact's objects are not finite"
     return None
 
 

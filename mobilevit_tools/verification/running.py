@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +14,7 @@ from mobilevit_tools.data.contract import DECISIONS
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.progress import Advance, Progress, silent
 from mobilevit_tools.runtimes._base import Session, UnsupportedOperatorError, only_input
-from mobilevit_tools.tasks.probabilities import softmax
+from mobilevit_tools.tasks.probabilities import are_probabilities, softmax
 from mobilevit_tools.tasks.registry import judge_of
 from mobilevit_tools.verification.batches import FREE_BATCH, batches
 from mobilevit_tools.verification.judging import LEAST_RESPONSE, NEGLIGIBLE_RESPONSE
@@ -25,6 +25,7 @@ from mobilevit_tools.verification.reference import Exact, Reference, TorchRefere
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mobilevit_tools.data.contract import OutputKind
     from mobilevit_tools.verification.inputs import VerificationInput
     from mobilevit_tools.verification.judging import Judge
     from mobilevit_tools.verification.tolerances import Tolerance
@@ -78,7 +79,8 @@ def _verify_once(
     advance: Advance,
 ) -> Parity:
     info = only_input(session)
-    holds = "logits" if session.contract is None else session.contract.output
+    contract = session.contract or session.described
+    holds = "logits" if contract is None else contract.output
     judge = cast("Judge", import_module(judge_of(holds)))
     lasting = lru_cache(maxsize=info.shape[0] or FREE_BATCH)  # inputs are in neighbouring batches
     expect = lasting(lambda index: _expected(reference, inputs[index]))
@@ -88,22 +90,18 @@ def _verify_once(
     for batch in batches(info, inputs):
         expected = [expect(index) for index in batch.rows]
         try:
-            outputs = session.run(batch.array)
+            answer = _answer(session.run(batch.array), expected, holds, ours=session.contract is not None)
         except UnsupportedOperatorError as error:
             return Parity(status="not_verified", reason=error.message)
-        probabilities = None
-        alone = holds == "probabilities" and len(outputs) == 1  # the runtime cannot reach the logits
-        if alone:
+        if answer.softmaxed:
             expected = [_softmaxed(wanted) for wanted in expected]
-        elif holds == "probabilities":
-            outputs, probabilities = outputs[:1], outputs[1]
-        if wrong := judge.misfit(expected, outputs):
+        if wrong := judge.misfit(expected, answer.outputs):
             return Parity(status="failed", reason=wrong)
-        if probabilities is not None and np.isfinite(outputs[0]).all() and not _is_softmax(probabilities, outputs[0]):
+        if answer.contradicts_itself():
             names = ", ".join(dict.fromkeys(inputs[index].name for index in batch.rows))
-            return Parity(status="failed", reason=f"The probabilities on {names} are not the softmax of the logits.")
+            return Parity(status="failed", reason=f"the probabilities on {names} are not the softmax of the logits")
         for row, (index, wanted) in enumerate(zip(batch.rows, expected, strict=True)):
-            pair = [each[0] for each in wanted], [np.asarray(each[row], np.float64) for each in outputs]
+            pair = [each[0] for each in wanted], [np.asarray(each[row], np.float64) for each in answer.outputs]
             counts = inputs[index].kind in (*tolerance.judged, "held-out")
             if index not in found and counts and holds not in DECISIONS:
                 response.see(*pair)
@@ -111,14 +109,52 @@ def _verify_once(
                 inputs[index],
                 *pair,
                 tolerance,
-                holds="logits" if probabilities is not None else holds,
-                exact=lambda index=index, alone=alone: _as_given(exact(index), softmaxed=alone),  # type: ignore[misc]
+                holds=answer.holds,
+                exact=lambda index=index, answer=answer: _as_given(exact(index), answer),  # type: ignore[misc]
             )
             if index not in found:
                 advance()
             found.setdefault(index, []).append(result)
     results = [judge.together(each) for _, each in sorted(found.items())]
     return judge.verdict(results, tolerance, unresponsive=response.is_missing())
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What an artifact gives for a batch, to be held against what the model gives.
+
+    Attributes:
+        outputs: Its outputs.
+        holds: What the first of them is.
+        softmaxed: Whether they are the softmax of what the model gives.
+        probabilities: The softmax of the first output, where the artifact gives both.
+    """
+
+    outputs: Sequence[NDArray[Any]]
+    holds: OutputKind
+    softmaxed: bool = False
+    probabilities: NDArray[Any] | None = None
+
+    def contradicts_itself(self) -> bool:
+        if self.probabilities is None or not np.isfinite(self.outputs[0]).all():
+            return False
+        return not _is_softmax(self.probabilities, self.outputs[0])
+
+
+def _answer(
+    outputs: Sequence[NDArray[Any]], expected: Sequence[Sequence[NDArray[Any]]], holds: OutputKind, *, ours: bool
+) -> _Answer:
+    """Return what to compare; an artifact of others does not say whether a softmax at its end is the model's own."""
+    if holds != "probabilities":
+        return _Answer(outputs, holds)
+    scores = outputs[-1]
+    if not ours and not are_probabilities(scores):
+        return _Answer([scores], "logits")
+    if not ours and all(are_probabilities(wanted[0]) for wanted in expected):
+        return _Answer([scores], holds)
+    if len(outputs) == 1:  # the runtime cannot reach the logits
+        return _Answer(outputs, holds, softmaxed=True)
+    return _Answer(outputs[:1], "logits", probabilities=outputs[1])
 
 
 class _Response:
@@ -159,9 +195,9 @@ def _exact(reference: Reference, item: VerificationInput) -> Exact | None:
     return reference.exact(item.tensor) if isinstance(reference, TorchReference) else None
 
 
-def _as_given(exact: Exact | None, *, softmaxed: bool) -> Exact | None:
+def _as_given(exact: Exact | None, answer: _Answer) -> Exact | None:
     """Return what float64 and float32 give as an artifact gives it."""
-    if exact is None or not softmaxed:
+    if exact is None or not answer.softmaxed:
         return exact
     return Exact(_softmaxed(exact.float64), [_softmaxed(each) for each in exact.float32])
 

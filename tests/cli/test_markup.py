@@ -1,4 +1,4 @@
-"""What others wrote is printed as they wrote it: rich takes text in brackets for its own markup, or drops it."""
+"""What others wrote is printed as they wrote it: rich takes text in brackets or colons for its own markup."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tests.reporting.conftest import profile as measured
 
 Mvt = Callable[..., Ran]
 IN_BRACKETS = pytest.mark.parametrize("text", ["[/b]", "[v2]"])
+MARKUP = pytest.mark.parametrize("text", ["[/b]", "[v2]", ":cat:"])
 
 NET = """
 import torch
@@ -40,7 +41,7 @@ def build():
 """
 
 
-@IN_BRACKETS
+@MARKUP
 def test_inspect(mvt: Mvt, exported: Path, tmp_path: Path, text: str) -> None:
     shutil.copytree(exported / "onnx-fp32", tmp_path / text)
     manifest = tmp_path / text / "manifest.json"
@@ -55,7 +56,7 @@ def test_inspect(mvt: Mvt, exported: Path, tmp_path: Path, text: str) -> None:
         assert f"{text}{number}" in ran.out
 
 
-@IN_BRACKETS
+@MARKUP
 def test_diff(mvt: Mvt, exported: Path, text: str) -> None:
     artifact = exported / "onnx-fp32/model.onnx"
     result = replace(measured(artifact, size_bytes=artifact.stat().st_size, device=f"{text}1"), flags=(f"{text}2",))
@@ -67,7 +68,7 @@ def test_diff(mvt: Mvt, exported: Path, text: str) -> None:
     assert f"Flags: {text}2." in ran.out
 
 
-@IN_BRACKETS
+@MARKUP
 def test_info(mvt: Mvt, text: str) -> None:
     Path("net.py").write_text(f"TEXT = {text!r}\n{NET}")
     ran = mvt("info", "net.py:build")

@@ -73,7 +73,7 @@ def test_a_device_that_computes_nonsense_fails(mvt: Mvt, exported: Path, monkeyp
     [
         (lambda outputs: outputs[1:], 6, "returned"),
         (lambda outputs: np.repeat(outputs, 2, axis=0), 6, "returned"),
-        (lambda outputs: outputs[:, :-1], 4, "An output of the artifact has shape (9,), not (10,)"),
+        (lambda outputs: outputs[:, :-1], 4, "an output of the artifact has shape (9,), not (10,)"),
     ],
 )
 def test_outputs_of_another_shape_are_no_answer(

@@ -120,7 +120,7 @@ def test_as_many_rows_as_images_are_wanted(batch: int | None, rows: int) -> None
         assert parity.status == "passed"
     else:
         assert parity.status == "failed"
-        assert parity.reason == f"An output of the artifact has a batch of {rows}, not {batch or 3}."
+        assert parity.reason == f"an output of the artifact has a batch of {rows}, not {batch or 3}"
 
 
 def with_batch(step: Function) -> Function:
@@ -472,3 +472,38 @@ def test_both_arithmetics_pass_and_the_less_exact_one_is_reported() -> None:
     session = ModelledSession(lambda x: model(x) * (1 + 1e-3 * (session.arithmetic == "half")))
     parity = verify_session(session, reference, inputs(), GATES["fp16"])
     assert (parity.status, parity.arithmetic, parity.reason) == ("passed", "half", None)
+
+
+def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(1 / (1 + np.exp(-logits)))
+
+
+def themselves(scores: NDArray[Any]) -> NDArray[Any]:
+    return scores
+
+
+@pytest.mark.parametrize(
+    ("scores", "logits_too", "theirs", "wrong"),
+    [
+        (softmax, True, themselves, np.fliplr),
+        (softmax, False, themselves, np.fliplr),
+        (softmax, True, softmax, np.fliplr),
+        (softmax, False, softmax, sigmoid),
+        (sigmoid, False, sigmoid, themselves),
+        (themselves, False, themselves, softmax),
+    ],
+)
+def test_a_classifier_of_others_gives_what_its_model_gives_or_the_softmax_of_it(
+    scores: Function, logits_too: bool, theirs: Function, wrong: Function
+) -> None:
+    class Classifier(FunctionSession):
+        described = Contract("m", Preprocessing((2, 2)), output="probabilities")
+
+        def run(self, array: NDArray[Any]) -> list[NDArray[Any]]:
+            return [*([model(array)] if logits_too else []), scores(model(array))]
+
+    def judged(asked: Function) -> str:
+        return verify_session(Classifier(model), lambda x: [asked(model(x))], inputs(), GATES["fp32"]).status
+
+    assert judged(theirs) == "passed"
+    assert judged(wrong) == "failed"

@@ -17,6 +17,8 @@ from tools.mutation.kinds import KINDS
 from tools.mutation.worker import make
 
 PATIENCE_SECONDS = 60.0
+STARTING_SECONDS = 600.0
+"""A busy machine takes minutes to import a runtime, which says nothing of a file."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -78,7 +80,7 @@ def _batch(tally: Tally, kind: str, *, seed: int, first: int, count: int, export
         started, how = None, ""
         while True:
             try:
-                line = lines.get(timeout=PATIENCE_SECONDS)
+                line = lines.get(timeout=STARTING_SECONDS if started is None else PATIENCE_SECONDS)
             except queue.Empty:
                 process.kill()
                 how = "hangs"

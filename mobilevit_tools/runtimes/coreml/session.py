@@ -96,9 +96,8 @@ class CoreMLSession(Session):
         if self._gives_objects:
             numbers = [each[None] for each in numbers]
         if self.described is not None:
-            shares = next(value for value in results.values() if isinstance(value, dict))
-            rows = results[logits] if logits else np.log(np.maximum(_numbers(shares), np.finfo(np.float32).tiny))
-            return [np.asarray(rows).reshape(1, -1), *numbers]
+            scores = _numbers(next(value for value in results.values() if isinstance(value, dict)))
+            return [np.asarray(results[logits]).reshape(1, -1), scores] if logits else [scores]
         return [np.asarray(results[logits]), *numbers] if logits else numbers
 
     @property
@@ -157,6 +156,7 @@ class NativeSession(Session):
         self.inputs = reference.inputs
         self.outputs = reference.outputs
         self.contract = reference.contract
+        self.described = reference.described
         self._objects = reference._gives_objects
         self.metadata = reference.metadata
         try:

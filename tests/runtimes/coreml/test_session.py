@@ -22,7 +22,7 @@ from mobilevit_tools.runtimes.registry import open_session as open_any
 from mobilevit_tools.verification.inputs import VerificationInput
 from mobilevit_tools.verification.running import verify_session
 from mobilevit_tools.verification.tolerances import GATES
-from tests.runtimes.coreml.building import mb, noise, save
+from tests.runtimes.coreml.building import convert, mb, noise, save
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +194,42 @@ def test_a_classifier_of_others_says_enough_to_be_asked(tmp_path: Path, softmax:
         for guess in prediction.top:
             assert guess.label == labels[guess.index]
             assert guess.probability == pytest.approx(shares[guess.index], rel=1e-4)
+
+
+def test_scores_that_are_no_probabilities_are_not_shown_as_such(tmp_path: Path) -> None:
+    @mb.program(input_specs=[mb.TensorSpec((1, 3, 4, 6))])
+    def program(photo: Any) -> Any:
+        return mb.sigmoid(x=mb.reduce_mean(x=photo, axes=[2, 3]))
+
+    path = save(
+        program,
+        tmp_path / "theirs.mlpackage",
+        inputs=[ct.ImageType(name="photo", shape=(1, 3, 4, 6), scale=1 / 255)],
+        classifier_config=ct.ClassifierConfig(["red", "green", "blue"]),
+    )
+    Image.new("RGB", (12, 12), (0, 255, 102)).save(tmp_path / "photo.png")
+    (found,) = predict(path, [tmp_path / "photo.png"]).predictions
+    assert [(guess.label, guess.probability) for guess in found.top] == [("green", None), ("blue", None), ("red", None)]
+    assert [guess.value for guess in found.top] == pytest.approx([1 / (1 + np.exp(-each)) for each in (1, 0.4, 0)])
+
+
+@pytest.mark.parametrize(("given", "returned"), [("in", ""), ("", "out"), ("in", "out")])
+def test_half_precision_inputs_and_outputs_are_verified(tmp_path: Path, given: str, returned: str) -> None:
+    module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    path = convert(
+        module,
+        torch.zeros(1, 3, 4, 4),
+        tmp_path / "theirs.mlpackage",
+        inputs=[ct.TensorType(name="photo", shape=(1, 3, 4, 4), dtype=np.float16 if given else np.float32)],
+        outputs=[ct.TensorType(name="means", dtype=np.float16 if returned else np.float32)],
+    )
+    items = [VerificationInput(f"noise {seed}", "noise", noise(1, 3, 4, 4, seed=seed), None) for seed in range(3)]
+    with open_session(path, threads=1) as session:
+        types = [session.inputs[0].dtype, session.outputs[0].dtype]
+        assert types == ["float16" if each else "float32" for each in (given, returned)]
+        for sign, status in ((1, "passed"), (-1, "failed")):
+            parity = verify_session(session, lambda x, by=sign: [by * x.mean((2, 3))], items, GATES["fp16"])
+            assert parity.status == status
 
 
 def test_an_array_or_no_label_is_not_enough(small_package: Path) -> None:
