@@ -24,6 +24,8 @@ STYLES = {
     "regressed": "red",
     "not comparable": "red",
 }
+NAMED = 3
+"""How many layers are named where many are not quantized; the manifest names the largest."""
 
 
 def number(value: float | None, pattern: str) -> str:
@@ -47,14 +49,15 @@ def quantized_notes(share: QuantizedShare) -> Iterator[str]:
         f"quantized: {share.weights:.1%} of the weights, {share.macs:.1%} of the MACs with weights, "
         f"{share.quantized} of {share.layers} layers"
     )
-    for asked, what in ((False, "in floating point"), (True, "in floating point as asked")):
+    for asked, what in ((False, "in floating point"), (True, "kept in floating point for accuracy or range")):
         named = [
             f"{each.name} ({each.kind}, {each.weights:.1%} of the weights, {each.macs:.1%} of the MACs)"
             for each in share.floating
             if each.asked is asked
         ]
+        more = [f"{len(named) - NAMED} more"] if len(named) > NAMED else []
         if named:
-            yield f"{what}: {', '.join(named)}"
+            yield f"{what}: {', '.join([*named[:NAMED], *more])}"
 
 
 def status(parity: Parity) -> str:
@@ -113,7 +116,7 @@ def parity_table(console: Console, parity: Parity, gate: Tolerance | None = None
 
 def parity_notes(parity: Parity) -> Iterator[str]:
     """Yield sentences on what a verdict rests on beside the gate's figures."""
-    if parity.held_out and parity.pixel_agreement is None:
+    if parity.held_out and parity.top1_agreement is not None:
         same = sum(result.same_top1 is True for result in parity.results if result.kind == "held-out")
         yield f"same top-1 on {same} of {parity.held_out} photos held out of calibration"
     if parity.pixel_agreement is not None:

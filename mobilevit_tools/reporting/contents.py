@@ -26,6 +26,8 @@ from mobilevit_tools.reporting.stages import by_stage, largest
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from mobilevit_tools.verification.parity import InputResult
+
 MAX_GRAPHS = 24
 """A report draws the delegation of its first artifacts up to here; its table lists all."""
 
@@ -166,8 +168,8 @@ def _with_operators(groups: Iterable[PlaceGroup]) -> list[tuple[Measurement, Pla
 
 def _parity(artifacts: Iterable[Artifact]) -> Plot | None:
     judged = [each for each in artifacts if each.parity is not None]
-    # Class maps have no distance to draw.
-    shown = [each for each in judged if each.parity and any(result.pixels is None for result in each.parity.results)]
+    # Class maps and detections have no distance to draw.
+    shown = [each for each in judged if each.parity and any(_has_distance(result) for result in each.parity.results)]
     if not shown:
         return None
     caption = (
@@ -175,6 +177,10 @@ def _parity(artifacts: Iterable[Artifact]) -> Plot | None:
         "The red bar is the gate of the precision."
     )
     return Plot("parity", "Parity of each artifact with PyTorch float32", caption, plots.parity_plot(shown))
+
+
+def _has_distance(result: InputResult) -> bool:
+    return result.distance.snr_db is not None
 
 
 def _size(artifacts: Iterable[Artifact]) -> Plot | None:

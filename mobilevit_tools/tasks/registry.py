@@ -28,7 +28,10 @@ _CARDS = (
         "a score per class and position, or the class itself",
         "mobilevit_tools.tasks.segment",
         ("score_map", "class_map"),
-        judges=(("class_map", "mobilevit_tools.verification.class_maps"),),
+        judges=(
+            ("class_map", "mobilevit_tools.verification.class_maps"),
+            ("score_map", "mobilevit_tools.verification.score_maps"),
+        ),
     ),
     TaskCard(
         "detect",

@@ -54,20 +54,31 @@ def judge_input(
     exact: Callable[[], Exact | None],  # noqa: ARG001
 ) -> InputResult:
     """Compare a class map with the model's scores; see :func:`mobilevit_tools.verification.judging.judge_input`."""
-    scores, given = wanted[0].astype(np.float64), got[0].astype(np.int64)
-    best = scores.argmax(axis=0)
-    short = scores.max(axis=0) - np.take_along_axis(scores, given[None], axis=0)[0]
+    scores = wanted[0].astype(np.float64)
     centred = scores - scores.mean(axis=0)
     noise = float(np.sqrt(np.mean(centred**2))) * 10 ** (-tolerance.snr_db / 20)
+    pixels = pixel_agreement(scores, got[0].astype(np.int64), noise)
+    return InputResult(item.name, item.kind, NO_DISTANCE, same_top1=None, near_tie=False, pixels=pixels)
+
+
+def pixel_agreement(scores: NDArray[Any], given: NDArray[Any], noise: float) -> PixelAgreement:
+    """Compare a class map (H, W) with the model's scores (classes, H, W).
+
+    Args:
+        scores: The scores, in float64.
+        given: The class map.
+        noise: Root mean square of the scores' noise, by which a change is a near-tie.
+    """
+    best = scores.argmax(axis=0)
+    short = scores.max(axis=0) - np.take_along_axis(scores, given[None], axis=0)[0]
     changed = given != best
     ties = changed & (short <= NEAR_TIE_MARGIN * noise)
-    pixels = PixelAgreement(
+    return PixelAgreement(
         same=float((~changed).mean()),
         near_ties=float(ties.mean()),
         beyond=float((changed & ~ties).mean()),
         constant=float(np.bincount(best.ravel()).max() / best.size),
     )
-    return InputResult(item.name, item.kind, NO_DISTANCE, same_top1=None, near_tie=False, pixels=pixels)
 
 
 def together(results: Sequence[InputResult]) -> InputResult:

@@ -103,7 +103,7 @@ class Margins:
         snr_db: Decibels above the limit.
         cosine: The figure less the limit.
         top1_agreement: The share of equal predictions, with what near-ties excuse, less the limit.
-        pixel_agreement: The share of a class map's pixels with the model's class, less the least that is asked for.
+        pixel_agreement: The share of a map's pixels with the model's class, less the least that is asked for.
     """
 
     max_abs_rel: float | None = None
@@ -182,8 +182,8 @@ class Parity(Shown):
         float32: The same conversion in float32, where the artifact is of another precision; None where it was not made.
         drift: Where an artifact in float32 failed, the first operator that drifts; None where none was found.
         results: Each input's figures.
-        pixel_agreement: Share of pixels of the model's own class in class maps, over the inputs that ``top1_agreement``
-            is about; None of any other output.
+        pixel_agreement: Share of pixels of the model's own class in class maps, or in those that maps of scores give,
+            over the inputs that ``top1_agreement`` is about; None of any other output.
         box_agreement: Share of a detector's detections that are the model's, over the same inputs; None of any other
             output.
     """
