@@ -51,6 +51,8 @@ class MvtError(Exception):
         self.hint = hint
         self.error_code = code or self.code
         self.result = result
+        if hint is not None:
+            self.add_note(hint)  # a traceback, also in a notebook, shows notes and nothing else of this
 
 
 class UsageError(MvtError):

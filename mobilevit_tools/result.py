@@ -20,7 +20,13 @@ WIDEST_CELL = 40
 
 
 class Shown:
-    """Something that a call returns, with a table in place of the one long line that a dataclass shows."""
+    """Something that a call returns, with a table in place of the one long line that a dataclass shows.
+
+    Attributes:
+        telling: The fields that a table of several of these has as columns; empty takes the first ones.
+    """
+
+    telling: ClassVar[tuple[str, ...]] = ()
 
     def __repr__(self) -> str:
         """Return the table as text."""
@@ -71,11 +77,15 @@ def _lines(value: object) -> Iterator[tuple[str, str | _Grid]]:
 
 def _grid(items: Sequence[object]) -> _Grid:
     shown = [dict(_fields(item)) for item in items[:MOST_ROWS]]
-    names = [
-        name for name in shown[0] if any(not _is_empty(row.get(name)) and not _is_many(row.get(name)) for row in shown)
-    ][:MOST_COLUMNS]
+    asked = getattr(items[0], "telling", ()) or tuple(shown[0])
+    names = [name for name in asked if _is_told(name, shown)][:MOST_COLUMNS]
     rows = tuple(tuple(_cell(row.get(name)) for name in names) for row in shown)
     return _Grid(tuple(names), rows, len(items) - len(shown))
+
+
+def _is_told(name: str, rows: Sequence[Mapping[str, object]]) -> bool:
+    values = (row.get(name) for row in rows)
+    return any(not _is_empty(each) and not _is_many(each) for each in values)
 
 
 def _cell(value: object) -> str:

@@ -21,7 +21,8 @@ def check_destination(final: Path, *, overwrite: bool) -> None:
             if not parent.is_dir():
                 raise BadInputError(f"{parent} is a file, not a folder.", hint="Choose another path.", code="output")
             if not os.access(parent, os.W_OK):
-                raise BadInputError(f"{parent} cannot be written.", hint="Choose another path.", code="output")
+                message = f"{final} cannot be written: no permission in the folder {parent.absolute()}."
+                raise BadInputError(message, hint="Choose another path.", code="output")
             break
     if os.path.lexists(final) and not overwrite:
         raise taken(final)

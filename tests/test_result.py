@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 import mobilevit_tools
-from mobilevit_tools.result import MOST_ROWS, WIDEST, Result, Shown
+from mobilevit_tools.result import MOST_COLUMNS, MOST_ROWS, WIDEST, Result, Shown
+from mobilevit_tools.sweeping.table import Row
 
 
 @dataclass(frozen=True)
@@ -121,3 +122,27 @@ def test_public_results_show_themselves(name: str) -> None:
     result = getattr(mobilevit_tools, name)
     assert issubclass(result, Shown)
     assert result.__repr__ is Shown.__repr__
+
+
+def test_a_table_has_the_columns_that_tell_most() -> None:
+    @dataclass(frozen=True, repr=False)
+    class Cell(Shown):
+        telling = ("name", "figure", "remark")
+
+        target: str
+        name: str
+        figure: float
+        remark: str | None = None
+
+    @dataclass(frozen=True, repr=False)
+    class Swept(Result, command="find"):
+        rows: tuple[Cell, ...]
+
+    shown = repr(Swept((Cell("onnx", "a", 0.5), Cell("onnx", "b", 1.5)))).splitlines()
+    assert [line.split() for line in shown[2:]] == [["name", "figure"], ["a", "0.5"], ["b", "1.5"]]
+
+
+def test_a_sweeps_rows_show_their_figures() -> None:
+    known = {field.name for field in fields(Row)}
+    assert set(Row.telling) <= known
+    assert {"params", "macs", "p50_ms", "status"} <= set(Row.telling[:MOST_COLUMNS])

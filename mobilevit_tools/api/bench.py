@@ -21,6 +21,7 @@ from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.result import Result
 from mobilevit_tools.rewrites.applied import AppliedRewrite
+from mobilevit_tools.several import several
 from mobilevit_tools.targets.registry import STANDARD, find_target, host_targets
 
 DEVICES = (DEVICE, "count")
@@ -62,11 +63,11 @@ class BenchResult(Result, command="bench rewrites"):
 
 @restoring
 def bench_rewrites(
-    models: Sequence[str],
+    models: str | Sequence[str],
     *,
-    targets: Sequence[str] | None = None,
-    devices: Sequence[str] = (DEVICE,),
-    threads: Sequence[int] = (1,),
+    targets: str | Sequence[str] | None = None,
+    devices: str | Sequence[str] = (DEVICE,),
+    threads: int | Sequence[int] = (1,),
     input_size: tuple[int, int] | None = None,
     rigor: str = "default",
     each: bool = False,
@@ -103,8 +104,8 @@ def bench_rewrites(
     latency_spec(rigor)
     targets = [each for each in host_targets() if each in STANDARD] if targets is None else targets
     models = model_names(models, "bench_rewrites")
-    models, targets, devices = (tuple(dict.fromkeys(each)) for each in (models, targets, devices))
-    threads = tuple(dict.fromkeys(threads))
+    models, targets, devices = (tuple(dict.fromkeys(several(each))) for each in (models, targets, devices))
+    threads = tuple(dict.fromkeys(several(threads)))
     for device in devices:
         if device not in DEVICES:
             raise UsageError(f"Rewrites are not measured on {device!r}.", hint=f"Give {' or '.join(DEVICES)}.")

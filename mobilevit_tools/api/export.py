@@ -20,6 +20,7 @@ from mobilevit_tools.data.labels import read_labels
 from mobilevit_tools.errors import GateError, MvtError, UsageError
 from mobilevit_tools.exporters._base import check_packages
 from mobilevit_tools.exporters.request import ExportRequest, requests_for
+from mobilevit_tools.input_size import Size, as_size, size_text
 from mobilevit_tools.models.factory import LoadedModel, find_learnt, with_labels
 from mobilevit_tools.models.options import OptionValue, option_texts
 from mobilevit_tools.models.references import folder_name, is_file_reference
@@ -28,6 +29,7 @@ from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.share import too_little
+from mobilevit_tools.several import several
 from mobilevit_tools.targets.registry import find_target, named_targets
 from mobilevit_tools.writing import check_destination
 
@@ -53,24 +55,24 @@ def export(
     random_weights: bool = False,
     num_classes: int | None = None,
     labels: Sequence[str] | str | Path | None = None,
-    input_size: tuple[int, int] | None = None,
+    input_size: Size | None = None,
     backend: str | None = None,
     precision: str = "fp32",
     batch: int = 1,
-    rewrites: Sequence[str] | None = None,
-    fp16_keep: Sequence[str] | None = None,
+    rewrites: str | Sequence[str] | None = None,
+    fp16_keep: str | Sequence[str] | None = None,
     calibration: str | Path | None = None,
     calibration_size: int | None = None,
     calibration_method: str | None = None,
     least_quantized: float | None = None,
-    gates: Sequence[str] = (),
+    gates: str | Sequence[str] = (),
     max_drop: float | None = None,
     eval_data: str | Path | None = None,
     class_order: ClassOrder | None = None,
     task: TaskName | None = None,
     upsample: bool = False,
     class_map: bool = False,
-    images: Sequence[Path] | None = None,
+    images: str | Path | Sequence[str | Path] | None = None,
     options: Mapping[str, OptionValue] | None = None,
     overwrite: bool = False,
     keep_failed: bool = False,
@@ -95,7 +97,7 @@ def export(
         random_weights: Allow random weights; the manifest says so.
         num_classes: The class count; by default the checkpoint's.
         labels: Class names in index order, or the file that holds them.
-        input_size: Height and width in pixels; by default the model's own, or the card's.
+        input_size: ``224``, or height and width in pixels; by default the model's own, or the card's.
         backend: The ExecuTorch backend.
         precision: A precision of the target; see :mod:`mobilevit_tools.targets.precisions`.
         batch: Images per inference.
@@ -159,9 +161,10 @@ def export(
     )
     if jobs is not None and jobs < 1:
         raise UsageError(f"At least one process converts, not {jobs}.")
+    size = as_size(input_size)
     called = given.name if given is not None else str(model)
     requests = requests_for(
-        named_targets([targets] if isinstance(targets, str) else targets),
+        named_targets(targets),
         model=called,
         precision=precision,
         backend=backend,
@@ -170,17 +173,17 @@ def export(
         random_weights=random_weights,
         num_classes=num_classes,
         labels=_text(labels) if isinstance(labels, str | Path) else None,
-        input_size=None if input_size is None else f"{input_size[0]}x{input_size[1]}",
+        input_size=size_text(size),
         options=option_texts(options or {}),
         batch=batch,
         target_options=target_options,
-        rewrites=None if rewrites is None else tuple(rewrites),
-        fp16_keep=None if fp16_keep is None else tuple(fp16_keep),
+        rewrites=None if rewrites is None else several(rewrites),
+        fp16_keep=None if fp16_keep is None else several(fp16_keep),
         calibration=_text(calibration),
         calibration_size=calibration_size,
         calibration_method=calibration_method,
         least_quantized=least_quantized,
-        gates=tuple(gates),
+        gates=several(gates),
         max_drop=max_drop,
         eval_data=_text(eval_data),
         class_order=class_order,
@@ -194,7 +197,7 @@ def export(
     ready = is_file_reference(called) if given is None else given.has_ranges
     _check_possible(requests, finals, overwrite=overwrite, measured=not ready)
     with progress(f"Loading {called}"):
-        loaded = _load(given, requests, input_size, labels, of_module, bundle=bundle)
+        loaded = _load(given, requests, size, labels, of_module, bundle=bundle)
     bound = None if max_drop is None or eval_data is None else AccuracyBound(max_drop, Path(eval_data), class_order)
     # A search measures latencies, which nothing is to disturb.
     apart = POSSIBLE and given is None and bound is None
@@ -206,7 +209,7 @@ def export(
         SideBySide([each.target for each in requests], processes, progress),
         options=options or {},
         bound=bound,
-        images=None if images is None else tuple(images),
+        images=None if images is None else tuple(Path(each) for each in several(images)),
         overwrite=overwrite,
         keep_failed=keep_failed,
         bundle=bundle,

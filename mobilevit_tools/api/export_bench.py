@@ -21,6 +21,7 @@ from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.statistics import median_interval
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.result import Result
+from mobilevit_tools.several import several
 from mobilevit_tools.targets.registry import STANDARD, named_targets
 
 ROUNDS = 6
@@ -72,9 +73,9 @@ class ExportBench(Result, command="bench export"):
 
 @restoring
 def bench_export(
-    models: Sequence[str],
+    models: str | Sequence[str],
     *,
-    targets: Sequence[str] = STANDARD,
+    targets: str | Sequence[str] = STANDARD,
     against: str | Path | None = None,
     rounds: int = ROUNDS,
     timeout_s: float = TIMEOUT_S,
@@ -108,7 +109,7 @@ def bench_export(
     if not 0 < timeout_s < float("inf"):
         raise UsageError(f"The time limit of an export must be above 0, not {timeout_s:g} s.")
     targets = named_targets(targets)
-    models = tuple(dict.fromkeys(models))
+    models = tuple(dict.fromkeys(several(models)))
     if not models or rounds < 1:
         raise UsageError("There is nothing to measure.", hint="Give a model and at least one round.")
     other = None if against is None else _version_behind(str(against))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mobilevit_tools.analysis.macs import count_macs
 from mobilevit_tools.analysis.stages import Stage, stage_table
 from mobilevit_tools.api.given import given_module
+from mobilevit_tools.input_size import Size, as_size
 from mobilevit_tools.models.cards import Published, WeightsCard
 from mobilevit_tools.models.factory import load_model
 from mobilevit_tools.models.names import is_registered, resolve
@@ -64,7 +65,7 @@ def info(
     name: str | None = None,
     card: Card | Mapping[str, object] | None = None,
     num_classes: int | None = None,
-    input_size: tuple[int, int] | None = None,
+    input_size: Size | None = None,
     options: Mapping[str, OptionValue] | None = None,
 ) -> InfoResult:
     """Count a model's parameters and MACs by stage, at its default input size or another.
@@ -74,7 +75,7 @@ def info(
         name: A module: what to call it; by default the name of its class.
         card: A module: what is known of it, a :class:`~mobilevit_tools.Card` or a dict with some of its fields.
         num_classes: The class count of a named model; by default the model's own.
-        input_size: Height and width in pixels; by default the model's own.
+        input_size: ``224``, or height and width in pixels; by default the model's own.
         options: Options of a named model's builder.
 
     Raises:
@@ -99,15 +100,16 @@ def info(
             3     0       0       1, 4
             4     15      12      1, 3
     """
+    size = as_size(input_size)
     given = given_module(model, name=name, card=card, of_names={"num_classes": num_classes, "options": options or None})
     if given is None:
         called = str(model)
         bundled = resolve(called)[1] if is_registered(called) else None
         loaded = load_model(
-            called, num_classes=num_classes, random_weights=bundled is None, input_size=input_size, options=options
+            called, num_classes=num_classes, random_weights=bundled is None, input_size=size, options=options
         )
     else:
-        called, bundled, loaded = given.name, None, given.load(input_size)
+        called, bundled, loaded = given.name, None, given.load(size)
     known = loaded.card
     shape = (1, 3, *loaded.preprocessing.input_size)
     count = count_macs(loaded.module, shape)

@@ -20,6 +20,7 @@ from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.result import Result
+from mobilevit_tools.several import several
 from mobilevit_tools.targets.precisions import PRECISIONS
 from mobilevit_tools.targets.registry import STANDARD, find_target, named_targets
 from mobilevit_tools.verification.evaluations import EvalResult
@@ -73,8 +74,8 @@ def bench_precisions(
     class_order: ClassOrder | None = None,
     checkpoint: str | Path | None = None,
     calibration_size: int = DEFAULT_SIZE,
-    targets: Sequence[str] = STANDARD,
-    precisions: Sequence[str] | None = None,
+    targets: str | Sequence[str] = STANDARD,
+    precisions: str | Sequence[str] | None = None,
     threads: int = 1,
     rigor: str = "default",
     count: bool = False,
@@ -110,7 +111,7 @@ def bench_precisions(
     """
     (model,) = model_names(model, "bench_precisions")
     latency_spec(rigor)
-    wanted = tuple(PRECISIONS) if precisions is None else (BASELINE, *precisions)
+    wanted = tuple(PRECISIONS) if precisions is None else (BASELINE, *several(precisions))
     if unknown := set(wanted) - set(PRECISIONS):
         raise UsageError(
             f"There is no precision named {', '.join(sorted(unknown))}.", hint=f"There are {', '.join(PRECISIONS)}."

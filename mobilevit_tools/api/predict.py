@@ -13,6 +13,7 @@ from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.result import Result
 from mobilevit_tools.runtimes._base import Session, only_input
+from mobilevit_tools.several import several
 from mobilevit_tools.tasks._base import SHOWN_SCORE, Answering, Asked
 from mobilevit_tools.tasks.registry import find_task, load_task
 from mobilevit_tools.tasks.shown import DetectPrediction, EmbedPrediction, Prediction, RawPrediction, SegmentPrediction
@@ -44,7 +45,7 @@ class PredictResult(Result, command="predict"):
 @restoring
 def predict(
     artifact: str | Path,
-    images: Sequence[str | Path],
+    images: str | Path | Sequence[str | Path],
     *,
     top: int = 5,
     output: str | Path | None = None,
@@ -86,7 +87,7 @@ def predict(
         contract = stated_contract(session, path)
         answering = answering_with(session, contract, path)
         asked = Asked(top, None if output is None else Path(output), overwrite, least_score)
-        predictions = load_task(contract.means).predict(answering, [Path(image) for image in images], asked)
+        predictions = load_task(contract.means).predict(answering, [Path(image) for image in several(images)], asked)
     return PredictResult(path, contract.means, cast("tuple[Predicted, ...]", tuple(predictions)))
 
 

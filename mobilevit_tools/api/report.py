@@ -13,6 +13,7 @@ from mobilevit_tools.progress import Progress, silent
 from mobilevit_tools.reporting.figures import FORMATS, figure_file, styled
 from mobilevit_tools.reporting.intake import read_runs
 from mobilevit_tools.result import Result
+from mobilevit_tools.several import several
 from mobilevit_tools.writing import check_destination, write_whole
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ class ReportResult(Result, command="report"):
 
 @restoring
 def report(
-    runs: Sequence[str | Path],
+    runs: str | Path | Sequence[str | Path],
     *,
     output: str | Path = "report.html",
-    against: Sequence[str | Path] = (),
+    against: str | Path | Sequence[str | Path] = (),
     plots: str | Path | None = None,
     plot_format: str | None = None,
     overwrite: bool = False,
@@ -91,8 +92,8 @@ def report(
     if folder is not None:
         check_destination(folder / "plot", overwrite=overwrite)
     with progress("Reading the runs"):
-        evidence = read_runs([Path(run) for run in runs])
-        before = read_runs([Path(run) for run in against]) if against else None
+        evidence = read_runs([Path(run) for run in several(runs)])
+        before = read_runs([Path(run) for run in several(against)]) if against else None
     from mobilevit_tools.reporting.contents import contents
     from mobilevit_tools.reporting.page import render
 

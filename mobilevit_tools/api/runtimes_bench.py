@@ -62,9 +62,9 @@ class RuntimesBench(Result, command="bench runtimes"):
 
 @restoring
 def bench_runtimes(
-    models: Sequence[str],
+    models: str | Sequence[str],
     *,
-    targets: Sequence[str] = tuple(TARGETS),
+    targets: str | Sequence[str] = tuple(TARGETS),
     reference: str = STANDARD[0],
     precision: str = "fp32",
     threads: int = 1,

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from mobilevit_tools.api.given import model_names
 from mobilevit_tools.artifacts.versions import tool_versions
 from mobilevit_tools.errors import BadInputError, MvtError, UsageError
+from mobilevit_tools.input_size import Size, as_size, size_text
 from mobilevit_tools.jsonable import envelope
 from mobilevit_tools.matrix.aside import without_artifact
 from mobilevit_tools.matrix.baseline import Margins, check_comparable, compare_with_baseline, read_baseline
@@ -28,6 +29,7 @@ from mobilevit_tools.models.names import list_models
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, counted, silent
 from mobilevit_tools.quantization._base import check_calibrated
+from mobilevit_tools.several import several
 from mobilevit_tools.targets.registry import ALL, TARGETS, named_targets
 from mobilevit_tools.writing import check_file, write_whole
 
@@ -38,16 +40,16 @@ Finished = Callable[[CellResult, int, int], None]
 
 @restoring
 def smoke(
-    models: Sequence[str] = (),
+    models: str | Sequence[str] = (),
     *,
-    targets: Sequence[str] | None = None,
-    precisions: Sequence[str] = ("fp32",),
-    backends: Sequence[str] = (),
-    devices: Sequence[str] = (),
+    targets: str | Sequence[str] | None = None,
+    precisions: str | Sequence[str] = ("fp32",),
+    backends: str | Sequence[str] = (),
+    devices: str | Sequence[str] = (),
     checkpoint: str | Path | None = None,
     random_weights: bool = False,
-    input_size: str | None = None,
-    options: Sequence[str] = (),
+    input_size: Size | None = None,
+    options: str | Sequence[str] = (),
     calibration: str | Path | None = None,
     calibration_size: int | None = None,
     timeout_s: float = TIMEOUT_S,
@@ -74,7 +76,7 @@ def smoke(
         devices: Where to run the artifacts after the export; by default they are exported and verified only.
         checkpoint: Weights; for one model only.
         random_weights: Allow random weights for models that have none.
-        input_size: ``224`` or ``192x256``; by default each model's own.
+        input_size: ``224``, or height and width in pixels; by default each model's own.
         options: Options of the models' builders, each ``name=value``.
         calibration: A folder of photos for precisions that are calibrated.
         calibration_size: How many of them to use; by default 200.
@@ -106,9 +108,9 @@ def smoke(
     axes = Axes(
         tuple(chosen),
         _targets(targets),
-        tuple(precisions),
-        tuple(backends),
-        tuple(devices),
+        several(precisions),
+        several(backends),
+        several(devices),
         calibration=None if calibration is None else str(calibration),
         calibration_size=calibration_size,
     )
@@ -117,11 +119,11 @@ def smoke(
         target=next(iter(TARGETS)),
         checkpoint=None if checkpoint is None else str(checkpoint),
         random_weights=random_weights,
-        input_size=input_size,
-        options=tuple(options),
+        input_size=size_text(as_size(input_size)),
+        options=several(options),
     )
     plan = plan_cells(axes, template)
-    check_calibrated(precisions, calibration=calibration, calibration_size=calibration_size)
+    check_calibrated(axes.precisions, calibration=calibration, calibration_size=calibration_size)
     _check_files(output, junit, baseline, summary, overwrite=overwrite)
     stored: Mapping[str, CellResult] = {}
     if baseline is not None:
@@ -179,9 +181,10 @@ def _models(models: Sequence[str], checkpoint: str | Path | None, *, random_weig
     return chosen or [name for name in list_models() if "." in name]
 
 
-def _targets(targets: Sequence[str] | None) -> tuple[str, ...] | None:
-    names = named_targets(targets or [ALL])
-    return None if not targets or ALL in targets else names
+def _targets(targets: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    asked = several(targets or ALL)
+    names = named_targets(asked)
+    return None if ALL in asked else names
 
 
 @contextmanager

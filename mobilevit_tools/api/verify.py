@@ -19,6 +19,7 @@ from mobilevit_tools.models.references import is_file_reference, path_in, short_
 from mobilevit_tools.normalization import normalized_by
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.progress import Progress, silent
+from mobilevit_tools.several import several
 from mobilevit_tools.tasks.registry import settle
 from mobilevit_tools.verification.on_device import check_device, verify_on_device
 from mobilevit_tools.verification.reference import torch_reference
@@ -40,8 +41,8 @@ def verify(
     checkpoint: str | Path | None = None,
     ema: bool | None = None,
     precision: str | None = None,
-    gates: Sequence[str] = (),
-    images: Sequence[Path] | None = None,
+    gates: str | Sequence[str] = (),
+    images: str | Path | Sequence[str | Path] | None = None,
     device: str | None = None,
     progress: Progress = silent,
 ) -> VerifyResult:
@@ -99,8 +100,9 @@ def verify(
         chosen = precision or own or (manifest.spec.precision if manifest else "fp32")
         if chosen not in GATES:
             raise UsageError(f"There is no gate for {chosen!r}.", hint=f"Gates: {', '.join(GATES)}.")
-        gate = tightened(chosen, (*gates, *(manifest.request.gates if manifest else ())))
-        inputs = build_inputs(loaded.preprocessing, verification_photos() if images is None else images)
+        gate = tightened(chosen, (*several(gates), *(manifest.request.gates if manifest else ())))
+        photos = verification_photos() if images is None else [Path(each) for each in several(images)]
+        inputs = build_inputs(loaded.preprocessing, photos)
         reference = torch_reference(loaded.module)
         native = ran = None
         if device is None:

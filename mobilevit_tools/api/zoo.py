@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from mobilevit_tools.api.profile import compare
 from mobilevit_tools.artifacts.versions import tool_versions
 from mobilevit_tools.errors import MvtError, UsageError
+from mobilevit_tools.input_size import Size, as_size, size_text
 from mobilevit_tools.matrix.aside import without_artifact
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.matrix.run import run_cell
@@ -24,6 +25,7 @@ from mobilevit_tools.progress import Progress, counted, silent
 from mobilevit_tools.quantization._base import check_calibrated
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.result import Result
+from mobilevit_tools.several import several
 from mobilevit_tools.targets.precisions import PRECISIONS
 from mobilevit_tools.targets.registry import STANDARD, find_target, named_targets
 
@@ -139,13 +141,13 @@ class ZooResult(Result, command="bench zoo"):
 
 @restoring
 def bench_zoo(
-    models: Sequence[str] = ZOO,
+    models: str | Sequence[str] = ZOO,
     *,
-    targets: Sequence[str] = STANDARD,
-    precisions: Sequence[str] = ("fp32",),
+    targets: str | Sequence[str] = STANDARD,
+    precisions: str | Sequence[str] = ("fp32",),
     calibration: str | Path | None = None,
     calibration_size: int = DEFAULT_SIZE,
-    input_size: tuple[int, int] | None = None,
+    input_size: Size | None = None,
     latency: bool = False,
     rigor: str = "quick",
     timeout_s: float = TIMEOUT_S,
@@ -162,7 +164,7 @@ def bench_zoo(
         precisions: Precisions; those that a target lacks are left out.
         calibration: A folder of photos for precisions that are calibrated.
         calibration_size: How many of them to use.
-        input_size: Height and width in pixels; by default each model's own.
+        input_size: ``224``, or height and width in pixels; by default each model's own.
         latency: Also measure each artifact against the target's own lowering, one thread, in turns.
         rigor: The latency protocol's preset.
         timeout_s: Time limit of one export.
@@ -183,17 +185,24 @@ def bench_zoo(
     latency_spec(rigor)
     if not 0 < timeout_s < float("inf"):
         raise UsageError(f"The time limit of an export must be above 0, not {timeout_s:g} s.")
-    models = tuple(dict.fromkeys(models))
+    models = tuple(dict.fromkeys(several(models)))
     if not models:
         raise UsageError("Pass at least one model.")
-    kinds = _kinds(targets, precisions, None if calibration is None else str(calibration), calibration_size, input_size)
+    size = as_size(input_size)
+    kinds = _kinds(
+        several(targets),
+        several(precisions),
+        None if calibration is None else str(calibration),
+        calibration_size,
+        size,
+    )
     for model in models:  # before hours of work are lost
         replace(kinds[0], model=model)
     rows: list[ZooRow] = []
     for model in counted(progress, f"Exporting {len(models)} models", models, len(models)):
         with TemporaryDirectory(prefix="mvt-zoo-", ignore_cleanup_errors=True) as folder:
             with progress(f"Drawing weights of {model}"):
-                checkpoint = _settled(model, Path(folder, "settled.safetensors"), input_size)
+                checkpoint = _settled(model, Path(folder, "settled.safetensors"), size)
             for kind in kinds:
                 cell = replace(kind, model=model, checkpoint=checkpoint, random_weights=checkpoint is None)
                 with progress(f"[{len(rows) + 1}/{len(models) * len(kinds)}] {cell.name}"):
@@ -236,7 +245,7 @@ def _kinds(
             precision=precision,
             calibration=calibration if PRECISIONS[precision].calibrated else None,
             calibration_size=calibration_size if PRECISIONS[precision].calibrated else None,
-            input_size=None if input_size is None else f"{input_size[0]}x{input_size[1]}",
+            input_size=size_text(input_size),
             random_weights=True,
         )
         for target in named_targets(targets)

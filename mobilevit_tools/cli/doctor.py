@@ -75,5 +75,5 @@ def _render(console: Console, result: DoctorResult) -> None:
         said = "[green]ok[/]" if library.problem is None else f"[bold red]bad[/]: {escape(library.problem)}"
         console.print(f"16 KB pages: {escape(library.name)}: {said}", highlight=False, soft_wrap=True)
     if result.healthy:
-        console.print("[green]All targets are usable.[/]")
+        console.print("[green]All installed targets are usable.[/]")
     console.print(f"Library bugs and how mvt handles them: {KNOWN_PROBLEMS}", highlight=False, soft_wrap=True)

@@ -18,6 +18,7 @@ from mobilevit_tools.cli.output import Output, command_output
 if TYPE_CHECKING:
     from mobilevit_tools.api.sweep import Outlook, SweepResult
     from mobilevit_tools.sweeping.schedule import Event, Watch
+    from mobilevit_tools.sweeping.table import Row
 
 
 def sweep(
@@ -124,9 +125,11 @@ def _render(console: Console, result: SweepResult) -> None:
     from mobilevit_tools.cli.tables import number, size, verdict
 
     columns = {
+        "params (M)": ["-" if row.params is None else f"{row.params / 1e6:.2f}" for row in result.rows],
+        "GMACs": ["-" if row.macs is None else f"{row.macs / 1e9:.3f}" for row in result.rows],
         "SNR dB": [number(row.snr_db, ".1f") for row in result.rows],
         "size": ["-" if row.size_bytes is None else size(row.size_bytes) for row in result.rows],
-        "median ms": [number(row.p50_ms, ".2f") for row in result.rows],
+        "median ms (95 %)": [_latency(row) for row in result.rows],
         "instructions": [number(row.instructions, ",d") for row in result.rows],
         "top-1": [number(row.top1, ".2%") for row in result.rows],
         "time": [f"{row.seconds:.0f} s" for row in result.rows],
@@ -144,9 +147,20 @@ def _render(console: Console, result: SweepResult) -> None:
         if row.message:
             told = " ".join(part for part in (row.message, row.hint) if part)
             console.print(f"{escape(row.cell)}: {escape(told)}", highlight=False, soft_wrap=True)
+    flagged = [(flag, row.cell) for row in result.rows if row.flags for flag in row.flags.split(", ")]
+    for flag in sorted({flag for flag, _ in flagged}):
+        doubtful = ", ".join(cell for found, cell in flagged if found == flag)
+        console.print(f"[yellow]{flag.replace('_', ' ')}[/]: {escape(doubtful)}", highlight=False, soft_wrap=True)
     unknown = f", {result.not_verified} not verified" if result.not_verified else ""
     counts = f"{result.passed} passed{unknown}, {result.failed} failed, {result.errors} errors"
     console.print(f"{counts}; {result.reused} finished before", highlight=False)
     console.print(
         f"wrote {escape(str(result.results))} and {escape(str(result.parquet))}", highlight=False, soft_wrap=True
     )
+
+
+def _latency(row: Row) -> str:
+    from mobilevit_tools.cli.tables import number
+
+    interval = f" ({row.low_ms:.2f} to {row.high_ms:.2f})" if row.low_ms is not None else ""
+    return f"{number(row.p50_ms, '.2f')}{interval}"

@@ -144,6 +144,8 @@ class CellResult(Shown):
         seconds: How long the cell took.
     """
 
+    telling = ("cell", "status", "code", "message", "seconds")
+
     cell: Cell
     digest: str
     status: Status

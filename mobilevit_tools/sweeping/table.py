@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -56,6 +56,8 @@ class Row(Shown):
         seconds: How long the cell took.
         digest: The cell's digest.
     """
+
+    telling = ("cell", "status", "params", "macs", "snr_db", "size_bytes", "p50_ms", "instructions", "top1", "flags")
 
     cell: str
     model: str
@@ -146,11 +148,10 @@ def write_parquet(rows: Sequence[Row], path: Path) -> None:
     import pyarrow.parquet as pq
 
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    hints = get_type_hints(Row)
+    columns = [(each.name, hints[each.name]) for each in fields(Row)]
     schema = pa.schema(
-        [
-            (name, next(kinds[each] for each in (hint, *get_args(hint)) if each in kinds))
-            for name, hint in get_type_hints(Row).items()
-        ]
+        [(name, next(kinds[each] for each in (hint, *get_args(hint)) if each in kinds)) for name, hint in columns]
     )
     content = BytesIO()
     pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema), content)

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mobilevit_tools.errors import BadInputError, UsageError
+from mobilevit_tools.several import several
 from mobilevit_tools.targets import coreai, coreml, executorch, litert, ncnn, onnx
 from mobilevit_tools.targets._base import Target
 
@@ -54,7 +55,7 @@ def find_target(name: str) -> Target:
     return target
 
 
-def named_targets(names: Sequence[str]) -> tuple[str, ...]:
+def named_targets(names: str | Sequence[str]) -> tuple[str, ...]:
     """Return the names of the targets that are asked for, each once.
 
     ``all`` stands for those that need no extra; others are named beside it.
@@ -62,6 +63,7 @@ def named_targets(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         UsageError: There is no such target, also beside ``all``.
     """
+    names = several(names)
     for name in names:
         if name != ALL:
             find_target(name)

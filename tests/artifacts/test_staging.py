@@ -143,7 +143,7 @@ def test_a_file_takes_the_place_of_nothing_else(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(BadInputError, match="not a file"):
         check_file(tmp_path, overwrite=True)
     monkeypatch.setattr("os.access", lambda *_: False)  # for root, everything can be written
-    with pytest.raises(BadInputError, match=f"{tmp_path} cannot be written"):
+    with pytest.raises(BadInputError, match=f"new cannot be written: no permission in the folder {tmp_path}"):
         check_file(tmp_path / "a" / "new", overwrite=False)
 
 

@@ -63,7 +63,8 @@ def test_a_real_sweep_is_told_shown_and_stored(mvt: Mvt, plan: Path, tmp_path: P
     ran = mvt("sweep", plan, "--output", tmp_path / "sweep", "--keep-artifacts")
     assert ran.code == 0, ran.err
     assert ran.err.startswith(f"[1/1] {SMALL}/onnx/fp32@host: passed, ")
-    assert ran.out.splitlines()[0].split() == ["cell", "SNR", "dB", "size", "median", "ms", "time"]
+    heading = "cell params (M) GMACs SNR dB size median ms (95 %) time"
+    assert ran.out.splitlines()[0].split() == heading.split()
     assert "1 passed, 0 failed, 0 errors; 0 finished before" in ran.out
     (row,) = pq.read_table(tmp_path / "sweep" / "results.parquet").to_pylist()
     assert row["snr_db"] > 80
@@ -103,7 +104,20 @@ def test_a_line_that_was_cut_off_is_named(mvt: Mvt, plan: Path, tmp_path: Path) 
 def test_columns_that_nobody_fills_are_left_out(mvt: Mvt, plan: Path, tmp_path: Path) -> None:
     finish(plan, tmp_path / "sweep", profile=None)
     ran = mvt("sweep", plan, "--output", tmp_path / "sweep")
-    assert ran.out.splitlines()[0].split() == ["cell", "SNR", "dB", "size", "time"]
+    assert ran.out.splitlines()[0].split() == ["cell", "params", "(M)", "GMACs", "SNR", "dB", "size", "time"]
+
+
+def test_a_latency_is_shown_with_its_interval_and_with_what_makes_it_doubtful(
+    mvt: Mvt, plan: Path, tmp_path: Path
+) -> None:
+    plan.write_text(plan.read_text() + '[[exclude]]\ndevice = "none"\n')
+    made = exported(params=7_340_000, macs=717_796_096)
+    finish(plan, tmp_path / "sweep", artifact=made, profile=measured(latency_ms=LATENCY, flags=("busy_host", "drift")))
+    ran = mvt("sweep", plan, "--output", tmp_path / "sweep")
+    row = " ".join(ran.out.splitlines()[1].split())
+    assert row.startswith(f"{SMALL}/onnx/fp32@host 7.34 0.718 ")
+    assert "3.25 (3.00 to 3.50)" in row
+    assert f"busy host: {SMALL}/onnx/fp32@host\ndrift: {SMALL}/onnx/fp32@host\n" in ran.out
 
 
 def test_a_sweep_that_is_interrupted_ends_its_cells_and_says_that_it_goes_on(plan: Path, tmp_path: Path) -> None:
@@ -125,7 +139,7 @@ def test_a_sweep_that_is_interrupted_ends_its_cells_and_says_that_it_goes_on(pla
     assert said["error"]["message"] == (
         f"Interrupted; finished cells are kept in {tmp_path}/sweep; the same command resumes the sweep."
     )
-    assert not exporting()
+    eventually(lambda: not exporting())
     assert {path.name for path in tmp_path.iterdir()} == {"sweep", plan.name}
 
 
