@@ -24,22 +24,20 @@ from mobilevit_tools.forms import (
     padding,
     pooling,
     products,
-    ranks,
     resampling,
     statistics,
     sums,
 )
-from mobilevit_tools.forms._base import Forms, first_of
+from mobilevit_tools.forms._base import Forms
 
 _aten = torch.ops.aten
 MOST_AXES = 5
 """Axes that a tensor has at most in Core ML."""
 
 FORMS: Forms = {
-    _aten.add.Tensor: first_of(sums.scaled_sum, ranks.side_by_side(_aten.add.Tensor, MOST_AXES)),
+    _aten.add.Tensor: sums.scaled_sum,
     _aten.add.Scalar: sums.scaled_sum,
-    _aten.sub.Tensor: first_of(sums.scaled_difference, ranks.side_by_side(_aten.sub.Tensor, MOST_AXES)),
-    **{each: ranks.side_by_side(each, MOST_AXES) for each in (_aten.mul.Tensor, _aten.div.Tensor)},
+    _aten.sub.Tensor: sums.scaled_difference,
     _aten.sub.Scalar: sums.scaled_difference,
     _aten.rsub.Tensor: sums.scaled_reverse_difference,
     _aten.rsub.Scalar: sums.scaled_reverse_difference,
@@ -68,13 +66,6 @@ FORMS: Forms = {
         each: statistics.along_one_axis(each, MOST_AXES)
         for each in (_aten.sum.dim_IntList, _aten.mean.dim, _aten.amax.default, _aten.amin.default)
     },
-    _aten.unsqueeze.default: ranks.unsqueezed(MOST_AXES),
-    _aten.permute.default: ranks.permuted(MOST_AXES),
-    _aten.transpose.int: ranks.transposed(MOST_AXES),
-    _aten.select.int: ranks.selected(MOST_AXES),
-    _aten.max.dim: ranks.largest(MOST_AXES),
-    _aten.unbind.int: ranks.unbound(MOST_AXES),
-    _aten.clone.default: ranks.same(MOST_AXES),
     _aten.argmax.default: statistics.flat_argmax,
     _aten.argmin.default: statistics.flat_argmin,
     _aten.instance_norm.default: statistics.stored_instance_norm,

@@ -11,9 +11,10 @@ import torch
 
 from mobilevit_tools.blame import OperatorError, line_in
 from mobilevit_tools.exporters.coreml_forms import ALIASES, FORMS, MOST_AXES, decompositions, is_unknown
-from mobilevit_tools.forms._base import prove_same, write_forms
+from mobilevit_tools.forms._base import VIEWS, prove_same, write_forms
 from mobilevit_tools.forms.constants import fold_constants
 from mobilevit_tools.forms.ranks import merge_reshapes
+from mobilevit_tools.forms.wide import wide_forms
 from mobilevit_tools.precision.execution import source
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def traced(module: nn.Module, example: Tensor) -> ExportedProgram:
         prove_same(before, program, (example,))
         if write_forms(program, FORMS, (example,)):
             program = program.run_decompositions({})
+    if write_forms(program, wide_forms(program, MOST_AXES), (example,)):
+        program = program.run_decompositions({})
     merge_reshapes(program)
     fold_constants(program, most_axes=MOST_AXES)
     _drop_aliases(program)
@@ -98,6 +101,21 @@ def _check_operators(program: ExportedProgram) -> None:
     for node in program.graph.nodes:
         if node.op == "call_function" and is_unknown(node.target):
             raise _refusal(node)
+    wide = [node for node in program.graph.nodes if node.op == "call_function" and _axes(node) > MOST_AXES]
+    if wide:
+        worst = next((node for node in wide if node.target not in VIEWS | {_aten.reshape.default}), wide[0])
+        raise OperatorError(
+            f"Core ML supports at most {MOST_AXES} axes, and {worst.meta.get('original_aten') or worst.target} "
+            f"has {_axes(worst)}",
+            line_in(worst.meta.get("stack_trace") or ""),
+        )
+
+
+def _axes(node: Node) -> int:
+    """Return the most axes of what an operator reads and gives."""
+    values = [node.meta.get("val"), *(each.meta.get("val") for each in node.all_input_nodes)]
+    found = [each for value in values for each in (value if isinstance(value, list | tuple) else [value])]
+    return max((each.dim() for each in found if isinstance(each, torch.Tensor)), default=0)
 
 
 @contextmanager

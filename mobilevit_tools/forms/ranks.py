@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -99,7 +98,7 @@ def largest(most_axes: int) -> Callable[..., Any]:
         if x.dim() <= most_axes or not has_sizes(x):
             return NotImplemented
         axis = dim % x.dim()
-        return _around(x, axis).amax(1).reshape(remaining(x, [axis], keepdim=keepdim)), None
+        return around(x, axis).amax(1).reshape(remaining(x, [axis], keepdim=keepdim)), None
 
     return form
 
@@ -109,31 +108,6 @@ def unsqueezed(most_axes: int) -> Callable[..., Any]:
 
     def form(x: Tensor, dim: int) -> Any:
         return NotImplemented if x.dim() < most_axes else unsqueeze(x, dim)
-
-    return form
-
-
-def side_by_side(operator: Callable[..., Tensor], most_axes: int) -> Callable[..., Any]:
-    """Return the form of an operator on one or two values at each place of more than ``most_axes`` axes, merged."""
-
-    def form(x: Tensor, y: Any, **options: Any) -> Any:
-        if not isinstance(y, Tensor):
-            wide = x.dim() > most_axes and has_sizes(x)
-            return operator(x.reshape(-1), y, **options).reshape(x.shape) if wide else NotImplemented
-        if max(x.dim(), y.dim()) <= most_axes or not (has_sizes(x) and has_sizes(y)):
-            return NotImplemented
-        rank = max(x.dim(), y.dim())
-        pairs = [
-            pair
-            for pair in zip(*([1] * (rank - each.dim()) + list(each.shape) for each in (x, y)), strict=True)
-            if pair != (1, 1)
-        ]
-        runs = [list(run) for _, run in groupby(pairs, key=lambda pair: (pair[0] == 1, pair[1] == 1))]
-        if len(runs) > most_axes:
-            return NotImplemented
-        merged = [[math.prod(pair[which] for pair in run) for run in runs] for which in (0, 1)]
-        found = operator(x.reshape(merged[0]), y.reshape(merged[1]), **options)
-        return found.reshape(torch.broadcast_shapes(x.shape, y.shape))  # type: ignore[no-untyped-call]
 
     return form
 
@@ -148,10 +122,10 @@ def same(most_axes: int) -> Callable[..., Any]:
 
 
 def _selected(x: Tensor, dim: int, index: int) -> Tensor:
-    return _around(x, dim).select(1, index).reshape(remaining(x, [dim], keepdim=False))
+    return around(x, dim).select(1, index).reshape(remaining(x, [dim], keepdim=False))
 
 
-def _around(x: Tensor, dim: int) -> Tensor:
+def around(x: Tensor, dim: int) -> Tensor:
     """Return ``x`` with what is before and behind an axis merged."""
     return x.reshape(math.prod(x.shape[:dim]), x.shape[dim], math.prod(x.shape[dim + 1 :]))
 

@@ -142,6 +142,18 @@ def test_an_operator_without_a_form_is_named_with_its_line(tmp_path: Path) -> No
         lower(net, spec, MAPS, tmp_path / "net.mlpackage")
 
 
+def test_an_operator_on_six_axes_that_has_no_form_is_named_with_its_line(tmp_path: Path) -> None:
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x.reshape(1, 3, 2, -1, 2, x.shape[3] // 2)
+            return torch.einsum("abcdef,abcgef->abcdgf", y.relu(), y).flatten(1)
+
+    refused = r"at most 5 axes, and aten\.einsum\.default has 6.*test_coreml_forms\.py, line \d+: return torch\.einsum"
+    spec, net = ExportSpec("coreml"), Net().eval()
+    with pytest.raises(BadInputError, match=refused), naming_refusals(MAPS, spec, net):
+        lower(net, spec, MAPS, tmp_path / "net.mlpackage")
+
+
 def test_what_the_converter_itself_refuses_is_named_with_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
