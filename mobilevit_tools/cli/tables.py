@@ -125,6 +125,11 @@ def parity_notes(parity: Parity) -> Iterator[str]:
             f"class map: same class as the model at {parity.pixel_agreement:.4%} of the pixels; "
             f"near-ties: at most {tied:.4%} of the pixels of an input"
         )
+    if parity.constant_model:
+        yield (
+            "the model gives the same output for every input, as untrained ones with zeros in their last layer do: "
+            "agreement proves little before it has trained weights"
+        )
     own = [(each, each.conditioning) for each in parity.ill_conditioned if each.conditioning]
     for each, known in own:
         noise = each.kind == "stress" and known.is_noise

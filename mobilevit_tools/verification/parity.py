@@ -186,6 +186,7 @@ class Parity(Shown):
             over the inputs that ``top1_agreement`` is about; None of any other output.
         box_agreement: Share of a detector's detections that are the model's, over the same inputs; None of any other
             output.
+        constant_model: Whether the model gives the same outputs for all inputs, so that agreement proves little.
     """
 
     status: Status
@@ -205,6 +206,7 @@ class Parity(Shown):
     results: tuple[InputResult, ...] = ()
     pixel_agreement: float | None = None
     box_agreement: float | None = None
+    constant_model: bool = False
 
     @property
     def ill_conditioned(self) -> tuple[InputResult, ...]:

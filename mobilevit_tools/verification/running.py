@@ -116,7 +116,8 @@ def _verify_once(
                 advance()
             found.setdefault(index, []).append(result)
     results = [judge.together(each) for _, each in sorted(found.items())]
-    return judge.verdict(results, tolerance, unresponsive=response.is_missing())
+    parity = judge.verdict(results, tolerance, unresponsive=response.is_missing())
+    return replace(parity, constant_model=response.model_has_none())
 
 
 @dataclass(frozen=True)
@@ -163,11 +164,13 @@ class _Response:
     def __init__(self) -> None:
         self._pairs: list[tuple[Spread, Spread]] = []
         self._peaks: list[float] = []
+        self._seen = 0
 
     def see(self, wanted: Sequence[NDArray[Any]], got: Sequence[NDArray[Any]]) -> None:
         if not self._pairs:
             self._pairs = [(Spread(), Spread()) for _ in wanted]
             self._peaks = [0.0 for _ in wanted]
+        self._seen += 1
         for index, (spreads, each, other) in enumerate(zip(self._pairs, wanted, got, strict=True)):
             spreads[0].see(each)
             spreads[1].see(other)
@@ -178,6 +181,11 @@ class _Response:
             reference.rms() > NEGLIGIBLE_RESPONSE * peak and artifact.rms() < LEAST_RESPONSE * reference.rms()
             for (reference, artifact), peak in zip(self._pairs, self._peaks, strict=True)
         )
+
+    def model_has_none(self) -> bool:
+        """Whether the model's own outputs are the same for all inputs, of which there are several."""
+        responses = zip(self._pairs, self._peaks, strict=True)
+        return self._seen > 1 and all(model.rms() <= NEGLIGIBLE_RESPONSE * peak for (model, _), peak in responses)
 
 
 def _expected(reference: Reference, item: VerificationInput) -> list[NDArray[Any]]:

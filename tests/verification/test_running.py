@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mobilevit_tools.cli.tables import parity_notes
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.runtimes._base import Session, TensorInfo, UnsupportedOperatorError
@@ -344,7 +345,14 @@ def test_a_constant_answer_fails_even_where_the_model_hardly_changes(precision: 
 def test_a_model_that_is_constant_itself_may_be_answered_with_a_constant() -> None:
     session = FunctionSession(row([1.0, 2.0, 3.0, 4.0]))
     parity = verify_session(session, lambda x: [row([1.0, 2.0, 3.0, 4.0])(x)], inputs(), GATES["fp32"])
-    assert parity.status == "passed"
+    assert (parity.status, parity.constant_model) == ("passed", True)
+    assert [note for note in parity_notes(parity) if "same output for every input" in note]
+
+
+def test_a_model_is_constant_only_where_several_inputs_and_all_outputs_say_so() -> None:
+    one = verify_session(FunctionSession(model), reference, inputs(1), GATES["fp32"])
+    several = verify_session(FunctionSession(model), reference, inputs(), GATES["fp32"])
+    assert (one.constant_model, several.constant_model) == (False, False)
 
 
 def test_a_single_logit_has_no_class_and_no_common_offset() -> None:
