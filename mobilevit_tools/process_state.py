@@ -18,6 +18,8 @@ from typing import ParamSpec, TypeVar
 
 _Given = ParamSpec("_Given")
 _Returned = TypeVar("_Returned")
+_OF_LIBRARIES = r"(copyreg|torch)(\.|$)"
+"""Where torch warns of its own use of itself, about which nobody else can do anything."""
 
 
 def restoring(call: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
@@ -40,6 +42,8 @@ def restored() -> Iterator[None]:
     undo = [*_generators(), *_threads()]
     try:
         with warnings.catch_warnings():
+            for kind in (DeprecationWarning, FutureWarning):
+                warnings.filterwarnings("ignore", category=kind, module=_OF_LIBRARIES)
             yield
     finally:
         for each in undo:

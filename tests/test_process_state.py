@@ -59,3 +59,12 @@ def test_everything_is_put_back_also_after_an_error(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("call", [each for each in FUNCTIONS if each.__name__ != "list_models"])
 def test_every_public_call_restores(call: object) -> None:
     assert inspect.unwrap(call) is not call  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("module", "shown"), [("copyreg", False), ("torch.export.graph", False), ("nets.mine", True)])
+def test_what_torch_says_of_itself_is_not_shown_to_people(module: str, shown: bool) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with restored():
+            warnings.warn_explicit("it is deprecated", FutureWarning, f"{module}.py", 1, module=module)
+    assert bool(caught) == shown

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -23,7 +24,7 @@ from mobilevit_tools.cli.arguments import (
     parse_share,
 )
 from mobilevit_tools.cli.completion import complete_device, complete_model, complete_target
-from mobilevit_tools.cli.output import command_output
+from mobilevit_tools.cli.output import Output, command_output
 from mobilevit_tools.cli.target_help import BACKEND_HELP
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
@@ -31,6 +32,8 @@ from mobilevit_tools.targets.precisions import CALIBRATED
 from mobilevit_tools.targets.registry import TARGETS
 
 if TYPE_CHECKING:
+    from mobilevit_tools.api.smoke import Finished
+    from mobilevit_tools.matrix.baseline import Margins
     from mobilevit_tools.matrix.cell import CellResult
     from mobilevit_tools.matrix.outcome import SmokeResult
 
@@ -136,27 +139,6 @@ def smoke(
         }
         check_bounds("--baseline", baseline, bounds)
         from mobilevit_tools.api.smoke import smoke as run
-        from mobilevit_tools.cli.tables import verdict
-        from mobilevit_tools.matrix.baseline import Margins
-
-        default = Margins()
-        margins = Margins(
-            size=default.size if max_size_growth is None else parse_share(max_size_growth),
-            snr_db=default.snr_db if max_snr_loss is None else max_snr_loss,
-            calls=default.calls if max_new_calls is None else max_new_calls,
-            outside=default.outside if max_new_outside is None else max_new_outside,
-            instructions=default.instructions
-            if max_instruction_growth is None
-            else parse_share(max_instruction_growth),
-        )
-        summary = os.environ.get(SUMMARY_VARIABLE)
-
-        def finished(result: CellResult, number: int, total: int) -> None:
-            out.log.print(
-                f"\\[{number}/{total}] {escape(result.cell.name)}: {verdict(result.status)}, {result.seconds:.1f} s",
-                highlight=False,
-                soft_wrap=True,
-            )
 
         result = run(
             models or (),
@@ -172,16 +154,46 @@ def smoke(
             calibration_size=calibration_size,
             timeout_s=timeout,
             baseline=baseline,
-            margins=margins,
+            margins=_margins(max_size_growth, max_snr_loss, max_new_calls, max_new_outside, max_instruction_growth),
             output=output,
             junit=junit,
-            summary=Path(summary) if summary else None,
+            summary=Path(summary) if (summary := os.environ.get(SUMMARY_VARIABLE)) else None,
             keep=keep,
             overwrite=overwrite,
             progress=out.progress,
-            finished=finished,
+            finished=_teller(out),
         )
         out.show(result, _render)
+
+
+def _margins(
+    size: str | None, snr_db: float | None, calls: int | None, outside: int | None, count: str | None
+) -> Margins:
+    """Return the default margins with those that were given."""
+    from mobilevit_tools.matrix.baseline import Margins
+
+    given: dict[str, Any] = {
+        "size": None if size is None else parse_share(size),
+        "snr_db": snr_db,
+        "calls": calls,
+        "outside": outside,
+        "instructions": None if count is None else parse_share(count),
+    }
+    return replace(Margins(), **{name: margin for name, margin in given.items() if margin is not None})
+
+
+def _teller(out: Output) -> Finished:
+    """Tell on stderr of each cell that is finished."""
+    from mobilevit_tools.cli.tables import verdict
+
+    def tell(result: CellResult, number: int, total: int) -> None:
+        out.log.print(
+            f"\\[{number}/{total}] {escape(result.cell.name)}: {verdict(result.status)}, {result.seconds:.1f} s",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    return tell
 
 
 def _render(console: Console, result: SmokeResult) -> None:

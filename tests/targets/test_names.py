@@ -20,7 +20,7 @@ WORDS = (
     | {target.title for target in TARGETS.values()}
     | {suffix for target in TARGETS.values() for suffix in target.suffixes}
     | {module for target in TARGETS.values() for module in (*target.exporting, target.running)}
-)
+) - {"torch"}  # every model is one of its modules
 _ANY = "|".join(map(re.escape, sorted(WORDS, key=len, reverse=True)))
 NAMED = re.compile(rf"(?<![a-z0-9])({_ANY})(?![a-z0-9])", re.IGNORECASE)
 _OF_TARGETS = Counter(device for target in TARGETS.values() for device in target.devices)
