@@ -2,10 +2,11 @@
 
 Of executorch 1.5.1: a softmax of a map runs over the channels where the delegate keeps the map channels-last; GELU's
 tanh approximation becomes the exact GELU; average pooling with a divisor of its own, equal to the kernel's size, loses
-it where it pads; PReLU of any rank but 4, and a maximum over other axes than those of a map, fail to lower. Attention
-as one operator comes apart into pieces that stay outside. So do norms, means and variances over any axes but a map's,
-rolls, slices with a step, picks, splits, broadcast copies, resizing to the nearest pixels, axes of one that come and
-go, ELU, and the conversion of whole numbers in hardsigmoid and addcmul.
+it where it pads; PReLU of any rank but 4, and a maximum over other axes than those of a map, fail to lower; a linear
+layer whose weight is a vector fails to run. Attention as one operator comes apart into pieces that stay outside. So do
+norms, means and variances over any axes but a map's, rolls, slices with a step, picks, splits, broadcast copies,
+resizing to the nearest pixels, axes of one that come and go, ELU, and the conversion of whole numbers in hardsigmoid
+and addcmul.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ QUANTIZED: Forms = {
     _ATTENTION: attention.unmasked_products,
     _aten.gelu.default: tanh_gelu,
     _aten.prelu.default: _prelu,
+    _aten.linear.default: products.with_a_vector,
     _aten.max.dim: largest,
     _aten.avg_pool2d.default: overridden_average,
 }
@@ -149,6 +151,7 @@ def prepare(program: ExportedProgram, inputs: Sequence[Tensor]) -> ExportedProgr
     """
     if _is_quantized(program):
         program = functional(program, QUANTIZED)
+        fold_constants(program)
         write_forms(program, QUANTIZED, inputs)
         return program
     program = functional(program, FORMS)

@@ -33,7 +33,7 @@ def with_a_vector(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
     """Write a linear layer whose weight is a vector, and whose output has no axis for it, as a product of matrices."""
     if weight.dim() != 1:
         return NotImplemented
-    found = torch.matmul(x, weight[:, None]).squeeze(-1)
+    found = torch.matmul(x, weight[:, None]).reshape(x.shape[:-1])
     return found if bias is None else found + bias
 
 

@@ -70,6 +70,7 @@ UNARY = frozenset(
 DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
 QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 PADS = frozenset({torch.ops.aten.pad.default, torch.ops.aten.constant_pad_nd.default})
+ALIASES = frozenset({torch.ops.aten.alias.default, torch.ops.aten.detach.default})
 SLICES = frozenset({torch.ops.aten.slice.Tensor, torch.ops.aten.narrow.default, torch.ops.aten.select.int})
 CONCATENATIONS = frozenset({torch.ops.aten.cat.default})
 MEANS = frozenset({torch.ops.aten.mean.dim})
@@ -133,6 +134,7 @@ def keep_ranges(module: nn.Module, example: torch.Tensor) -> GraphModule:
         example: An input (B, 3, H, W) of the artifact's size.
     """
     captured: GraphModule = torch.export.export(module, (example,), strict=False).module(check_guards=False)
+    _drop_aliases(captured)
     for node in captured.graph.nodes:
         place = WITH_WEIGHTS.get(node.target)
         stored = None if place is None else _stored(node.args[place])
@@ -154,6 +156,7 @@ def _stored(node: Node) -> Node | None:
 def prepare(module: nn.Module, example: torch.Tensor, quantization: Quantization) -> GraphModule:
     """Return ``module`` with observers around its operators with weights, which have seen the photos."""
     captured = torch.export.export(module, (example,), strict=False).module()
+    _drop_aliases(captured)
     _separate_weights(captured)
     operators = LINEAR if quantization.calibration is None else LINEAR | CONVOLUTIONS
     _note_weights(captured, _selects(captured, operators, quantization.keep))
@@ -258,6 +261,15 @@ def _has_integers_beside(node: Node, selects: Callable[[Node], bool]) -> bool:
     return all(map(before, values)) and after(node)
 
 
+def _drop_aliases(module: GraphModule) -> None:
+    """Let everybody read what an alias reads, such as a slice of a whole axis: shields and patterns see no further."""
+    for node in list(module.graph.nodes):
+        if node.target in ALIASES:
+            node.replace_all_uses_with(node.args[0])
+            module.graph.erase_node(node)
+    module.recompile()
+
+
 def _separate_weights(module: GraphModule) -> None:
     """Let every operator read its weight and bias by itself: of readers of one node, only the first is annotated."""
     for node in list(module.graph.nodes):
@@ -336,6 +348,8 @@ def _selects(
         weight, *bias = node.args[1:3]
         if any(isinstance(each, torch.fx.Node) and each.op != "get_attr" for each in bias):
             return False  # XNNPACK takes none that is computed
-        return isinstance(weight, torch.fx.Node) and weight.target in trained and pays(node)
+        if not isinstance(weight, torch.fx.Node) or weight.target not in trained:
+            return False
+        return weight.meta["val"].dim() > 1 and pays(node)  # a vector has no channels to have a scale each
 
     return selects

@@ -21,6 +21,7 @@ from tests.quantization.tiny import CONTRACT, SIDE
 
 Branch = Callable[[Tensor], Tensor]
 FLOOR_DB = 100.0
+WEIGHTS = torch.linspace(-1, 1, SIDE)
 
 
 class Branches(nn.Module):
@@ -100,6 +101,8 @@ def test_arguments_that_xnnpack_drops_and_ranks_that_it_lacks(tmp_path: Path) ->
         largest=lambda x: x.max(dim=1, keepdim=True).values * x,
         dropped=lambda x: x.max(dim=-1).values,
         seven=lambda x: 2 * x.reshape(1, 2, 4, 4, 4, 4, 4).permute(0, 2, 4, 3, 5, 1, 6),
+        weighed=lambda x: F.linear(x, WEIGHTS.to(x)),
+        computed=lambda x: F.linear(x, x[0, 0, 0], x.mean()),
         copied=lambda x: 2 * x.contiguous(memory_format=torch.channels_last).relu(),
     ).eval()
     found = decibels(tmp_path, module, photo())

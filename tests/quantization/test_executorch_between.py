@@ -1,0 +1,99 @@
+"""What ExecuTorch's quantizer meets between the layers of a traced program: vectors, aliases, gathered constants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mobilevit_tools.exporters._base import ExportSpec, Lowering
+from mobilevit_tools.exporters.executorch import lower
+from mobilevit_tools.quantization._base import plan_quantization
+from mobilevit_tools.runtimes.registry import open_session
+from tests.quantization.tiny import CONTRACT, RECIPE, calibration, snr_db
+
+
+def _lowered(module: nn.Module, path: Path) -> Lowering:
+    plan = plan_quantization("executorch", "int8", calibration())
+    return lower(
+        module.eval().requires_grad_(requires_grad=False),
+        ExportSpec("executorch", precision="int8"),
+        CONTRACT,
+        path,
+        plan,
+    )
+
+
+def _decibels(module: nn.Module, path: Path) -> float:
+    image = torch.from_numpy(RECIPE.normalize(calibration(1).pixels))
+    with open_session(path) as session:
+        (got,) = session.run(image.numpy())
+    return snr_db(module(image).numpy(), got)
+
+
+class Weighed(nn.Module):
+    """A layer whose weight is a vector, between two whose weights are matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 8, 4, 4)
+        self.vector = nn.Parameter(torch.randn(8))
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.stem(x).flatten(2).transpose(1, 2)
+        return self.head(nn.functional.linear(tokens, self.vector).relu())
+
+
+def test_a_layer_with_a_vector_stays_in_floating_point_and_runs(tmp_path: Path) -> None:
+    module, path = Weighed(), tmp_path / "model.pte"
+    made = _lowered(module, path)
+    assert [layer.weight for layer in made.layers if not layer.quantized] == ["vector"]
+    assert _decibels(module, path) > 20
+
+
+class Whole(nn.Module):
+    """Slices of whole axes, which are traced as aliases, before slices, sums and layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 8, 2, 2)
+        self.layers = nn.ModuleList(nn.Conv2d(8, 8, 1) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layers[0](self.stem(x)[:, :8])
+        x = self.layers[1](torch.cat([x[:, :, :8][:, 2:6], x[:, :4]], dim=1))
+        return self.layers[2](x.detach() + x).flatten(1)
+
+
+def test_slices_of_whole_axes_are_nothing(tmp_path: Path) -> None:
+    module, path = Whole(), tmp_path / "model.pte"
+    made = _lowered(module, path)
+    assert made.delegation is not None
+    assert (made.delegation.calls, dict(made.delegation.outside)) == (1, {})
+    assert _decibels(module, path) > 20
+
+
+class Biased(nn.Module):
+    """Tokens with a table of biases that is gathered in every call, between quantized layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 8, 4, 4)
+        self.table = nn.Parameter(torch.randn(8, 7))
+        self.register_buffer("places", torch.arange(16) % 7)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((self.stem(x).flatten(2) + self.table[:, self.places]).relu())
+
+
+def test_what_is_computed_from_weights_alone_is_stored(tmp_path: Path) -> None:
+    made = _lowered(Biased(), tmp_path / "model.pte")
+    assert made.delegation is not None
+    assert (made.delegation.calls, dict(made.delegation.outside)) == (1, {})
+    assert all(layer.quantized for layer in made.layers)
