@@ -70,8 +70,8 @@ class Card:
         if size is None:
             raise UsageError(
                 f"{name} does not say its input size.",
-                hint="Give --input-size HEIGHTxWIDTH, input_size=(HEIGHT, WIDTH) from Python, or a card with "
-                "input_size.",
+                hint="Give --input-size HEIGHTxWIDTH (from Python input_size, or img_size of create_model), "
+                "or a card with input_size.",
                 code="input_size",
             )
         if min(size) < 1:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 import pytest
 
+import mobilevit_tools
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.models.own_card import read_card
 
@@ -48,5 +51,8 @@ def test_recipes_that_people_have_are_taken(mean: tuple[float, ...], std: tuple[
 def test_the_size_that_is_asked_for_goes_before_the_cards() -> None:
     card = read_card("net.py:build", {"input_size": (8, 8)})
     assert card.preprocessing("net.py:build", (4, 6)).input_size == (4, 6)
-    with pytest.raises(UsageError, match="does not say its input size"):
+    with pytest.raises(UsageError, match="does not say its input size") as raised:
         read_card("net.py:build", {}).preprocessing("net.py:build", None)
+    for function, parameter in ((mobilevit_tools.export, "input_size"), (mobilevit_tools.create_model, "img_size")):
+        assert parameter in signature(function).parameters
+        assert parameter in str(raised.value.hint)
