@@ -13,7 +13,7 @@ from rich.console import Console
 from mobilevit_tools.api import export_bench
 from mobilevit_tools.api.export_bench import ExportBench, ExportCost, _cost, bench_export
 from mobilevit_tools.cli.app import run
-from mobilevit_tools.cli.bench import _render_export
+from mobilevit_tools.cli.bench_tables import render_export
 from mobilevit_tools.errors import BadInputError, UsageError
 
 BURN = "import time\nwhile time.process_time() < {seconds}: pass"
@@ -84,7 +84,7 @@ def test_the_ratio_is_the_rounds_median_with_an_interval() -> None:
 )
 def test_the_table(cost: ExportCost, against: str | None, row: str) -> None:
     console = Console(file=StringIO(), width=300)
-    _render_export(console, ExportBench((cost,), "0.1.0", against, {}))
+    render_export(console, ExportBench((cost,), "0.1.0", against, {}))
     assert row in [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
 
 

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from mobilevit_tools.api.bench import BenchResult, RewriteGain
-from mobilevit_tools.cli import bench, profile
+from mobilevit_tools.cli import bench_tables, profile
 from mobilevit_tools.jsonable import jsonable
 from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.profiling.statistics import Comparison
@@ -87,7 +87,7 @@ def test_measurements(capsys: pytest.CaptureFixture[str], text: str) -> None:
 
     comparison = ComparisonResult(result, result, Comparison("no difference", 1.0, (1.0, 1.0), 1))
     gain = RewriteGain(f"{text}3", "onnx", "host", 1, "all rewrites", comparison)
-    bench._render_rewrites(Console(width=200), BenchResult((gain,)))
+    bench_tables.render_rewrites(Console(width=200), BenchResult((gain,)))
     out = capsys.readouterr().out
     assert f"{text}1" in out
     assert f"{text}3" in out
