@@ -16,7 +16,12 @@ def refusals(graph: Graph) -> tuple[str, ...]:
       for more than two dimensions only supports `constant` mode" (coremltools issues 2571 and 2576, pull request 2701).
     - No value may have more than five dimensions (coremltools issues 1723 and 2291).
     """
-    return tuple(reason for operation in graph.operations for reason in _reasons(graph, operation))
+    found = [
+        f"its input {name!r} has {len(declared.shape)} dimensions"
+        for name, declared in graph.inputs.items()
+        if len(declared.shape) > MAX_RANK
+    ]
+    return (*found, *(reason for operation in graph.walk() for reason in _reasons(graph, operation)))
 
 
 def _reasons(graph: Graph, operation: Operation) -> Iterable[str]:

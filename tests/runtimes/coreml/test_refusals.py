@@ -9,7 +9,7 @@ import pytest
 
 from mobilevit_tools.errors import BadInputError, ExitCode
 from mobilevit_tools.runtimes.coreml import load_program
-from mobilevit_tools.runtimes.coreml.mil import Graph
+from mobilevit_tools.runtimes.coreml.mil import Block, Graph
 from mobilevit_tools.runtimes.coreml.refusals import refusals
 from mobilevit_tools.runtimes.coreml.session import open_session
 from tests.runtimes.coreml.building import mb, save
@@ -59,3 +59,13 @@ def test_a_value_of_six_dimensions_does_not_load(tmp_path: Path) -> None:
     graph = load_program(_padded(tmp_path / "a.mlpackage", "constant", [1, 1])).graph
     assert refusals(_deeper(graph, 5)) == ()
     assert refusals(_deeper(graph, 6)) == ("the operation 'bordered' makes 'bordered' with 6 dimensions",)
+
+
+def test_values_of_branches_and_inputs_count_too(tmp_path: Path) -> None:
+    graph = load_program(_padded(tmp_path / "a.mlpackage", "constant", [1, 1])).graph
+    deep = _deeper(graph, 6).operations
+    branching = dataclasses.replace(graph.operations[0], type="cond", blocks=(Block({}, (), deep),))
+    assert refusals(dataclasses.replace(graph, operations=(branching,))) == refusals(_deeper(graph, 6))
+    (declared,) = graph.inputs.values()
+    taken = {"x": dataclasses.replace(declared, shape=(1,) * 6)}
+    assert refusals(dataclasses.replace(graph, inputs=taken)) == ("its input 'x' has 6 dimensions",)
