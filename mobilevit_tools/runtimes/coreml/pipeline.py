@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from mobilevit_tools.errors import BadInputError
 
 from .dtypes import BY_NAME
-from .features import Feature, ModelDescription, describe
+from .features import Color, Feature, ModelDescription, describe
 from .mil import Block, Constant, Graph, Operation, ValueType, read_graph
 from .neural import KINDS as NETWORKS
 from .neural import read_neural_network
@@ -70,6 +70,7 @@ def _stages(spec: Message) -> list[Any]:
 def _joined(package: Package, description: ModelDescription) -> Graph:
     """All stages as one program; each stage's own names get its number in front."""
     known = {entry.name: entry.name for entry in description.inputs}
+    colors = {entry.name: entry.color for entry in description.inputs}
     operations: list[Operation] = []
     constants: dict[str, Constant] = {}
     compressed: list[Operation] = []
@@ -85,15 +86,19 @@ def _joined(package: Package, description: ModelDescription) -> Graph:
         if absent := sorted(set(graph.inputs) - set(wired)):
             raise BadInputError(f"{package.path.name} has a stage whose input {absent[0]!r} no stage before it makes.")
         for entry in stage.inputs:
-            if entry.kind == "image" and wired[entry.name] not in {given.name for given in description.inputs}:
-                seen = f"{prefix}{entry.name}/pixels"
-                operations.append(_pixels(wired[entry.name], seen, graph.inputs[entry.name]))
-                wired[entry.name] = seen
+            source = wired[entry.name]
+            kind = replace(graph.inputs[entry.name], container="tensor")
+            outside = source in {given.name for given in description.inputs}
+            for change in _changes(entry, kind, colors.get(source), outside=outside):
+                made = f"{prefix}{entry.name}/{change}"
+                operations.append(_changed(change, wired[entry.name], made, kind))
+                wired[entry.name] = made
         names = _Names(prefix, wired)
         operations.extend(names.operation(entry) for entry in graph.operations)
         compressed.extend(names.operation(entry) for entry in graph.compressed)
         constants |= {names[name]: constant for name, constant in graph.constants.items()}
         known |= {entry.name: names[entry.name] for entry in stage.outputs}
+        colors |= {names[entry.name]: entry.color for entry in stage.outputs}
     outputs = dict.fromkeys(entry.name for entry in description.outputs)
     if absent := sorted(set(outputs) - set(known)):
         raise BadInputError(f"{package.path.name} returns {absent[0]!r}, which none of its stages makes.")
@@ -113,12 +118,35 @@ def _input(entry: Feature) -> ValueType:
     sizes: tuple[int | None, ...] = entry.shape
     if entry.flexibility != "fixed":
         sizes = (None,) * len(entry.shape)
-    return ValueType(BY_NAME["int32" if entry.dtype == "int32" else "fp32"], sizes)
+    element = {"int32": "int32", "float16": "fp16"}.get(entry.dtype, "fp32")
+    return ValueType(BY_NAME[element], sizes)
 
 
-def _pixels(source: str, name: str, kind: ValueType) -> Operation:
-    """What an image is when one stage hands it to the next: whole numbers from 0 to 255."""
-    return Operation(name, "pixels", {"x": (source,)}, ((name, ValueType(BY_NAME["fp32"], kind.shape)),))
+def _changes(entry: Feature, kind: ValueType, color: Color | None, *, outside: bool) -> Iterator[str]:
+    """What happens to a value when a stage takes it in.
+
+    An image becomes whole numbers from 0 to 255 with its channels in the order of that stage, whatever the order in
+    which another stage or the pipeline declares them; an array takes the element type of that stage.
+
+    Args:
+        entry: The input of the stage.
+        kind: Its type in the stage's program.
+        color: Order of the value's channels so far.
+        outside: Whether it is an input of the pipeline, whose pixels are whole already.
+    """
+    if entry.kind != "image":
+        if kind.element.name != "fp32":
+            yield "identity"
+        return
+    if not outside:
+        yield "pixels"
+    if {color, entry.color} == {"RGB", "BGR"}:
+        yield "reverse"
+
+
+def _changed(change: str, source: str, name: str, kind: ValueType) -> Operation:
+    axes = {"axes": (Constant(np.array([1], np.int32), BY_NAME["int32"]),)} if change == "reverse" else {}
+    return Operation(name, change, {"x": (source,), **axes}, ((name, kind),))
 
 
 class _Names:

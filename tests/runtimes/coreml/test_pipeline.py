@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from coremltools.converters.mil.mil import types
 
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.runtimes.coreml import load_program
@@ -133,3 +134,58 @@ def test_stages_that_do_not_fit_are_refused(detector: Path, tmp_path: Path) -> N
     alone.write_bytes(spec.SerializeToString())
     with pytest.raises(BadInputError, match="glmRegressor model in it, which cannot be run here"):
         load_program(alone)
+
+
+WEIGHING = np.array([0.5, 0.25, 0.125], np.float32).reshape(1, 3, 1, 1)
+NEWER = EXACT | {"minimum_deployment_target": ct.target.iOS16}
+
+
+@pytest.mark.parametrize("orders", [("RGB", "BGR"), ("BGR", "RGB"), ("BGR", "BGR")])
+def test_images_between_stages_keep_their_colours(orders: tuple[str, str], tmp_path: Path) -> None:
+    """Each stage weighs its channels differently."""
+
+    @mb.program(input_specs=[mb.TensorSpec((1, 3, 2, 2))], opset_version=ct.target.iOS16)
+    def first(photo: Any) -> Any:
+        return mb.mul(x=photo, y=WEIGHING, name="between")
+
+    @mb.program(input_specs=[mb.TensorSpec((1, 3, 2, 2))], opset_version=ct.target.iOS16)
+    def second(between: Any) -> Any:
+        return mb.mul(x=between, y=WEIGHING, name="seen")
+
+    photo, between = (
+        ct.ImageType(name=name, shape=(1, 3, 2, 2), color_layout=ct.colorlayout[order])
+        for name, order in zip(("photo", "between"), orders, strict=True)
+    )
+    stages = (ct.convert(first, inputs=[photo], **NEWER), ct.convert(second, inputs=[between], **NEWER))
+    joined = ct.utils.make_pipeline(*stages)
+    spec = joined.get_spec()  # where coremltools has given the first stage's output the order of the second stage
+    made = spec.pipeline.models[0].description
+    made.output[0].type.imageType.colorSpace = made.input[0].type.imageType.colorSpace
+    path = tmp_path / "colours.mlpackage"
+    ct.models.MLModel(spec, skip_model_load=True, weights_dir=joined.weights_dir).save(str(path))
+    pixels = np.arange(0, 96, 8, dtype=np.uint8).reshape(1, 3, 2, 2)
+    ours = load_program(path).run({"photo": pixels})["seen"]
+    one, two = (slice(None, None, -1 if order == "BGR" else 1) for order in orders)
+    handed_on = (pixels.astype(np.float64)[:, one] * WEIGHING)[:, one]  # red, green, blue again
+    np.testing.assert_allclose(ours, np.round(handed_on)[:, two] * WEIGHING)
+
+
+def test_a_stage_takes_its_own_element_type(tmp_path: Path) -> None:
+    """A stage whose input is fp16 rounds what a stage with a float32 output hands to it."""
+
+    @mb.program(input_specs=[mb.TensorSpec((1, 2))], opset_version=ct.target.iOS16)
+    def first(given: Any) -> Any:
+        return mb.identity(x=given, name="between")
+
+    @mb.program(input_specs=[mb.TensorSpec((1, 2), dtype=types.fp16)], opset_version=ct.target.iOS16)
+    def second(between: Any) -> Any:
+        return mb.cast(x=between, dtype="fp32", name="last")
+
+    stages = (
+        ct.convert(first, inputs=[ct.TensorType(name="given", shape=(1, 2))], **NEWER),
+        ct.convert(second, inputs=[ct.TensorType(name="between", shape=(1, 2), dtype=np.float16)], **NEWER),
+    )
+    path = tmp_path / "types.mlpackage"
+    ct.utils.make_pipeline(*stages).save(str(path))
+    given = np.array([[1.0001, 2049.0]], np.float32)
+    np.testing.assert_array_equal(load_program(path).run({"given": given}, "as-typed")["last"], [[1.0, 2048.0]])
