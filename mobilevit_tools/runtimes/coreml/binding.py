@@ -153,8 +153,9 @@ class Binder:
     def _fixed(self, operation: Operation, kind: Kind, constants: list[Constant]) -> object:
         if kind == "labels":
             return tuple(value for constant in constants for value in constant.value.reshape(-1).tolist())
-        if kind == "string":
-            return str(constants[0].value.reshape(-1)[0])
+        if kind in {"string", "scale"}:
+            value = constants[0].value.reshape(-1)[0]
+            return str(value) if kind == "string" else value
         if any(constant.element.storage is None for constant in constants):
             raise _broken(operation, f"is given text where {operation.type} takes numbers")
         tensors = tuple(self.tensor(constant) for constant in constants)

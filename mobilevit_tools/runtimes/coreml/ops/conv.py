@@ -106,6 +106,8 @@ def _conv_transpose(
 
 
 def _cropped(pad_type: str, pad: Ints, surplus: int) -> tuple[int, int]:
+    if pad_type not in {"valid", "custom", "same"}:
+        raise BadInputError(f"A conv_transpose operator has the unknown pad_type {pad_type!r}.")
     if pad_type == "custom" and pad:
         return pad[0], pad[1]
     if pad_type == "same":

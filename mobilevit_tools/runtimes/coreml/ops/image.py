@@ -10,7 +10,9 @@ from torch import Tensor
 
 from mobilevit_tools.errors import BadInputError
 
-from .registry import Ints, bounded, operator
+from .registry import Ints, Scale, bounded, operator
+
+ONE = Scale(1.0)
 
 
 def sample_points(source: float, target: int, mode: str) -> Tensor:
@@ -66,11 +68,12 @@ def _nearest(x: Tensor, sizes: Ints, *, centers: bool) -> Tensor:
 
 
 def _scaled(x: Tensor, height: float, width: float) -> Ints:
+    """Sizes times factors, rounded down; NumPy multiplies in the factors' own type, so that 10 times 0.7 is 7."""
     return math.floor(x.shape[-2] * height), math.floor(x.shape[-1] * width)
 
 
 @operator("upsample_nearest_neighbor")
-def _upsample_nearest(x: Tensor, scale_factor_height: float = 1, scale_factor_width: float = 1) -> Tensor:
+def _upsample_nearest(x: Tensor, scale_factor_height: Scale = ONE, scale_factor_width: Scale = ONE) -> Tensor:
     return _nearest(x, _scaled(x, scale_factor_height, scale_factor_width), centers=False)
 
 
@@ -82,8 +85,8 @@ def _resize_nearest(x: Tensor, target_size_height: int, target_size_width: int) 
 @operator("upsample_bilinear")
 def _upsample_bilinear(
     x: Tensor,
-    scale_factor_height: float = 1,
-    scale_factor_width: float = 1,
+    scale_factor_height: Scale = ONE,
+    scale_factor_width: Scale = ONE,
     align_corners: bool = True,
     half_pixel_centers: bool | None = None,
 ) -> Tensor:
@@ -125,7 +128,24 @@ def _pixels(x: Tensor) -> Tensor:
     return x.round().clamp(0, 255)
 
 
-_RESAMPLE_PADDING = {"constant": "zeros", "border": "border"}
+_RESAMPLE_PADDING = {
+    "constant": ("zeros", False),
+    "border": ("border", False),
+    "reflection": ("reflection", True),
+    "symmetric": ("reflection", False),
+}
+"""How torch names a padding, and whether it aligns corners there: it mirrors about centres then, else about edges."""
+
+
+def _pixels_of(coordinates: Tensor, extent: Tensor, mode: str, align_corners: bool) -> Tensor:
+    """Coordinates as positions in pixels, 0 at the centre of the first one."""
+    if mode == "unnormalized":
+        return coordinates
+    if mode == "normalized_zero_to_one":
+        coordinates = 2 * coordinates - 1
+    elif mode != "normalized_minus_one_to_one":
+        raise BadInputError(f"A resample operator has the unknown coordinates {mode!r}.")
+    return (coordinates + 1) / 2 * (extent - 1) if align_corners else ((coordinates + 1) * extent - 1) / 2
 
 
 @operator("resample")
@@ -140,22 +160,17 @@ def _resample(
     align_corners: bool,
 ) -> Tensor:
     """Sample (N, C, H, W) at coordinates (N, H', W', 2), given as (x, y)."""
-    grid = coordinates.float()
-    extent = torch.tensor([x.shape[-1], x.shape[-2]], dtype=torch.float32)
-    if coordinates_mode == "unnormalized":
-        grid, align_corners = 2 * grid / (extent - 1).clamp(min=1) - 1, True
-    elif coordinates_mode == "normalized_zero_to_one":
-        grid = 2 * grid - 1
-    elif coordinates_mode != "normalized_minus_one_to_one":
-        raise BadInputError(f"A resample operator has the unknown coordinates {coordinates_mode!r}.")
-    if padding_mode == ("reflection" if align_corners else "symmetric"):
-        padding = "reflection"  # torch mirrors about edges without, about centres with aligned corners
-    elif padding_mode in _RESAMPLE_PADDING:
-        padding = _RESAMPLE_PADDING[padding_mode]
-    else:
-        raise BadInputError(f"A resample operator pads by {padding_mode!r}, which this runtime does not model here.")
-    shift = padding_value if padding_mode == "constant" else 0.0
-    return F.grid_sample(x - shift, grid, sampling_mode, padding, align_corners) + shift
+    if padding_mode not in _RESAMPLE_PADDING:
+        raise BadInputError(f"A resample operator has the unknown padding_mode {padding_mode!r}.")
+    padding, aligned = _RESAMPLE_PADDING[padding_mode]
+    extent = torch.tensor([x.shape[-1], x.shape[-2]], dtype=torch.float64)
+    points = _pixels_of(coordinates.double(), extent, coordinates_mode, align_corners)
+    grid = 2 * points / (extent - 1).clamp(min=1) - 1 if aligned else (2 * points + 1) / extent - 1
+    sampled = F.grid_sample(x.double(), grid, sampling_mode, padding, aligned)
+    if padding_mode == "constant" and padding_value:
+        inside = F.grid_sample(torch.ones_like(x[:, :1], dtype=torch.float64), grid, sampling_mode, padding, aligned)
+        sampled = sampled + padding_value * (1 - inside)
+    return sampled.float()
 
 
 @operator("affine")

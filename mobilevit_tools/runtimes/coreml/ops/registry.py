@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from types import MappingProxyType, NoneType
-from typing import Literal, TypeVar, get_args, get_type_hints
+from typing import Literal, NewType, TypeVar, get_args, get_type_hints
 
 from torch import Tensor
 
@@ -19,6 +19,8 @@ Ints = tuple[int, ...]
 Bools = tuple[bool, ...]
 Labels = tuple[str, ...] | tuple[int, ...]
 TensorList = list[Tensor]
+Scale = NewType("Scale", float)
+"""A number that sizes follow from; no arithmetic rounds it."""
 
 
 @dataclass
@@ -40,6 +42,7 @@ Kind = Literal[
     "tensors",
     "int",
     "float",
+    "scale",
     "bool",
     "string",
     "ints",
@@ -56,6 +59,7 @@ _KINDS: Mapping[object, Kind] = {
     Tensors: "tensors",
     int: "int",
     float: "float",
+    Scale: "scale",
     bool: "bool",
     str: "string",
     Ints: "ints",
@@ -130,7 +134,7 @@ def plain(kind: Kind, tensor: Tensor) -> object:
     """A tensor's values as the plain Python values that a parameter of this kind wants."""
     if kind == "int":
         return int(tensor)
-    if kind == "float":
+    if kind in {"float", "scale"}:
         return float(tensor)
     if kind == "bool":
         return bool(tensor)

@@ -168,3 +168,8 @@ def test_weights_are_laid_out_once_so_that_values_between_convolutions_are_too(t
             result["outer"], F.conv2d(torch.from_numpy(x), torch.from_numpy(weight)).relu(), atol=1e-5
         )
     assert [value.is_contiguous(memory_format=torch.channels_last) for value in seen.values()] == [True, True]
+
+
+def test_a_transposed_convolution_knows_its_kinds_of_padding() -> None:
+    with pytest.raises(BadInputError, match="pad_type 'same_lower'"):
+        computed("conv_transpose", x=noise(1, 2, 3), weight=noise(2, 1, 2), pad_type="same_lower")

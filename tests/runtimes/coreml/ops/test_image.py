@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,25 +132,53 @@ def test_sampling_modes_place_their_points_as_documented(mode: str, target: int,
     np.testing.assert_allclose(sample_points(2, target, mode), expected)
 
 
-@pytest.mark.parametrize(("padding", "corners"), [("reflection", True), ("symmetric", False), ("border", True)])
-def test_resampling_beyond_the_edges(padding: str, corners: bool) -> None:
+@pytest.mark.parametrize("coordinates_mode", ["normalized_minus_one_to_one", "normalized_zero_to_one", "unnormalized"])
+@pytest.mark.parametrize("corners", [True, False])
+@pytest.mark.parametrize("padding", ["reflection", "symmetric", "border", "constant"])
+def test_resampling_beyond_the_edges(padding: str, corners: bool, coordinates_mode: str) -> None:
     x = np.arange(1.0, 4.0, dtype=np.float32).reshape(1, 1, 1, 3)
     positions = np.arange(-3, 6)
-    numpy_mode = {"reflection": "reflect", "symmetric": "symmetric", "border": "edge"}[padding]
-    expected = np.pad(x[0, 0, 0], 3, numpy_mode)
-    grid = 2 * positions / 2 - 1 if corners else (2 * positions + 1) / 3 - 1
-    coordinates = np.stack([grid, np.zeros(9)], -1).reshape(1, 1, 9, 2).astype(np.float32)
+    if padding == "constant":
+        expected = np.pad(x[0, 0, 0], 3, constant_values=1e6)  # far from the values, which keep their digits
+    else:
+        numpy_mode = {"reflection": "reflect", "symmetric": "symmetric", "border": "edge"}[padding]
+        expected = np.pad(x[0, 0, 0], 3, numpy_mode)
+    normal = 2 * positions / 2 - 1 if corners else (2 * positions + 1) / 3 - 1
+    middle = 0.0
+    if coordinates_mode == "normalized_zero_to_one":
+        normal, middle = (normal + 1) / 2, 0.5
+    elif coordinates_mode == "unnormalized":
+        normal = positions
+    coordinates = np.stack([normal, np.full(9, middle)], -1).reshape(1, 1, 9, 2).astype(np.float32)
     ours = computed(
         "resample",
         x=x,
         coordinates=coordinates,
-        sampling_mode="bilinear",
+        sampling_mode="nearest" if padding == "constant" else "bilinear",
         padding_mode=padding,
-        padding_value=0.0,
-        coordinates_mode="normalized_minus_one_to_one",
+        padding_value=1e6 if padding == "constant" else 0.0,
+        coordinates_mode=coordinates_mode,
         align_corners=corners,
     )
     np.testing.assert_allclose(ours[0, 0, 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.1, 1.3, 2.3])
+@pytest.mark.parametrize("arithmetic", ["fp32", "half"])
+def test_a_factor_gives_the_size_that_the_program_declares(factor: float, arithmetic: Any, tmp_path: Path) -> None:
+    builds = {
+        "nearest": lambda x: mb.upsample_nearest_neighbor(x=x, scale_factor_height=factor, scale_factor_width=factor),
+        "linear": lambda x: mb.upsample_bilinear(x=x, scale_factor_height=factor, scale_factor_width=factor),
+    }
+    program = saved_cases(builds, (1, 1, 10, 10), tmp_path / "factors.mlpackage")
+    x = noise(1, 1, 10, 10)
+    results = program.run({"x": x}, arithmetic)
+    size = round(10 * factor)
+    aligned = F.interpolate(torch.from_numpy(x).double(), (size, size), mode="bilinear", align_corners=True)
+    np.testing.assert_allclose(results["linear"], aligned, atol=5e-3 if arithmetic == "half" else 1e-5)
+    starts = (np.arange(size) * 10) // size
+    rounded = x.astype(np.float16) if arithmetic == "half" else x
+    np.testing.assert_array_equal(results["nearest"], rounded[:, :, starts][..., starts])
 
 
 def test_what_the_format_leaves_open_is_refused() -> None:
