@@ -16,13 +16,11 @@ from mobilevit_tools.cli.other_names import meant_by
 from mobilevit_tools.cli.output import parser_error
 from mobilevit_tools.cli.verbs import GROUPS, VERBS, Commands, Verbs
 from mobilevit_tools.errors import ExitCode, MvtError, UsageError
-from mobilevit_tools.targets.registry import STANDARD, TARGETS
 
 NAME = "mvt"
 NEED_NO_DEFAULTS = frozenset({"doctor", "--help", "--version"})
 """What works where shared defaults cannot be read; doctor tells why."""
-*_FIRST, _LAST = (TARGETS[name].title for name in STANDARD)
-HELP = f"Export vision models to {', '.join(_FIRST)} and {_LAST}, verify each artifact, and measure it."
+HELP = "Export vision models to the runtimes of phones, verify each artifact, and measure it."
 EPILOG = (
     "Exit codes: 0 ok, 1 internal error, 2 usage, 3 bad input, 4 a numeric gate failed, 5 a missing backend or "
     "dependency, 6 a device failed, 130 interrupted."
