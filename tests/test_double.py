@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from mobilevit_tools.double import InDouble
+
+KEPT = torch.rand(3, 3)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +41,39 @@ def test_a_trace_that_foresaw_its_types_runs_with_wider_ones() -> None:
     program = torch.export.export(Masked(), (torch.ones(3),), strict=False).module()
     with InDouble():
         assert program(torch.ones(3).double()).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "computed",
+    [
+        lambda x: x @ torch.eye(3),
+        lambda x: functional.linear(x, torch.tensor([[0.1, 0.2, 0.3]])),
+        lambda x: x @ KEPT,
+        lambda x: torch.einsum("ij,jk->ik", x, KEPT),
+        lambda x: torch.linalg.vecdot(x, KEPT[:1]),
+        lambda x: functional.grid_sample(x[None, None], KEPT[None, :, :2].unsqueeze(1), align_corners=False),
+        lambda x: x.scatter(0, torch.zeros(1, 3, dtype=torch.int64), KEPT),
+        lambda x: torch.stack([x, torch.linspace(0, 1, 9).reshape(3, 3)]),
+    ],
+)
+def test_constants_of_float32_are_widened_where_types_must_agree(computed: Callable[[Tensor], Tensor]) -> None:
+    x = torch.rand(3, 3, dtype=torch.float64)
+    with InDouble():
+        assert computed(x).dtype == torch.float64
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.eye(1).dtype == torch.float32
+
+
+def test_a_tensor_that_is_changed_in_place_is_not_exchanged() -> None:
+    table = torch.zeros(3)
+    with InDouble(), pytest.raises(RuntimeError, match="dtype"):
+        table.index_copy_(0, torch.tensor([1]), torch.ones(1).double())
+
+
+def test_other_errors_stay_what_they_are_and_the_default_comes_back() -> None:
+    with pytest.raises(RuntimeError, match="must match the size"), InDouble():
+        _ = torch.ones(2) + torch.ones(3)
+    assert torch.get_default_dtype() == torch.float32
 
 
 def test_a_copy_keeps_its_own_memo() -> None:
