@@ -94,18 +94,38 @@ def test_a_model_whose_own_output_is_not_finite_is_to_blame_itself():
 
 
 class Single(nn.Module):
-    """Makes a tensor of its own in float32, which float64 cannot be multiplied with."""
+    """Makes a tensor of its own in float32, and keeps one, which float64 cannot be multiplied with."""
 
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.kept = torch.rand(8, 8)
+
+    def forward(self, x):
+        return torch.eye(x.shape[-2]) @ self.conv(x) @ self.kept
+
+
+def test_constants_of_float32_are_no_obstacle():
+    model = Single().eval()
+    x = torch.rand(1, 3, 8, 8)
+    result = apply(model, x, deployment="onnx")
+    assert torch.allclose(result.module(x), model(x), atol=1e-5)
+    assert result.module.kept.dtype == torch.float32
+
+
+class SingleAlone(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 1)
 
     def forward(self, x):
-        return torch.eye(x.shape[-2]) @ self.conv(x)
+        if x.dtype != torch.float32:
+            raise TypeError(f"images are float32, not {x.dtype}")
+        return self.conv(x)
 
 
 def test_a_model_that_has_no_float64_is_exported_without_rewrites():
-    model = Single().eval()
+    model = SingleAlone().eval()
     with pytest.raises(BadInputError, match="does not run in float64") as error:
         apply(model, image().float(), deployment="onnx")
     assert "--no-rewrites" in str(error.value.hint)
