@@ -126,6 +126,7 @@ FORMS: Forms = {
     _aten.alias.default: views.itself,
     _aten.detach.default: views.itself,
     _aten.lift_fresh_copy.default: views.itself,
+    _aten.cat.default: views.joined,
     _aten.roll.default: views.roll,
     _aten.select.int: views.select,
     _aten.unbind.int: views.unbind,

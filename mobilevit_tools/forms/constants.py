@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -19,6 +21,18 @@ _aten = torch.ops.aten
 _PERHAPS_VIEWS = frozenset(
     {_aten.reshape.default, _aten.contiguous.default, _aten.to.dtype, _aten.to.device, _aten.flatten.using_ints}
 )
+_FILLED: Mapping[Any, float | None] = MappingProxyType(
+    {
+        _aten.zeros_like.default: 0,
+        _aten.ones_like.default: 1,
+        _aten.full_like.default: None,
+        _aten.new_zeros.default: 0,
+        _aten.new_ones.default: 1,
+        _aten.new_full.default: None,
+    }
+)
+"""Operators that take a shape or a type from their first argument, and nothing else, with what they fill in; None where
+that is their last argument."""
 MAX_ELEMENTS = 1 << 24
 """The largest constant that is computed; a larger one stays in the program as its recipe."""
 
@@ -37,6 +51,7 @@ def fold_constants(program: ExportedProgram, *, moved: bool = False, most_axes: 
     Returns:
         How many constants were stored.
     """
+    _detach_fillings(program)
     constants = constant_nodes(program)
     ends = [
         node
@@ -99,12 +114,36 @@ def stored_values(program: ExportedProgram) -> dict[str, Tensor]:
 
 def constants_changed_in_place(program: ExportedProgram) -> bool:
     """Tell whether a program changes in place what it makes of constants alone, such as a mask of zeros."""
+    _detach_fillings(program)
     names = set(program.graph_signature.user_inputs)
     fed: set[Node] = set()
     for node in program.graph.nodes:
         if (node.op == "placeholder" and node.name in names) or any(each in fed for each in node.all_input_nodes):
             fed.add(node)
     return any(node not in fed for node in _written(program))
+
+
+def _detach_fillings(program: ExportedProgram) -> None:
+    """Write tensors of one number that are only made like another one without that one, in place."""
+    found = 0
+    for node in list(program.graph.nodes):
+        value = node.meta.get("val")
+        if node.target not in _FILLED or not all(isinstance(size, int) for size in value.shape):
+            continue
+        filling = _FILLED[node.target]
+        number = node.args[-1] if filling is None else filling
+        if isinstance(number, Node):
+            continue
+        with program.graph.inserting_before(node):
+            filled = program.graph.call_function(
+                _aten.full.default, (list(value.shape), number), {"dtype": value.dtype, "device": value.device}
+            )
+        filled.meta = dict(node.meta)
+        node.replace_all_uses_with(filled)
+        program.graph.erase_node(node)
+        found += 1
+    if found:
+        program.graph_module.recompile()
 
 
 def _written(program: ExportedProgram) -> set[Node]:

@@ -18,6 +18,11 @@ def itself(x: Tensor, *_: object, **__: object) -> Tensor:
     return x
 
 
+def joined(tensors: Sequence[Tensor], dim: int = 0) -> Any:
+    """Leave out the concatenation of a single tensor, as DenseNet's first of each block."""
+    return tensors[0] if len(tensors) == 1 else NotImplemented
+
+
 def roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor:
     """Write a roll as the two parts of each axis in the other order."""
     if not dims:

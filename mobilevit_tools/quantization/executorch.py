@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
@@ -262,11 +262,18 @@ def _has_integers_beside(node: Node, selects: Callable[[Node], bool]) -> bool:
 
 
 def _drop_aliases(module: GraphModule) -> None:
-    """Let everybody read what an alias reads, such as a slice of a whole axis: shields and patterns see no further."""
+    """Let everybody read what an alias reads, such as a slice of a whole axis: shields and patterns see no further.
+
+    The concatenation of a single tensor is one, too.
+    """
     for node in list(module.graph.nodes):
-        if node.target in ALIASES:
-            node.replace_all_uses_with(node.args[0])
-            module.graph.erase_node(node)
+        read: Any = node.args[0] if node.args else None
+        if node.target in CONCATENATIONS and len(read) == 1:
+            (read,) = read
+        elif node.target not in ALIASES:
+            continue
+        node.replace_all_uses_with(read)
+        module.graph.erase_node(node)
     module.recompile()
 
 

@@ -77,3 +77,41 @@ def test_what_is_changed_in_place_is_not_stored_as_it_was_before() -> None:
 def test_changes_of_the_inputs_own_values_are_no_changes_of_constants() -> None:
     program = torch.export.export(Mask(own=True), (torch.randn(2, 8),), strict=False)
     assert not constants_changed_in_place(program)
+
+
+def test_what_is_made_like_an_input_depends_on_its_shape_alone() -> None:
+    class Masked(nn.Module):
+        """A mask as torchvision's Swin makes it: zeros like the input, filled by window, compared."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            mask = x.new_zeros((4, 4))
+            mask[2:, :2] = 1
+            mask[:2, 2:] = 2
+            apart = (mask.reshape(1, 16) - mask.reshape(16, 1)) != 0
+            table = torch.where(apart, torch.full_like(x[0, 0, 0, 0], -100.0), torch.zeros_like(apart, dtype=x.dtype))
+            return x.flatten(2) @ table + x.new_full((16,), 0.5) * torch.ones_like(x).flatten(2)
+
+    module, x = Masked().eval(), torch.randn(1, 3, 4, 4)
+    program = torch.export.export(module, (x,), strict=False)
+    assert constants_changed_in_place(program)
+    program = program.run_decompositions({})
+    fold_constants(program)
+    left = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert not [name for name in left if "slice" in name or "where" in name or "fill" in name or "full" in name]
+    torch.testing.assert_close(program.module()(x), module(x))
+
+
+def test_numbers_that_are_computed_and_sizes_that_are_free_stay() -> None:
+    class Computed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.full_like(x, x.sum().item()) + torch.zeros_like(x)
+
+    with torch.no_grad():
+        program = torch.export.export(
+            Computed().eval(), (torch.ones(2, 3),), dynamic_shapes=({0: torch.export.Dim("n")},), strict=False
+        )
+    before = [str(node.target) for node in program.graph.nodes]
+    fold_constants(program)
+    assert [name for name in before if "like" in name] == [
+        str(node.target) for node in program.graph.nodes if "like" in str(node.target)
+    ]

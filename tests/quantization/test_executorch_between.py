@@ -97,3 +97,30 @@ def test_what_is_computed_from_weights_alone_is_stored(tmp_path: Path) -> None:
     assert made.delegation is not None
     assert (made.delegation.calls, dict(made.delegation.outside)) == (1, {})
     assert all(layer.quantized for layer in made.layers)
+
+
+class Dense(nn.Module):
+    """As DenseNet: each layer reads all features before it, the first of a block those of one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 8, 2, 2)
+        self.layers = nn.ModuleList(nn.Conv2d(8 + 4 * place, 4, 3, padding=1) for place in range(7))
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = [self.stem(x).relu()]
+        for layer in self.layers:
+            features.append(layer(torch.cat(features, 1)).relu())
+        return torch.cat(features, 1).flatten(1)
+
+
+def test_the_concatenation_of_one_tensor_cuts_no_delegate(tmp_path: Path) -> None:
+    module, path = Dense(), tmp_path / "model.pte"
+    made = _lowered(module, path)
+    assert made.delegation is not None
+    assert (made.delegation.calls, dict(made.delegation.outside)) == (1, {})
+    assert _decibels(module, path) > 20
+    made = lower(module.eval(), ExportSpec("executorch", backend="xnnpack"), CONTRACT, tmp_path / "fp32.pte")
+    assert made.delegation is not None
+    assert (made.delegation.calls, dict(made.delegation.outside)) == (1, {})
