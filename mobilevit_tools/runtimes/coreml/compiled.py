@@ -14,7 +14,7 @@ from mobilevit_tools.errors import BadInputError
 from .blob import WeightFile
 from .damage import refusing
 from .dtypes import ElementType
-from .features import Color, Feature, FeatureKind, ModelDescription
+from .features import Bounds, Color, Feature, FeatureKind, ModelDescription, Shape
 from .mil import Graph, ValueType
 from .miltext import parse_program
 from .package import MANIFEST, Package
@@ -27,6 +27,7 @@ _COLORS: dict[str, Color] = {
     "Grayscale": "GRAYSCALE",
     "Grayscale16Half": "GRAYSCALE_FLOAT16",
 }
+_TYPES = {"double": "float64"}
 _KINDS: dict[str, FeatureKind] = {
     "MultiArray": "tensor",
     "Image": "image",
@@ -126,15 +127,39 @@ def _feature(entry: dict[str, Any], kind: FeatureKind | None = None) -> Feature:
         dtype = "float16" if color == "GRAYSCALE_FLOAT16" else "uint8"
     elif form == "label":
         dtype = "string"
+    shapes, bounds = _limits(entry, shape) if form in {"tensor", "image"} else ((), ())
     return Feature(
         name=str(entry["name"]),
         kind=form,
         shape=shape,
-        dtype=dtype,
+        dtype=_TYPES.get(dtype, dtype),
         color=color,
+        flexibility="listed" if shapes else "range" if bounds else "fixed",
+        shapes=shapes,
+        bounds=bounds,
         optional=str(entry.get("isOptional", "0")) == "1",
         description=str(entry.get("shortDescription", "")),
     )
+
+
+def _limits(entry: dict[str, Any], shape: Shape) -> tuple[tuple[Shape, ...], tuple[Bounds, ...]]:
+    """Return the shapes that an input lists, and the range of each size, as Core ML's compiler writes them.
+
+    Sizes of images are width and height; -1 is no limit (coremltools, mlmodel/src/DataType.cpp).
+    """
+    listed, ranges = _groups(entry.get("enumeratedShapes")), _groups(entry.get("shapeRange"))
+    if sizes := _groups(entry.get("enumeratedSizes")):
+        listed = [(*shape[:2], height, width) for width, height in sizes]
+    if limits := _groups(entry.get("sizeRange")):
+        across, down = limits
+        ranges = [*((size, size) for size in shape[:2]), down, across]
+    return tuple(listed), tuple((low, None if high < 0 else high) for low, high in ranges)
+
+
+def _groups(text: object) -> list[tuple[int, ...]]:
+    """Return the inner lists of numbers of a text such as ``[[1, 3], [2, -1]]``."""
+    groups = re.findall(r"\[([^\[\]]*)\]", text) if isinstance(text, str) else ()
+    return [tuple(map(int, re.findall(r"-?\d+", group))) for group in groups]
 
 
 def _plain(name: str, declared: ValueType) -> Feature:

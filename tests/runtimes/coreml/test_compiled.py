@@ -147,3 +147,67 @@ def test_weights_do_not_lie_outside(compiled: Path) -> None:
     (compiled / "model.mil").write_text(text)
     with pytest.raises(BadInputError, match="outside of itself"):
         load_program(compiled)
+
+
+FLEXIBLE = """program(1.3)
+[buildInfo = dict<string, string>({{"coremlc-version", "3505.4.1"}})]
+{
+    func main<ios17>(tensor<fp32, [1, 3, ?, ?]> x) {
+        tensor<fp32, [1, 3, ?, ?]> y = relu(x = x)[name = string("y")];
+    } -> (y);
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("limits", "accepted", "refused"),
+    [
+        (
+            {"type": "MultiArray", "dataType": "Double", "shapeRange": "[[1, 1], [3, 3], [4, 8], [2, -1]]"},
+            [(4, 2), (8, 99)],
+            [(3, 2), (9, 2), (4, 1)],
+        ),
+        (
+            {"type": "MultiArray", "dataType": "Float32", "enumeratedShapes": "[[1, 3, 8, 8], [1, 3, 4, 6]]"},
+            [(8, 8), (4, 6)],
+            [(6, 4), (8, 4)],
+        ),
+        ({"type": "Image", "sizeRange": "[[4, 8], [2, 6]]"}, [(2, 4), (6, 8)], [(8, 6), (2, 3)]),
+        ({"type": "Image", "enumeratedSizes": "[[8, 8], [4, 6]]"}, [(8, 8), (6, 4)], [(4, 6)]),
+    ],
+    ids=["range", "listed", "image range", "listed images"],
+)
+def test_a_compiled_model_holds_its_sizes_to_their_limits(
+    tmp_path: Path, limits: dict[str, str], accepted: list[tuple[int, int]], refused: list[tuple[int, int]]
+) -> None:
+    path = tmp_path / "flexible.mlmodelc"
+    path.mkdir()
+    (path / "coremldata.bin").write_bytes(b"\0")
+    (path / "model.mil").write_text(FLEXIBLE)
+    named = {"name": "x", "shape": "[1, 3, 8, 8]", "width": "8", "height": "8", "colorspace": "RGB", **limits}
+    result = {"name": "y", "type": "MultiArray", "dataType": "Float32", "shape": "[]"}
+    (path / "metadata.json").write_text(json.dumps([{"inputSchema": [named], "outputSchema": [result]}]))
+    program = load_program(path)
+    (entry,) = program.inputs
+    assert entry.dtype == (
+        "uint8" if entry.kind == "image" else {"Double": "float64"}.get(limits["dataType"], "float32")
+    )
+    dtype = np.uint8 if entry.kind == "image" else np.float32
+    for size in accepted:
+        assert program.run({"x": np.ones((1, 3, *size), dtype)})["y"].shape == (1, 3, *size)
+    for size in refused:
+        with pytest.raises(BadInputError, match="does not take the given array"):
+            program.run({"x": np.ones((1, 3, *size), dtype)})
+
+
+@pytest.mark.parametrize(
+    "limits", [{"shapeRange": "[[1], [2]]"}, {"sizeRange": "[[1, 2]]"}, {"enumeratedSizes": "[[1]]"}]
+)
+def test_limits_that_are_damaged_are_refused(tmp_path: Path, limits: dict[str, str]) -> None:
+    path = tmp_path / "damaged.mlmodelc"
+    path.mkdir()
+    (path / "model.mil").write_text(FLEXIBLE)
+    named = {"name": "x", "shape": "[1, 3, 8, 8]", "type": "MultiArray", **limits}
+    (path / "metadata.json").write_text(json.dumps([{"inputSchema": [named], "outputSchema": []}]))
+    with pytest.raises(BadInputError, match="damaged"):
+        load_program(path)
