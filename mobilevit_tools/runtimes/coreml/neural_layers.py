@@ -86,6 +86,7 @@ def _convolution(params: Message, names: list[str], results: tuple[str, ...], wr
         strides=list(params.stride) or [1, 1],
         dilations=list(params.dilationFactor) or [1, 1],
         groups=groups,
+        **({"output_shape": [1, out, *map(int, params.outputShape)]} if params.outputShape else {}),
         **_padding(params, params.WhichOneof("ConvolutionPaddingType")),
     )
 

@@ -146,6 +146,7 @@ def _arrays(sizes: tuple[int, ...], build: Callable[[Any], None], path: Path, **
 
 
 X = noise(2, 5, 6)
+UP = noise(2, 4, 3, 3)
 LAYERS: dict[str, tuple[Callable[[Any], None], Callable[[torch.Tensor], torch.Tensor]]] = {
     "elu": (lambda b: b.add_activation("a", "ELU", "x", "y", params=0.7), lambda x: F.elu(x, 0.7)),
     "hard": (
@@ -178,6 +179,12 @@ LAYERS: dict[str, tuple[Callable[[Any], None], Callable[[torch.Tensor], torch.Te
     "joined": (
         lambda b: b.add_elementwise("c", ["x", "x"], "y", "CONCAT"),
         lambda x: torch.cat((x, x), 1),
+    ),
+    "deconvolution of a stated size": (
+        lambda b: b.add_convolution(
+            "d", 2, 4, 3, 3, 2, 2, "valid", 1, UP.transpose(2, 3, 0, 1), None, False, True, (12, 14), "x", "y",
+        ),
+        lambda x: F.conv_transpose2d(x, torch.from_numpy(UP), stride=2, output_padding=1),
     ),
     "instance": (
         lambda b: b.add_batchnorm(
