@@ -12,18 +12,15 @@ from tools.mutation.kinds import KINDS
 from tools.mutation.mutators import mutate
 
 COUNT = 200
-FEWER = {"pte": 100}
-"""A .pte costs a third of a CPU second each: half as many keep all kinds within three minutes together."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_files_are_told_in_one_clear_sentence(exported: Path, kind: str) -> None:
-    count = FEWER.get(kind, COUNT)
-    tally = run(kind, count=count, seed=0, exported=exported, checked=2)
+    tally = run(kind, count=COUNT, seed=0, exported=exported, checked=2)
     assert tally.faults == []
-    assert sum(tally.outcomes.values()) == count
-    assert tally.outcomes["refused"] > count // 10
-    assert tally.outcomes["used"] > count // 20, "too few stay well formed to show what is wrongly accepted"
+    assert sum(tally.outcomes.values()) == COUNT
+    assert tally.outcomes["refused"] > COUNT // 10
+    assert tally.outcomes["used"] > COUNT // 20, "too few stay well formed to show what is wrongly accepted"
 
 
 @pytest.mark.parametrize("text", [False, True])
