@@ -15,6 +15,7 @@ from mobilevit_tools.api.requested import load_requested, settle_requested
 from mobilevit_tools.errors import GateError, MissingDependencyError, UsageError
 from mobilevit_tools.exporters._base import check_packages
 from mobilevit_tools.exporters.request import requests_for
+from mobilevit_tools.input_size import size_text
 from mobilevit_tools.models.learnt import LearntRecord, learnt_bytes
 from mobilevit_tools.models.options import OptionValue, option_texts
 from mobilevit_tools.normalization import channels_text
@@ -216,7 +217,7 @@ def _request(
         backend=backend,
         target_options={},
         checkpoint=None if checkpoint is None else str(checkpoint),
-        input_size=None if input_size is None else f"{input_size[0]}x{input_size[1]}",
+        input_size=size_text(input_size),
         options=option_texts(options or {}),
         **common,
     )

@@ -114,26 +114,29 @@ def stored_values(program: ExportedProgram) -> dict[str, Tensor]:
 
 def constants_changed_in_place(program: ExportedProgram) -> bool:
     """Tell whether a program changes in place what it makes of constants alone, such as a mask of zeros."""
-    _detach_fillings(program)
     names = set(program.graph_signature.user_inputs)
     fed: set[Node] = set()
     for node in program.graph.nodes:
-        if (node.op == "placeholder" and node.name in names) or any(each in fed for each in node.all_input_nodes):
+        reads = () if _filling(node) is not None else node.all_input_nodes
+        if (node.op == "placeholder" and node.name in names) or any(each in fed for each in reads):
             fed.add(node)
     return any(node not in fed for node in _written(program))
 
 
+def _filling(node: Node) -> Any:
+    """Return the number of which a tensor is made like another one; None where it is not, or of no known size."""
+    if node.target not in _FILLED or not all(isinstance(size, int) for size in node.meta["val"].shape):
+        return None
+    filling = _FILLED[node.target]
+    number = node.args[-1] if filling is None else filling
+    return None if isinstance(number, Node) else number
+
+
 def _detach_fillings(program: ExportedProgram) -> None:
     """Write tensors of one number that are only made like another one without that one, in place."""
-    found = 0
-    for node in list(program.graph.nodes):
-        value = node.meta.get("val")
-        if node.target not in _FILLED or not all(isinstance(size, int) for size in value.shape):
-            continue
-        filling = _FILLED[node.target]
-        number = node.args[-1] if filling is None else filling
-        if isinstance(number, Node):
-            continue
+    found = [(node, number) for node in program.graph.nodes if (number := _filling(node)) is not None]
+    for node, number in found:
+        value = node.meta["val"]
         with program.graph.inserting_before(node):
             filled = program.graph.call_function(
                 _aten.full.default, (list(value.shape), number), {"dtype": value.dtype, "device": value.device}
@@ -141,7 +144,6 @@ def _detach_fillings(program: ExportedProgram) -> None:
         filled.meta = dict(node.meta)
         node.replace_all_uses_with(filled)
         program.graph.erase_node(node)
-        found += 1
     if found:
         program.graph_module.recompile()
 

@@ -82,13 +82,17 @@ def _ones(sizes: Sequence[int]) -> tuple[bool, ...]:
     return tuple(size == 1 for size in sizes)
 
 
+def _back(found: Tensor, x: Tensor, dim: int) -> Tensor:
+    """Undo :func:`around` with what was made of an axis of ``x``, of whatever size that is now."""
+    return found.reshape([*x.shape[:dim], found.shape[1], *x.shape[dim + 1 :]])
+
+
 def _along(operator: Callable[..., Tensor]) -> Form:
     """Return the form of an operator on one axis that its second argument names."""
 
     def form(x: Tensor, dim: int = 0, *args: Any, **options: Any) -> Tensor:
         dim %= x.dim()
-        found = operator(around(x, dim), 1, *args, **options)
-        return found.reshape([*x.shape[:dim], found.shape[1], *x.shape[dim + 1 :]])
+        return _back(operator(around(x, dim), 1, *args, **options), x, dim)
 
     return form
 
@@ -96,7 +100,7 @@ def _along(operator: Callable[..., Tensor]) -> Form:
 def _parts(x: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     dim %= x.dim()
     parts = views.split_with_sizes(around(x, dim), split_sizes, 1)
-    return tuple(each.reshape([*x.shape[:dim], each.shape[1], *x.shape[dim + 1 :]]) for each in parts)
+    return tuple(_back(each, x, dim) for each in parts)
 
 
 def _equal_parts(x: Tensor, split_size: int, dim: int = 0) -> tuple[Tensor, ...]:
@@ -111,8 +115,7 @@ def _chunks(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     first = tensors[0]
     dim %= first.dim()
-    found = torch.cat([around(each, dim) for each in tensors], 1)
-    return found.reshape([*first.shape[:dim], found.shape[1], *first.shape[dim + 1 :]])
+    return _back(torch.cat([around(each, dim) for each in tensors], 1), first, dim)
 
 
 def _stacked(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -155,8 +158,7 @@ def _padded(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         return NotImplemented
     for back, (left, right) in enumerate(zip(pad[::2], pad[1::2], strict=True), 1):
         dim = x.dim() - back
-        found = F.pad(around(x, dim), (0, 0, left, right), value=value)
-        x = found.reshape([*x.shape[:dim], found.shape[1], *x.shape[dim + 1 :]])
+        x = _back(F.pad(around(x, dim), (0, 0, left, right), value=value), x, dim)
     return x
 
 
@@ -166,7 +168,7 @@ def _picked(x: Tensor, indices: Sequence[Tensor | None]) -> Any:
     if len(found) != 1 or found[0][1].dim() != 1 or found[0][1].dtype == torch.bool:
         return NotImplemented
     ((dim, index),) = found
-    return around(x, dim)[:, index].reshape([*x.shape[:dim], len(index), *x.shape[dim + 1 :]])
+    return _back(around(x, dim)[:, index], x, dim)
 
 
 def _normed(x: Tensor, shape: Sequence[int], *args: Any) -> Tensor:
