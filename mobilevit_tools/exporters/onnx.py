@@ -18,7 +18,7 @@ from mobilevit_tools.exporters.io_names import example_input, output_names
 from mobilevit_tools.exporters.onnx_class_map import resize_channels_last
 from mobilevit_tools.exporters.onnx_forms import check_arguments, forms_of
 from mobilevit_tools.exporters.onnx_pads import name_axes
-from mobilevit_tools.exporters.onnx_speed import without_parsing
+from mobilevit_tools.exporters.onnx_speed import without_repetition
 from mobilevit_tools.exporters.onnx_suppression import suppress
 from mobilevit_tools.exporters.refusals import fixed_batch
 from mobilevit_tools.forms._base import functional, write_forms
@@ -71,7 +71,7 @@ def lower(
     write_forms(traced, forms, (example,))
     check_arguments(contract.model, traced)
     names = list(BOXES) if contract.output == "detections" else output_names(module, contract, example)
-    with without_parsing():
+    with without_repetition():
         program = torch.onnx.export(
             traced,
             input_names=[INPUT_NAME],
@@ -82,9 +82,9 @@ def lower(
             external_data=False,
             verbose=False,
         )
-    if program is None:
-        raise MvtError("torch.onnx.export returned no program.")
-    _simplify(program)
+        if program is None:
+            raise MvtError("torch.onnx.export returned no program.")
+        _simplify(program)
     model = program.model_proto
     first_dimension = model.graph.input[0].type.tensor_type.shape.dim[0]
     if spec.options.free_batch and not first_dimension.dim_param:

@@ -4,7 +4,8 @@ Of torch 2.13 and onnxruntime 1.31: average pooling loses a divisor of its own; 
 behind the map that torch drops; resizes with antialiasing map pixels
 otherwise, save for those to a size; remainders and quotients that are rounded down are off by one beside multiples; the
 logarithm of a sigmoid, or of a sum of exponentials, is infinite far out, and an angle is not a number at zero; there is
-no adaptive max pooling; next to nothing computes in bfloat16 on a CPU.
+no adaptive max pooling; next to nothing computes in bfloat16 on a CPU. Batch norms by running statistics and pooling of
+whole maps are written as operators that ONNX has functions for, which saves decomposing the program.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from mobilevit_tools.forms.pooling import (
     floored_maximum,
     overridden_average,
     overridden_average_of_volumes,
+    whole_average,
 )
 from mobilevit_tools.forms.resize import bicubic_to_size, bilinear_to_size
+from mobilevit_tools.forms.statistics import inference_norm
 from mobilevit_tools.forms.widths import in_float32
 
 if TYPE_CHECKING:
@@ -40,8 +43,10 @@ _ANTIALIASED: Forms = {
 
 _FORMS: Forms = {
     **_ANTIALIASED,
+    _aten.adaptive_avg_pool2d.default: whole_average,
     _aten.adaptive_max_pool1d.default: adaptive_max_pool,
     _aten.adaptive_max_pool2d.default: adaptive_max_pool,
+    _aten.batch_norm.default: inference_norm,
     _aten.avg_pool1d.default: floored_average,
     _aten.avg_pool2d.default: first_of(overridden_average, floored_average),
     _aten.avg_pool3d.default: first_of(overridden_average_of_volumes, floored_average),

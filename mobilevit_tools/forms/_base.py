@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import torch
 from torch import Tensor
 from torch._guards import detect_fake_mode
+from torch._ops import OpOverload
 from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
@@ -39,6 +40,16 @@ _ASSERTIONS = frozenset(
         torch.ops.aten._assert_async.msg,
         torch.ops.aten._assert_scalar.default,
         torch.ops.aten._assert_tensor_metadata.default,
+    }
+)
+_COMPOSED = torch._C.DispatchKey.CompositeImplicitAutograd
+_COMPOSED_AND_FRESH = frozenset(
+    {
+        torch.ops.aten.batch_norm.default,
+        torch.ops.aten.conv1d.default,
+        torch.ops.aten.conv2d.default,
+        torch.ops.aten.conv2d.padding,
+        torch.ops.aten.linear.default,
     }
 )
 _ORIGIN: tuple[Any, ...] = ("stack_trace", "nn_module_stack")
@@ -117,15 +128,44 @@ def replace(program: ExportedProgram, old: Node, new: Node) -> None:
 
 
 def functional(program: ExportedProgram, forms: Forms) -> ExportedProgram:
-    """Return ``program`` with no change in place of a kind that has a form, such as ``x %= 3`` beside ``x % 3``."""
+    """Return ``program`` with no change in place of a kind that has a form, such as ``x %= 3`` beside ``x % 3``.
+
+    Changes of values that nobody else reads, as activations in place are, become operators that change nothing; where
+    others are left of a kind that has a form, the program is traced anew.
+    """
+    for node in program.graph.nodes:
+        if mutates(node) and (same := _without_change(node)) is not None:
+            node.target = same
+    program.graph_module.recompile()
     names = {str(target) for target in forms}
     in_place = any(str(node.target).replace("_.", ".", 1) in names for node in program.graph.nodes if mutates(node))
     return program.run_decompositions({}) if in_place else program
 
 
+def _without_change(node: Node) -> OpOverload | None:
+    """Return the operator with the result of one that changes its first argument, if nothing else sees the change."""
+    target, changed = node.target, node.args[0]
+    if not isinstance(target, OpOverload) or not isinstance(changed, Node):
+        return None
+    name = target._schema.name.removeprefix("aten::").removesuffix("_")
+    same = getattr(getattr(torch.ops.aten, name, None), target._overloadname, None)
+    types = {value.dtype for each in node.all_input_nodes if isinstance(value := each.meta.get("val"), Tensor)}
+    alone = set(changed.users) == {node} and _is_fresh(changed)
+    return same if alone and len(types) == 1 and same is not target else None
+
+
+def _is_fresh(node: Node) -> bool:
+    """Tell whether an operator's result shares no memory with anything else."""
+    operator = node.target
+    if not isinstance(operator, OpOverload) or any(each.alias_info is not None for each in operator._schema.returns):
+        return False
+    # What is composed of others may return its argument, as dropout does, whatever its schema says.
+    return operator in _COMPOSED_AND_FRESH or not operator.has_kernel_for_dispatch_key(_COMPOSED)
+
+
 def mutates(node: Node) -> bool:
     """Tell whether an operator changes a tensor in place."""
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
 
 
 def prove_same(before: ExportedProgram, after: ExportedProgram, inputs: Sequence[Tensor]) -> None:

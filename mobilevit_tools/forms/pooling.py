@@ -51,6 +51,11 @@ def adaptive_average(x: Tensor, output_size: Sequence[int]) -> Any:
     return on_both_axes(x, *(_mean_windows(x, *each) for each in zip(sides, output_size, strict=True)))
 
 
+def whole_average(x: Tensor, output_size: Sequence[int]) -> Any:
+    """Write average pooling of a whole map to one value as a mean."""
+    return x.mean((-2, -1), keepdim=True) if set(output_size) == {1} else NotImplemented
+
+
 def _mean_windows(x: Tensor, side: int, size: int) -> Tensor:
     """Return the matrix (size, side) that averages windows of an axis: what pooling makes of an identity."""
     return F.adaptive_avg_pool2d(torch.eye(side, dtype=x.dtype)[None, None], (size, side))[0, 0]

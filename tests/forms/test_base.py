@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 
 from mobilevit_tools.errors import MvtError
-from mobilevit_tools.forms._base import Forms, functional, prove_same, write_forms
+from mobilevit_tools.forms._base import Forms, functional, mutates, prove_same, write_forms
 from mobilevit_tools.forms.attention import scaled_products
 
 _aten = torch.ops.aten
@@ -129,9 +130,40 @@ def test_a_change_in_place_of_a_kind_that_has_a_form_is_written_too() -> None:
     torch.testing.assert_close(program.module()(example), InPlace()(example))
 
 
-def test_other_changes_in_place_leave_the_program_as_it_is() -> None:
-    program = traced(Net(), torch.randn(1, 3, 10, 8))
+def test_what_changes_values_that_nobody_else_reads_is_written_without_the_change() -> None:
+    example = torch.randn(1, 3, 10, 8)
+    program = traced(Net(), example)
     assert functional(program, FORMS) is program
+    assert not [node for node in program.graph.nodes if mutates(node)]
+    for found, expected in zip(program.module()(example), Net()(example), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda layer, x: (maps := layer(x)).sum() + maps.relu_(),
+        lambda layer, x: (maps := layer(x)) + maps.flatten(1).relu_().sum(),
+        lambda layer, x: (maps := layer(x)) + F.dropout(maps, training=False).relu_(),
+        lambda layer, x: x.relu_() + 1,
+        lambda layer, x: layer(x).half().add_(layer(x)),
+    ],
+    ids=["read again", "a view", "dropout gives its argument back", "the input", "another type"],
+)
+def test_changes_that_others_see_stay(forward: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    class Changed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return forward(self.layer, x)
+
+    example = torch.randn(1, 3, 4, 4)
+    program = functional(traced(Changed(), example.clone()), FORMS)
+    assert [node for node in program.graph.nodes if mutates(node)]
+    torch.testing.assert_close(program.module()(example.clone()), Changed()(example.clone()))
 
 
 def test_programs_are_compared_in_double_with_their_constants() -> None:
