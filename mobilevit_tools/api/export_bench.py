@@ -1,4 +1,4 @@
-"""Measure what an export costs, in CPU seconds: this installation, and another one in turns with it."""
+"""Measure what exports cost in CPU seconds, beside another installation, and in wall time for all targets at once."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory, TemporaryFile
+from typing import NamedTuple
 
 from mobilevit_tools.artifacts.versions import tool_versions
 from mobilevit_tools.child import explicit
@@ -54,6 +57,32 @@ class ExportCost:
     interval: tuple[float, float] | None = None
 
 
+@dataclass(frozen=True)
+class TogetherCost:
+    """How long one export to several targets takes, against the slowest of them alone.
+
+    Attributes:
+        model: The model.
+        slowest: The target whose export alone takes longest, by the median of its wall time.
+        seconds: Wall time in seconds of the export to all targets, of each round.
+        alone: That of the export to the slowest target.
+        ratio: The median over the rounds of the first by the second.
+        interval: The 95 % interval of the ratio; None where there are too few rounds for one.
+    """
+
+    model: str
+    slowest: str
+    seconds: tuple[float, ...]
+    alone: tuple[float, ...]
+    ratio: float
+    interval: tuple[float, float] | None = None
+
+
+class _Spent(NamedTuple):
+    cpu: float
+    wall: float
+
+
 @dataclass(frozen=True, repr=False)
 class ExportBench(Result, command="bench export"):
     """What exports cost.
@@ -63,12 +92,14 @@ class ExportBench(Result, command="bench export"):
         version: This installation's version.
         against: The other's version; None where there is none.
         tools: This installation's versions of the tools.
+        together: One for each model, where that was asked for.
     """
 
     costs: tuple[ExportCost, ...]
     version: str
     against: str | None
     tools: Mapping[str, str]
+    together: tuple[TogetherCost, ...] = ()
 
 
 @restoring
@@ -77,6 +108,7 @@ def bench_export(
     *,
     targets: str | Sequence[str] = STANDARD,
     against: str | Path | None = None,
+    together: bool = False,
     rounds: int = ROUNDS,
     timeout_s: float = TIMEOUT_S,
     progress: Progress = silent,
@@ -91,12 +123,14 @@ def bench_export(
         models: Models, as ``mvt export`` takes them.
         targets: Export targets.
         against: The Python interpreter of an environment with another version of mobilevit-tools.
+        together: Also export to all targets with one command, in turns with the others, and compare wall times.
         rounds: How often each is measured.
         timeout_s: Time limit of one export.
         progress: Told of every step.
 
     Raises:
-        UsageError: There is no model or no such target, no round, or nothing installed behind ``against``.
+        UsageError: There is no model or no such target, no round, nothing installed behind ``against``, or one
+            target alone to be exported together.
         BadInputError: An export failed, or took too long.
 
     Example:
@@ -112,28 +146,48 @@ def bench_export(
     models = tuple(dict.fromkeys(several(models)))
     if not models or rounds < 1:
         raise UsageError("There is nothing to measure.", hint="Give a model and at least one round.")
+    if together and len(targets) < 2:
+        raise UsageError("One target has nothing to be exported with.", hint="Give more targets.")
     other = None if against is None else _version_behind(str(against))
     pythons = (sys.executable, *(() if against is None else (str(against),)))
-    costs = []
+    choices = [(target,) for target in targets] + ([targets] if together else [])
+    costs, joint = [], []
     for model in models:
-        for target in targets:
-            with TemporaryDirectory(prefix="mvt-bench-", ignore_cleanup_errors=True) as folder:
-                taken: list[list[float]] = [[] for _ in pythons]
-                for turn in range(rounds + 1):
-                    for which, (python, seconds) in enumerate(zip(pythons, taken, strict=True)):
-                        with progress(f"{model} to {target}, round {turn} of {rounds}"):
-                            output = Path(folder, f"{turn}-{which}")
-                            seconds.append(_cpu_seconds(python, model, target, output, timeout_s))
-                costs.append(_cost(model, target, [tuple(each[1:]) for each in taken]))
-    return ExportBench(tuple(costs), version(_DISTRIBUTION), other, tool_versions())
+        spent: dict[tuple[str, ...], list[list[_Spent]]] = {each: [[] for _ in pythons] for each in choices}
+        with TemporaryDirectory(prefix="mvt-bench-", ignore_cleanup_errors=True) as folder:
+            for turn, (chosen, taken) in product(range(rounds + 1), spent.items()):
+                for which, python in enumerate(pythons if len(chosen) == 1 else pythons[:1]):
+                    with progress(f"{model} to {', '.join(chosen)}, round {turn} of {rounds}"):
+                        output = Path(folder, f"{turn}-{'-'.join(chosen)}-{which}")
+                        found = _export(python, model, chosen, output, timeout_s)
+                    if turn:
+                        taken[which].append(found)
+        costs += [
+            _cost(model, target, [tuple(each.cpu for each in taken) for taken in spent[(target,)]])
+            for target in targets
+        ]
+        if together:
+            alone = {target: [each.wall for each in spent[(target,)][0]] for target in targets}
+            joint.append(_together(model, [each.wall for each in spent[targets][0]], alone))
+    return ExportBench(tuple(costs), version(_DISTRIBUTION), other, tool_versions(), tuple(joint))
 
 
 def _cost(model: str, target: str, taken: Sequence[tuple[float, ...]]) -> ExportCost:
     if len(taken) == 1:
         return ExportCost(model, target, taken[0])
     ours, theirs = taken
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return ExportCost(model, target, ours, theirs, median(ratios), median_interval(ratios))
+    return ExportCost(model, target, ours, theirs, *_ratio(ours, theirs))
+
+
+def _together(model: str, seconds: Sequence[float], alone: Mapping[str, Sequence[float]]) -> TogetherCost:
+    slowest = max(alone, key=lambda target: median(alone[target]))
+    ratio, interval = _ratio(seconds, alone[slowest])
+    return TogetherCost(model, slowest, tuple(seconds), tuple(alone[slowest]), ratio, interval)
+
+
+def _ratio(a: Sequence[float], b: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
+    ratios = [x / y for x, y in zip(a, b, strict=True)]
+    return median(ratios), median_interval(ratios)
 
 
 def _environment(python: str) -> dict[str, str]:
@@ -156,17 +210,20 @@ def _version_behind(python: str) -> str:
     return asked.stdout.strip()
 
 
-def _cpu_seconds(python: str, model: str, target: str, output: Path, timeout_s: float) -> float:
+def _export(python: str, model: str, targets: Sequence[str], output: Path, timeout_s: float) -> _Spent:
     """Export once; return the seconds of the process and of all its children that it waited for."""
     trained = has_bundled_weights(model)
-    options = ["--target", target, "--output", str(output), *(() if trained else ("--random-weights",))]
+    options = [*(f"--target={each}" for each in targets), "--output", str(output)]
+    options += () if trained else ("--random-weights",)
     command = [python, "-P", "-m", "mobilevit_tools", "export", model, *options]
     with TemporaryFile() as said:
+        start = time.monotonic()
         process = subprocess.Popen(command, env=_environment(python), stdout=said, stderr=subprocess.STDOUT)
         clock = threading.Timer(timeout_s, process.kill)
         clock.start()
         try:
             _, status, used = os.wait4(process.pid, 0)
+            wall = time.monotonic() - start
         except BaseException:
             process.kill()
             process.wait()
@@ -178,5 +235,7 @@ def _cpu_seconds(python: str, model: str, target: str, output: Path, timeout_s: 
             said.seek(0)
             lines = said.read().decode(errors="replace").split("\n")
             told = next((line for line in lines if line.startswith("error: ")), f"exit status {process.returncode}")
-            raise BadInputError(f"{python} cannot export {model} to {target}: {told.removeprefix('error: ')}")
-    return used.ru_utime + used.ru_stime
+            raise BadInputError(
+                f"{python} cannot export {model} to {', '.join(targets)}: {told.removeprefix('error: ')}"
+            )
+    return _Spent(used.ru_utime + used.ru_stime, wall)

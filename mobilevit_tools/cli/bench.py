@@ -211,6 +211,10 @@ def export(
         Path | None,
         typer.Option("--against", help="Python interpreter of an environment with another version, to compare with."),
     ] = None,
+    together: Annotated[
+        bool,
+        typer.Option("--together", help="Also compare the wall time of one export to all targets with the slowest's."),
+    ] = False,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each is measured.")] = 6,
     as_json: AsJson = False,
     verbose: Verbosity = 0,
@@ -220,6 +224,11 @@ def export(
         from mobilevit_tools.api.export_bench import bench_export
 
         result = bench_export(
-            models, targets=target or STANDARD, against=against, rounds=rounds, progress=output.progress
+            models,
+            targets=target or STANDARD,
+            against=against,
+            together=together,
+            rounds=rounds,
+            progress=output.progress,
         )
         output.show(result, render_export)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.bench import BenchResult
-    from mobilevit_tools.api.export_bench import ExportBench, ExportCost
+    from mobilevit_tools.api.export_bench import ExportBench, ExportCost, TogetherCost
     from mobilevit_tools.api.precision_bench import PrecisionBench
     from mobilevit_tools.api.runtimes_bench import RuntimesBench
     from mobilevit_tools.api.zoo import ZooResult
@@ -138,7 +138,7 @@ def render_zoo(console: Console, result: ZooResult) -> None:
 
 
 def render_export(console: Console, result: ExportBench) -> None:
-    """Print the CPU time of exports."""
+    """Print the CPU time of exports, and the wall time of exports to several targets at once."""
     from statistics import median
 
     versions = [f"{each} (CPU s)" for each in (result.version, result.against) if each is not None]
@@ -147,9 +147,15 @@ def render_export(console: Console, result: ExportBench) -> None:
         medians = [f"{median(each):.2f}" for each in (cost.seconds, cost.against) if each]
         table.add_row(escape(cost.model), cost.target, *medians, _ratio(cost))
     _print(console, table)
+    if result.together:
+        table = _table(("model", "slowest target"), ("all targets (s)", "slowest alone (s)"), remark="ratio (95 %)")
+        for each in result.together:
+            medians = [f"{median(seconds):.2f}" for seconds in (each.seconds, each.alone)]
+            table.add_row(escape(each.model), each.slowest, *medians, _ratio(each))
+        _print(console, table)
 
 
-def _ratio(cost: ExportCost) -> str:
+def _ratio(cost: ExportCost | TogetherCost) -> str:
     if cost.ratio is None:
         return "-"
     if cost.interval is None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from io import StringIO
+from operator import truediv
 from pathlib import Path
+from statistics import median
 
 import pytest
 from rich.console import Console
@@ -53,6 +55,33 @@ def test_in_turns_with_children_and_without_the_first_of_each(
     assert [line.split()[0] for line in lines] == ["ours", "other"] * 6
     assert [line.split()[1] for line in lines[:2]] == ["PYTHONPATH=mine", "PYTHONPATH="]
     assert ["--random-weights" in line for line in lines] == [True] * 6 + [False] * 6
+
+
+def test_all_targets_at_once_are_compared_with_the_slowest_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = tmp_path / "ours"
+    naps = "case $* in *onnx*coreml*) nap=0.3;; *onnx*) nap=0.05;; *) nap=0.2;; esac"
+    ours.write_text(f'#!/bin/sh\necho "$*" >> "{tmp_path / "log"}"\n{naps}\nsleep $nap\n')
+    ours.chmod(0o755)
+    monkeypatch.setattr(export_bench.sys, "executable", str(ours))
+    result = bench_export("care_s0", targets=["onnx", "coreml"], together=True, rounds=2)
+    (together,) = result.together
+    assert (together.model, together.slowest, together.interval) == ("care_s0", "coreml", None)
+    assert len(together.seconds) == len(together.alone) == 2
+    assert all(seconds >= 0.3 for seconds in together.seconds)
+    assert all(seconds >= 0.2 for seconds in together.alone)
+    assert together.ratio == median(map(truediv, together.seconds, together.alone))
+    rounds = [line.count("--target=") for line in (tmp_path / "log").read_text().splitlines()]
+    assert rounds == [1, 1, 2] * 3
+    console = Console(file=StringIO(), width=300)
+    render_export(console, result)
+    assert "| care_s0 | coreml |" in " ".join(console.file.getvalue().split())
+
+
+def test_one_target_has_nothing_to_be_exported_with() -> None:
+    with pytest.raises(UsageError, match="nothing to be exported with"):
+        bench_export("care_s0", targets="onnx", together=True)
 
 
 def test_an_installation_may_be_compared_with_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
