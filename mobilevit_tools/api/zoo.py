@@ -1,4 +1,4 @@
-"""How many compact vision models by others convert, how exactly, how far they are delegated and how much faster."""
+"""How many compact vision models convert, how exactly, how far they are delegated and how much faster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from mobilevit_tools.input_size import Size, as_size, size_text
 from mobilevit_tools.matrix.aside import without_artifact
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.matrix.run import run_cell
-from mobilevit_tools.models.own import find_own_model
+from mobilevit_tools.models.names import has_bundled_weights
+from mobilevit_tools.models.options import OptionValue, parse_options
 from mobilevit_tools.models.references import is_file_reference
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.host import DEVICE, latency_spec
@@ -148,6 +149,7 @@ def bench_zoo(
     calibration: str | Path | None = None,
     calibration_size: int = DEFAULT_SIZE,
     input_size: Size | None = None,
+    options: str | Sequence[str] = (),
     latency: bool = False,
     rigor: str = "quick",
     timeout_s: float = TIMEOUT_S,
@@ -155,8 +157,9 @@ def bench_zoo(
 ) -> ZooResult:
     """Export and verify models, each in a process of its own, and count what passes.
 
-    A model of a source gets settled random weights (:mod:`mobilevit_tools.models.settled`): no network is needed, and
-    parity still means something. A file's function brings its own.
+    A model of a source, or an architecture of this project without a tag, gets settled random weights
+    (:mod:`mobilevit_tools.models.settled`): no network is needed, and parity still means something. A file's function
+    brings its own.
 
     Args:
         models: Models, as ``mvt export`` takes them; by default compact ones of timm.
@@ -165,14 +168,15 @@ def bench_zoo(
         calibration: A folder of photos for precisions that are calibrated.
         calibration_size: How many of them to use.
         input_size: ``224``, or height and width in pixels; by default each model's own.
+        options: Options of the models' builders, each ``name=value``.
         latency: Also measure each artifact against the target's own lowering, one thread, in turns.
         rigor: The latency protocol's preset.
         timeout_s: Time limit of one export.
         progress: Told of every step.
 
     Raises:
-        UsageError: There is no model, no such target, precision or rigor, a name that can be no model's, or photos are
-            missing or not needed.
+        UsageError: There is no model, no such target, precision or rigor, a name that can be no model's, what is no
+            option, or photos are missing or not needed.
 
     Example:
         >>> try:
@@ -188,13 +192,15 @@ def bench_zoo(
     models = tuple(dict.fromkeys(several(models)))
     if not models:
         raise UsageError("Pass at least one model.")
-    size = as_size(input_size)
+    size, pairs = as_size(input_size), several(options)
+    parsed = parse_options(pairs)
     kinds = _kinds(
         several(targets),
         several(precisions),
-        None if calibration is None else str(calibration),
-        calibration_size,
-        size,
+        calibration=None if calibration is None else str(calibration),
+        calibration_size=calibration_size,
+        input_size=size,
+        options=pairs,
     )
     for model in models:  # before hours of work are lost
         replace(kinds[0], model=model)
@@ -202,9 +208,10 @@ def bench_zoo(
     for model in counted(progress, f"Exporting {len(models)} models", models, len(models)):
         with TemporaryDirectory(prefix="mvt-zoo-", ignore_cleanup_errors=True) as folder:
             with progress(f"Drawing weights of {model}"):
-                checkpoint = _settled(model, Path(folder, "settled.safetensors"), size)
+                checkpoint = _settled(model, Path(folder, "settled.safetensors"), size, parsed)
+            random = checkpoint is None and not has_bundled_weights(model)
             for kind in kinds:
-                cell = replace(kind, model=model, checkpoint=checkpoint, random_weights=checkpoint is None)
+                cell = replace(kind, model=model, checkpoint=checkpoint, random_weights=random)
                 with progress(f"[{len(rows) + 1}/{len(models) * len(kinds)}] {cell.name}"):
                     rows.append(_row(cell, Path(folder), latency=latency, rigor=rigor, timeout_s=timeout_s))
     found = [row.result for row in rows]
@@ -225,9 +232,11 @@ def bench_zoo(
 def _kinds(
     targets: Sequence[str],
     precisions: Sequence[str],
+    *,
     calibration: str | None,
     calibration_size: int,
     input_size: tuple[int, int] | None,
+    options: tuple[str, ...],
 ) -> tuple[Cell, ...]:
     """Return a cell of no particular model for each precision that each target has."""
     if unknown := set(precisions) - set(PRECISIONS):
@@ -246,6 +255,7 @@ def _kinds(
             calibration=calibration if PRECISIONS[precision].calibrated else None,
             calibration_size=calibration_size if PRECISIONS[precision].calibrated else None,
             input_size=size_text(input_size),
+            options=options,
             random_weights=True,
         )
         for target in named_targets(targets)
@@ -257,17 +267,16 @@ def _kinds(
     return kinds
 
 
-def _settled(model: str, path: Path, input_size: tuple[int, int] | None) -> str | None:
-    """Write weights for a model of a source; None where it brings its own or fails: its export tells how."""
+def _settled(
+    model: str, path: Path, input_size: tuple[int, int] | None, options: Mapping[str, OptionValue]
+) -> str | None:
+    """Write weights for a model; None where it brings its own or fails: its export tells how."""
     from mobilevit_tools.models.settled import write_settled
 
-    if is_file_reference(model):
+    if is_file_reference(model) or has_bundled_weights(model):
         return None
     try:
-        own = find_own_model(model)
-        if own is None:
-            return None
-        write_settled(own, path, input_size=input_size)
+        write_settled(model, path, input_size=input_size, options=options)
     except Exception:  # what others wrote can raise anything, and is one row of many
         return None
     return str(path)

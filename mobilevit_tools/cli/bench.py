@@ -14,6 +14,7 @@ from mobilevit_tools.cli.arguments import (
     InputSize,
     Model,
     Models,
+    Options,
     Rigor,
     Targets,
     Threads,
@@ -33,7 +34,7 @@ from mobilevit_tools.targets.registry import STANDARD, TARGETS, host_targets
 
 bench = typer.Typer(
     name="bench",
-    help="Run benchmarks of rewrites, precisions, exports and third-party models.",
+    help="Run benchmarks of rewrites, precisions, exports and many models.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
@@ -176,6 +177,7 @@ def zoo(
     ] = None,
     calibration_size: Annotated[int, typer.Option("--calibration-size", help="Number of calibration photos.")] = 200,
     input_size: InputSize = None,
+    option: Options = None,
     latency: Annotated[
         bool, typer.Option("--latency", help="Also compare each with the target's own lowering, measured alternately.")
     ] = False,
@@ -184,7 +186,7 @@ def zoo(
     as_json: AsJson = False,
     verbose: Verbosity = 0,
 ) -> None:
-    """Export and verify many third-party models: pass rate, parity, delegation and speed by target."""
+    """Export and verify many models: pass rate, parity, delegation and speed by target."""
     with command_output("bench zoo", as_json=as_json, verbosity=verbose) as output:
         from mobilevit_tools.api.zoo import ZOO, bench_zoo
 
@@ -195,6 +197,7 @@ def zoo(
             calibration=calibration,
             calibration_size=calibration_size,
             input_size=parse_size(input_size),
+            options=option or (),
             latency=latency,
             rigor=rigor,
             timeout_s=timeout,

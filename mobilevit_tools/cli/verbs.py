@@ -27,7 +27,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "inspect": ("inspect:inspect", "Show what an artifact is made of."),
     "doctor": ("doctor:doctor", "Check the installation."),
     "eval": ("eval:evaluate", "Measure accuracy on labelled photos."),
-    "bench": ("bench:bench", "Benchmark rewrites, precisions, exports and other models."),
+    "bench": ("bench:bench", "Benchmark rewrites, precisions, exports and many models."),
 }
 GROUPS = frozenset({"bench"})
 """Those that are groups of verbs themselves."""

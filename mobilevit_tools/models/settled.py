@@ -7,16 +7,22 @@ values die out or explode, and biases of zero cannot be dropped wrongly. Parity 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mobilevit_tools.models.builder import OwnModel
-from mobilevit_tools.models.own import call_builder
+from mobilevit_tools.models.factory import load_model
+from mobilevit_tools.models.names import is_registered
+from mobilevit_tools.models.own import call_builder, find_own_model
 from mobilevit_tools.models.own_build import drafted, seeded
 from mobilevit_tools.process_state import restoring
+
+if TYPE_CHECKING:
+    from mobilevit_tools.models.options import OptionValue
 
 PHOTOS, NOISE, FLAT = 4, 2, 2
 """Images of each kind in a batch."""
@@ -31,23 +37,39 @@ LEAST_VARIANCE = 0.05
 
 
 @restoring
-def write_settled(own: OwnModel, path: Path, *, input_size: tuple[int, int] | None = None, seed: int = 0) -> None:
-    """Build a model of a source, settle it and write its weights as safetensors.
+def write_settled(
+    name: str,
+    path: Path,
+    *,
+    input_size: tuple[int, int] | None = None,
+    options: Mapping[str, OptionValue] | None = None,
+    seed: int = 0,
+) -> None:
+    """Build a model, settle it and write its weights as safetensors.
 
     Args:
-        own: The model.
+        name: The model: an architecture of this project, or one of a source.
         path: Receives the weights.
         input_size: Height and width of its input; by default its own.
+        options: Options of its builder.
         seed: The seed of everything that is drawn.
 
     Raises:
         BadInputError: It cannot be built.
+        UsageError: It does not take an option.
     """
     from safetensors.torch import save_model
 
+    own = None if is_registered(name) else find_own_model(name)
     with seeded(seed):
-        module, card = drafted(own.name, call_builder(own, num_classes=None, input_size=input_size, options={}))
-    settle(module, card.preprocessing(own.name, input_size).input_size, seed=seed)
+        if own is None:
+            loaded = load_model(name, random_weights=True, input_size=input_size, options=options)
+            module, size = loaded.module, loaded.preprocessing.input_size
+        else:
+            built = call_builder(own, num_classes=None, input_size=input_size, options=options or {})
+            module, card = drafted(own.name, built)
+            size = card.preprocessing(own.name, input_size).input_size
+    settle(module, size, seed=seed)
     save_model(module, str(path))
 
 

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from mobilevit_tools.api import zoo
 from mobilevit_tools.cli.app import run
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.models import settled
+from mobilevit_tools.models.factory import load_model
 from mobilevit_tools.models.sources.torchvision import make_importable
 from mobilevit_tools.profiling.result import ComparisonResult
 from mobilevit_tools.quantization.share import QuantizedShare
@@ -129,6 +131,29 @@ def test_a_folder_of_transformers_with_a_configuration_alone_gets_settled_weight
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
     weights = tmp_path / "settled.safetensors"
-    assert zoo._settled(f"hf:{folder}", weights, None) == str(weights)
+    assert zoo._settled(f"hf:{folder}", weights, None, {}) == str(weights)
     assert weights.stat().st_size > 1000
-    assert zoo._settled(f"{folder}/net.py:build", weights, None) is None
+    assert zoo._settled(f"{folder}/net.py:build", weights, None, {}) is None
+
+
+def test_architectures_of_this_project_get_settled_weights_of_the_options_and_a_tag_keeps_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[tuple[str, bool, tuple[str, ...]]] = []
+
+    def cell_result(cell: Cell, folder: Path, **_: object) -> CellResult:
+        if cell.checkpoint is not None:
+            loaded = load_model(cell.model, checkpoint=cell.checkpoint, options={"head": "semantic_fpn"})
+            bias = loaded.module.get_parameter("neck.lateral_convs.0.conv.bias")
+            assert loaded.num_classes == 7
+            assert not torch.allclose(bias, torch.full_like(bias, float(bias[0])))
+        given.append((cell.model, cell.random_weights, cell.options))
+        failed = {"exit_code": 3, "code": "x", "message": "x", "hint": None, "command": None, "artifact": None}
+        return CellResult(cell, "0", "error", profile=None, evaluation=None, seconds=0.0, **failed)
+
+    monkeypatch.setattr(zoo, "run_cell", cell_result)
+    options = ("head=semantic_fpn", "num_classes=7")
+    zoo.bench_zoo(["care_s0", "care_s0.imagenette"], targets="onnx", input_size=32, options=options)
+    assert given == [("care_s0", False, options), ("care_s0.imagenette", False, options)]
+    with pytest.raises(UsageError, match="is not a model option"):
+        zoo.bench_zoo(["care_s0"], options="head")
