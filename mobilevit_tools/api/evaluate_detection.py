@@ -54,6 +54,7 @@ def evaluate_detector(asked: Evaluation, annotations: Path | None) -> DetectEval
         annotations=annotations,
         images=len(ran.seen),
         mean_ap=measured.whole,
+        interval=measured.interval,
         ap50=measured.at_50,
         ap75=measured.at_75,
         ap_small=measured.small,

@@ -110,13 +110,15 @@ def _figures() -> Table:
     return table
 
 
+def _sure(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"95 % interval {interval[0]:.2%} to {interval[1]:.2%}, "
+
+
 def _render_segmenter(console: Console, result: SegmentEvalResult) -> None:
     from mobilevit_tools.cli.tables import number
 
     table = _figures()
-    sure = ""
-    if result.interval is not None:
-        sure = f"95 % interval {result.interval[0]:.2%} to {result.interval[1]:.2%}, "
+    sure = _sure(result.interval)
     table.add_row("mIoU", f"{result.miou:.2%}", f"{sure}{result.images} photos, at the artifact's input size")
     table.add_row("pixels", f"{result.pixel_accuracy:.2%}", "of the right class")
     if result.agreement is not None:
@@ -133,8 +135,8 @@ def _render_detector(console: Console, result: DetectEvalResult) -> None:
 
     table = _figures()
     own = "" if result.reference_mean_ap is None else f", that of PyTorch fp32 {result.reference_mean_ap:.2%}"
-    table.add_row("mAP", f"{result.mean_ap:.2%}", f"at overlaps from 0.5 to 0.95, {result.images} photos{own}")
-    table.add_row("AP50", f"{result.ap50:.2%}", "")
+    table.add_row("mAP", f"{result.mean_ap:.2%}", f"{_sure(result.interval)}{result.images} photos{own}")
+    table.add_row("AP50", f"{result.ap50:.2%}", "at an overlap of 0.5; mAP is the mean from 0.5 to 0.95")
     table.add_row("AP75", f"{result.ap75:.2%}", "")
     sizes = (result.ap_small, result.ap_medium, result.ap_large)
     table.add_row("sizes", " / ".join(number(each, ".2%") for each in sizes), "small, medium, large")

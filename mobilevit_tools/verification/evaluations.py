@@ -180,6 +180,7 @@ class DetectEvalResult(Result, command="eval"):
         annotations: Their boxes.
         images: How many photos were looked at.
         mean_ap: Mean average precision, over classes and overlaps from 0.5 to 0.95.
+        interval: 95 % interval of ``mean_ap``, by drawing the photos anew; None of a single photo.
         ap50: At an overlap of 0.5.
         ap75: At an overlap of 0.75.
         ap_small: Of boxes of less than 32 x 32 pixels; None where there are none, as for the next two.
@@ -198,6 +199,7 @@ class DetectEvalResult(Result, command="eval"):
     annotations: Path
     images: int
     mean_ap: float
+    interval: tuple[float, float] | None
     ap50: float
     ap75: float
     ap_small: float | None
@@ -213,7 +215,7 @@ class DetectEvalResult(Result, command="eval"):
     @property
     def score(self) -> Score:
         """The mean average precision."""
-        return Score("mean AP", self.mean_ap, None, None, self.reference_mean_ap)
+        return Score("mean AP", self.mean_ap, self.interval, None, self.reference_mean_ap)
 
 
 @dataclass(frozen=True, repr=False)

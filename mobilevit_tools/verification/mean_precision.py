@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobilevit_tools.errors import MissingDependencyError
+from mobilevit_tools.verification.precision_interval import bootstrap_interval, matches_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +48,7 @@ class Precision:
         large: Of larger ones.
         recall: Mean recall with 100 boxes an image.
         categories: That of each category, by its number.
+        interval: 95 % interval of ``whole``, by drawing the images anew; None of a single image.
     """
 
     whole: float
@@ -57,6 +59,7 @@ class Precision:
     large: float | None
     recall: float
     categories: Mapping[int, float | None]
+    interval: tuple[float, float] | None = None
 
 
 def check_installed() -> None:
@@ -109,7 +112,17 @@ def mean_precision(dataset: Mapping[str, Any], images: Sequence[int], found: Seq
             int(number): float(each[:, :, place].mean()) if (each[:, :, place] >= 0).any() else None
             for place, number in enumerate(judge.params.catIds)
         },
+        interval=_interval(judge),
     )
+
+
+def _interval(judge: Any) -> tuple[float, float] | None:
+    """Return the interval of what a ``COCOeval`` has judged; its first range of areas is all of them."""
+    asked = judge.params
+    images, ranges, most = len(asked.imgIds), len(asked.areaRng), asked.maxDets[-1]
+    starts = range(0, len(asked.catIds) * ranges * images, ranges * images)
+    matched = (matches_of(judge.evalImgs[start : start + images], most) for start in starts)
+    return bootstrap_interval([each for each in matched if each is not None], images, asked.recThrs)
 
 
 def _indexed(dataset: Mapping[str, Any]) -> Any:

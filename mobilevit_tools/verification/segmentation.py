@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 IGNORED = 255
 """What masks have where nobody says what is there; such pixels count nowhere."""
 RESAMPLES = 1000
-_TAILS = (2.5, 97.5)
+TAILS = (2.5, 97.5)
 _LEAST_IMAGES = 2
 
 
@@ -75,5 +75,5 @@ def bootstrap_interval(images: list[PixelCounts]) -> tuple[float, float] | None:
         drawn @ np.stack([getattr(each, name) for each in images]).astype(np.float64)
         for name in ("both", "truth", "said")
     )
-    low, high = np.percentile(mean_iou(both, truth, said), _TAILS)
+    low, high = np.percentile(mean_iou(both, truth, said), TAILS)
     return float(low), float(high)

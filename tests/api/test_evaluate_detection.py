@@ -109,6 +109,9 @@ def test_figures_are_those_of_pycocotools(artifact: Path, scenes: Path, capsys: 
     assert result.recall == pytest.approx(judge.stats[8], abs=1e-6)
     assert result.reference_mean_ap == pytest.approx(judge.stats[0], abs=1e-6)
     assert 0.1 < result.mean_ap < 0.95
+    assert result.interval is not None
+    assert result.interval[0] <= result.mean_ap < result.interval[1]
+    assert result.score.interval == result.interval
     assert result.ap50 > result.ap75
     for each in result.classes:
         assert each.label == NAMES[each.index]
@@ -126,6 +129,7 @@ def test_the_command_prints_them(artifact: Path, scenes: Path, capsys: pytest.Ca
     shown = capsys.readouterr().out
     assert "mAP" in shown
     assert f"{result['mean_ap']:.2%}" in shown
+    assert f"95 % interval {result['interval'][0]:.2%} to {result['interval'][1]:.2%}, 3 photos" in shown
 
 
 def test_a_detector_that_finds_nothing_scores_nothing(artifact: Path, scenes: Path, tmp_path: Path) -> None:
