@@ -7,6 +7,7 @@ from dataclasses import replace
 from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
+from unittest import mock
 
 import torch
 from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
@@ -15,8 +16,7 @@ from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
     get_symmetric_quantization_config,
 )
 from torch import nn
-from torchao.quantization.pt2e import MinMaxObserver
-from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+from torchao.quantization.pt2e import MinMaxObserver, quantize_pt2e
 from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
@@ -121,7 +121,10 @@ def quantize(module: nn.Module, example: torch.Tensor, quantization: Quantizatio
         example: An input (B, 3, H, W) of the artifact's size.
         quantization: What to do.
     """
-    converted: GraphModule = convert_pt2e(prepare(module, example, quantization))
+    prepared = prepare(module, example, quantization)
+    # torchao 0.18 traces 96 patterns of training to look for norms that only a model prepared for it has.
+    with mock.patch.object(quantize_pt2e, "_fold_conv_bn_qat", lambda trained: trained):
+        converted: GraphModule = quantize_pt2e.convert_pt2e(prepared)
     _shield(converted)
     return converted
 
@@ -162,7 +165,7 @@ def prepare(module: nn.Module, example: torch.Tensor, quantization: Quantization
     _note_weights(captured, _selects(captured, operators, quantization.keep))
     quantizer = WeightedQuantizer(_selects(captured, operators, quantization.keep, pays=_pays))
     quantizer.set_global(_config(quantization))
-    prepared: GraphModule = prepare_pt2e(captured, quantizer)
+    prepared: GraphModule = quantize_pt2e.prepare_pt2e(captured, quantizer)
     with torch.no_grad():
         if quantization.calibration is None:
             prepared(example)  # the weights are observed, too

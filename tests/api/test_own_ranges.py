@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +13,8 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 import mobilevit_tools as mvt
+from mobilevit_tools.artifacts.exported import ExportedArtifact
+from mobilevit_tools.models import unwrapping
 from mobilevit_tools.models.own_ranges import with_ranges
 from mobilevit_tools.quantization import executorch as quantizer
 from mobilevit_tools.runtimes.registry import open_session
@@ -67,8 +68,32 @@ def prepared() -> GraphModule:
 
 
 @pytest.fixture(scope="module")
-def converted(prepared: GraphModule) -> nn.Module:
-    return with_ranges("trained", copy.deepcopy(prepared)).eval()
+def trained_state(prepared: GraphModule) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in prepared.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def exported(
+    prepared: GraphModule, trained_state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[ExportedArtifact, GraphModule]:
+    """What an export makes of it, and the module with ranges that it is made of: converting it takes long."""
+    kept: list[GraphModule] = []
+
+    def recorded(name: str, module: nn.Module) -> nn.Module:
+        found = with_ranges(name, module)
+        kept.extend([copy.deepcopy(found)] if isinstance(found, GraphModule) else [])
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unwrapping, "with_ranges", recorded)
+        result = mvt.export(prepared, output=tmp_path_factory.mktemp("trained"), **GIVEN)
+    (artifact,), (converted,) = result.artifacts, kept
+    return artifact, converted.eval()
+
+
+@pytest.fixture(scope="module")
+def converted(exported: tuple[ExportedArtifact, GraphModule]) -> GraphModule:
+    return exported[1]
 
 
 def _pairs(module: GraphModule) -> list[tuple[object, ...]]:
@@ -77,11 +102,9 @@ def _pairs(module: GraphModule) -> list[tuple[object, ...]]:
 
 
 def test_a_trained_module_is_exported_with_its_ranges(
-    prepared: GraphModule, converted: GraphModule, tmp_path: Path
+    prepared: GraphModule, trained_state: dict[str, Tensor], exported: tuple[ExportedArtifact, GraphModule]
 ) -> None:
-    before = {key: value.clone() for key, value in prepared.state_dict().items()}
-    result = mvt.export(prepared, output=tmp_path, **GIVEN)
-    (artifact,) = result.artifacts
+    artifact, converted = exported
     assert artifact.parity.status == "passed"
     assert artifact.parity.snr_db > 25
     manifest = json.loads(artifact.manifest.read_text())
@@ -90,7 +113,8 @@ def test_a_trained_module_is_exported_with_its_ranges(
     assert manifest["quantization"]["calibration"] is None
     assert manifest["quantized"]["quantized"] == manifest["quantized"]["layers"] == 3
     assert artifact.params == 3 * 8 * 9 + 8 + 8 * 8 + 8 + 8 * 5 + 5
-    assert all(torch.equal(value, before[key]) for key, value in prepared.state_dict().items())
+    assert prepared.state_dict().keys() == trained_state.keys()
+    assert all(torch.equal(value, trained_state[key]) for key, value in prepared.state_dict().items())
     image = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     with open_session(artifact.path) as session, torch.no_grad():
         got = session.run(image.numpy())[0]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torchao.quantization.pt2e import qat_utils
 
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.executorch import lower
@@ -57,6 +58,20 @@ def test_the_artifact_is_small_loads_runs_and_computes_the_model(tmp_path: Path)
     with open_session(path) as session:
         got = np.concatenate([session.run(image[None])[0] for image in INPUTS])
     assert snr_db(_expected(), got) > 30
+
+
+def test_no_pattern_of_training_is_traced_for_a_norm_that_follows_no_convolution(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)).eval()
+    plan = plan_quantization("executorch", "int8", calibration())
+    assert plan is not None
+    traced: list[object] = []
+    monkeypatch.setattr(qat_utils, "_get_aten_graph_module_for_pattern", lambda *given, **_: traced.append(given))
+    module = quantize(net, EXAMPLE, plan)
+    assert traced == []
+    assert [node for node in module.graph.nodes if node.target is torch.ops.aten.batch_norm.default]
+    assert snr_db(net(torch.from_numpy(INPUTS)).detach().numpy(), _run(module)) > 30
 
 
 def test_kept_operators_keep_their_weights() -> None:
