@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilevit_tools.api.given import given_artifact
+from mobilevit_tools.api.graph import nodes_of, pieces_of
 from mobilevit_tools.artifacts.manifest import Manifest
 from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.devices.registry import DEVICES
@@ -16,7 +17,7 @@ from mobilevit_tools.process_state import restoring
 from mobilevit_tools.quantization.share import QuantizedShare, share_of_strangers
 from mobilevit_tools.reporting.figures import FORMATS, figure_file, styled
 from mobilevit_tools.result import Result
-from mobilevit_tools.runtimes._base import DELEGATE, OperatorUse, Session, TensorInfo
+from mobilevit_tools.runtimes._base import DELEGATE, OperatorUse, TensorInfo
 from mobilevit_tools.runtimes.pieces import Piece
 from mobilevit_tools.targets._base import Target, load
 from mobilevit_tools.targets.registry import find_target
@@ -68,7 +69,7 @@ def inspect(artifact: str | Path, *, graph: str | Path | None = None, overwrite:
     Args:
         artifact: The artifact.
         graph: An ``.svg`` or ``.png`` file that receives a drawing of what its backend takes over, and what not, or a
-            ``.json`` file for Model Explorer.
+            ``.json`` file for Model Explorer, which has the operators of an ONNX model.
         overwrite: Replace an existing drawing.
 
     Raises:
@@ -86,9 +87,9 @@ def inspect(artifact: str | Path, *, graph: str | Path | None = None, overwrite:
     given.check()
     path, manifest = given.path, given.manifest
     with given.open() as session:
-        pieces = _pieces(session, manifest)
+        pieces = pieces_of(session, manifest)
         if drawing is not None:
-            _draw(pieces, path, drawing, given.target.name if manifest is None else manifest.spec.deployment)
+            _draw(pieces, path, drawing, given.target, manifest)
         return InspectResult(
             artifact=given.path,
             manifest=manifest,
@@ -113,26 +114,23 @@ def _destination(graph: Path, *, overwrite: bool) -> Path:
     return graph
 
 
-def _pieces(session: Session, manifest: Manifest | None) -> tuple[Piece, ...]:
-    """Return what the manifest tells, for it knows what is inside of calls, and else what the file itself tells."""
-    stated = () if manifest is None or manifest.delegation is None else manifest.delegation.pieces
-    return stated or session.pieces()
-
-
-def _draw(pieces: tuple[Piece, ...], artifact: Path, drawing: Path, deployment: str) -> None:
-    if not pieces:
-        raise BadInputError(
-            f"{artifact} has no delegation to draw.",
-            hint="Its runtime leaves nothing to a backend; omit --graph.",
-            code="no_delegation",
-        )
+def _draw(pieces: tuple[Piece, ...], artifact: Path, drawing: Path, target: Target, manifest: Manifest | None) -> None:
     from mobilevit_tools.reporting.delegation_graph import graph_plot
     from mobilevit_tools.reporting.model_explorer import graph_collection
 
+    deployment = target.name if manifest is None else manifest.spec.deployment
     suffix = drawing.suffix.removeprefix(".")
     if suffix not in FORMATS:
-        write_whole(drawing, graph_collection(pieces, artifact.name, deployment))
+        write_whole(drawing, graph_collection(nodes_of(artifact, target, pieces), artifact.name, deployment))
         return
+    if not pieces:
+        raise BadInputError(
+            f"{artifact} has no delegation to draw: its runtime leaves nothing to a backend.",
+            hint="Omit --graph."
+            if target.graph_reader is None
+            else "Name a .json file, which receives its operators for Model Explorer.",
+            code="no_delegation",
+        )
     with styled():
         write_whole(drawing, figure_file(graph_plot(pieces, deployment), suffix))
 

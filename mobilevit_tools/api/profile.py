@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mobilevit_tools.api.given import given_artifact
+from mobilevit_tools.artifacts.artifact import Artifact
 from mobilevit_tools.artifacts.files import describe_artifact
 from mobilevit_tools.artifacts.manifest import Manifest
+from mobilevit_tools.devices import OperatorTime
 from mobilevit_tools.errors import DeviceError, GateError, UsageError
 from mobilevit_tools.models.names import is_registered, resolve
 from mobilevit_tools.process_state import restoring
@@ -35,6 +38,7 @@ def profile(
     rigor: str = "default",
     per_op: bool = False,
     trace: str | Path | None = None,
+    node_data: str | Path | None = None,
     overwrite: bool = False,
     against: str | Path | ProfileResult | None = None,
     max_regress: float = MAX_REGRESS,
@@ -52,7 +56,9 @@ def profile(
         rigor: ``quick``, ``default`` or ``mlperf``: how many runs and seconds.
         per_op: Whether to time every operator, in runs of their own.
         trace: Receives the operator times for Chrome's trace viewer or Perfetto; they are then taken, too.
-        overwrite: Replace ``trace``.
+        node_data: Receives the operator times for Model Explorer, over the graph that :func:`inspect` writes with
+            ``graph``; they are then taken, too.
+        overwrite: Replace ``trace`` and ``node_data``.
         against: An earlier measurement in the same place, or the file that ``mvt profile --json`` or
             :meth:`ProfileResult.to_json` gave of it.
         max_regress: How much slower than ``against`` is allowed, as a share of it: 0.02 is two percent.
@@ -61,9 +67,9 @@ def profile(
         progress: Told of every step.
 
     Raises:
-        BadInputError: The artifact is missing or cannot be loaded, or the trace cannot be written.
-        UsageError: There is no such device or rigor, or no latency to be had for this artifact there; or the trace is
-            there already.
+        BadInputError: The artifact is missing or cannot be loaded, or what it would write cannot be written.
+        UsageError: There is no such device or rigor, or no latency to be had for this artifact there; or a file
+            that it would write exists.
         DeviceError: The device failed, or the artifact crashed or hung.
         GateError: The device computes something else than this machine does, or this one gets what is not finite; or
             the artifact is certainly slower than ``against`` by more than ``max_regress``, and ``result`` holds the
@@ -81,13 +87,14 @@ def profile(
         no-such.json cannot be read: No such file or directory.
     """
     given = given_artifact(artifact, "profile")
-    if memory and (device != DEVICE or per_op or trace is not None or against is not None):
+    if memory and (device != DEVICE or per_op or trace or node_data or against is not None):
         raise UsageError("Memory is looked at alone, on this host.", hint="Omit the other options, or --memory.")
     baseline = against if against is None or isinstance(against, ProfileResult) else read_profile(Path(against))
     manifest = given.manifest
-    if trace is not None:
-        check_file(Path(trace), overwrite=overwrite)
-        per_op = True
+    for file in (trace, node_data):
+        if file is not None:
+            check_file(Path(file), overwrite=overwrite)
+            per_op = True
     with given.naming_changes():  # not before: reading a file makes its next load faster
         try:
             if memory:
@@ -100,6 +107,8 @@ def profile(
             raise
     if trace is not None and result.per_op is not None:
         write_whole(Path(trace), trace_of(result.per_op, result.device).encode())
+    if node_data is not None and result.per_op is not None:
+        write_whole(Path(node_data), _node_data(given, result.per_op, result.device))
     result = _with_model(_with_digest(result), manifest)
     if baseline is None:
         return result
@@ -108,6 +117,17 @@ def profile(
     if regression.regressed:
         raise GateError(f"{artifact} regressed: {regression.in_words}.", result=result)
     return result
+
+
+def _node_data(given: Artifact, operators: Sequence[OperatorTime], device: str) -> bytes:
+    from mobilevit_tools.api.graph import nodes_of, pieces_of
+    from mobilevit_tools.reporting.graph import times_of
+    from mobilevit_tools.reporting.model_explorer import node_data
+
+    with given.open() as session:
+        pieces = pieces_of(session, given.manifest)
+    times = times_of(nodes_of(given.path, given.target, pieces), operators)
+    return node_data(times, sum(operator.ms for operator in operators), device)
 
 
 def _with_model(result: ProfileResult, manifest: Manifest | None) -> ProfileResult:

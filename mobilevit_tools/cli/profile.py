@@ -41,7 +41,15 @@ def profile(
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write operator times for Chrome's trace viewer or Perfetto.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing --trace file.")] = False,
+    node_data: Annotated[
+        Path | None,
+        typer.Option(
+            "--node-data", help="Write operator times for Model Explorer, over the .json of `mvt inspect --graph`."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing --trace and --node-data files.")
+    ] = False,
     compare: Annotated[Path | None, typer.Option("--compare", help="A second artifact, measured alternately.")] = None,
     against: Annotated[
         Path | None, typer.Option("--against", help="Baseline: output of an earlier `mvt profile --json`.")
@@ -59,10 +67,10 @@ def profile(
     with command_output("profile", as_json=as_json, verbosity=verbose, on_failure=render) as output:
         check_bounds("--against", against, {"--max-regress": max_regress})
         allowed = parse_share(MAX_REGRESS if max_regress is None else max_regress)
-        if compare is not None and (per_op or memory or overwrite or trace is not None or against is not None):
+        if compare is not None and (per_op or memory or overwrite or trace or node_data or against):
             raise UsageError("--compare cannot be combined with these options.", hint="Omit the other options.")
-        if overwrite and trace is None:
-            raise UsageError("--overwrite requires --trace.", hint="Add --trace, or omit it.")
+        if overwrite and trace is None and node_data is None:
+            raise UsageError("--overwrite requires --trace or --node-data.", hint="Add one, or omit --overwrite.")
         from mobilevit_tools.api import profile as measuring
 
         if compare is not None:
@@ -78,6 +86,7 @@ def profile(
             rigor=rigor,
             per_op=per_op,
             trace=trace,
+            node_data=node_data,
             overwrite=overwrite,
             against=against,
             max_regress=allowed,

@@ -149,12 +149,14 @@ class OperatorTime:
         kind: The operator's type.
         ms: Mean milliseconds per inference.
         delegate: Whether it ran inside a delegate.
+        call: The number of the call into a delegate that it ran in, from 1; None outside, or where nothing tells.
     """
 
     name: str
     kind: str
     ms: float
     delegate: bool = False
+    call: int | None = None
 
 
 @dataclass(frozen=True)

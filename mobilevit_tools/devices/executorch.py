@@ -57,14 +57,18 @@ def _runs(dump: Any) -> list[list[OperatorTime]]:
 
 
 def _events(events: Iterable[Mapping[str, Any]]) -> list[OperatorTime]:
-    found = []
+    found: list[OperatorTime] = []
+    calls: dict[object, int] = {}
     for event in (entry.get("profile_event") for entry in events):
         if event is None:
             continue
         milliseconds = (int(event["end_time"]) - int(event["start_time"])) / 1e6
         inside = event.get("delegate_debug_id_str")
         if inside is not None:
-            found.append(OperatorTime(inside, inside.split(" (")[0].split(" #")[0], milliseconds, delegate=True))
+            instruction = event.get("instruction_id")
+            call = None if instruction is None else calls.setdefault(instruction, len(calls) + 1)
+            kind = inside.split(" (")[0].split(" #")[0]
+            found.append(OperatorTime(inside, kind, milliseconds, delegate=True, call=call))
         elif event.get("name", "").startswith("native_call_"):
             name = event["name"].removeprefix("native_call_")
             found.append(OperatorTime(name, name.split(".")[0], milliseconds))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from mobilevit_tools.devices._base import OperatorTime
@@ -28,9 +29,7 @@ def mean_times(profile: bytes, runs_of: Callable[[Any], list[list[OperatorTime]]
         raise unreadable()
     means = []
     for place in zip(*complete, strict=True):
-        first = place[0]
-        milliseconds = sum(operator.ms for operator in place) / len(place)
-        means.append(OperatorTime(first.name, first.kind, milliseconds, first.delegate))
+        means.append(replace(place[0], ms=sum(operator.ms for operator in place) / len(place)))
     return tuple(means)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-_REORDERED = "_nchwc"
+REORDERED = "_nchwc"
 """What ONNX Runtime appends to an output's name where it runs the operator in a layout of its own."""
 
 
@@ -24,7 +24,7 @@ def stages_of(artifact: Path) -> Mapping[str, str]:
         stage = next((stage_name(name) for name in node.input if name in weights and "." in name), None)
         if stage is not None:
             names = (node.name, *node.output)
-            stages |= dict.fromkeys((*names, *(f"{name}{_REORDERED}" for name in names)), stage)
+            stages |= dict.fromkeys((*names, *(f"{name}{REORDERED}" for name in names)), stage)
     return stages
 
 

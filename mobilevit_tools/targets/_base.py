@@ -237,6 +237,8 @@ class Target:
         profile_reader: Dotted path of a function that reads the operator times that the runner wrote.
         stage_reader: Dotted path of a function that names the stage of each operator; None where artifacts keep no
             names of the model's.
+        graph_reader: Dotted path of a function that reads an artifact's operators as nodes of a graph; None where only
+            its calls into a backend are drawn.
         wheels: What a Python on another machine must have installed to run its artifacts, the runtime first.
         bad_pairs: Versions of its packages that are known not to work together.
         pairs: Pairs of packages that are tested together.
@@ -277,6 +279,7 @@ class Target:
     native_runner: NativeRunner | None = None
     profile_reader: str | None = None
     stage_reader: str | None = None
+    graph_reader: str | None = None
     wheels: tuple[str, ...] = ()
     bad_pairs: tuple[BadPair, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()

@@ -96,6 +96,7 @@ TARGET = Target(
     ),
     profile_reader="mobilevit_tools.devices.onnx:read_profile",
     stage_reader="mobilevit_tools.reporting.onnx_stages:stages_of",
+    graph_reader="mobilevit_tools.reporting.onnx_nodes:nodes_of",
     wheels=("onnxruntime",),
     pairs=(("torch", "onnxscript"), ("onnx", "onnxruntime")),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -109,5 +111,8 @@ def test_there_is_no_graph_without_a_backend(mvt: Mvt, tmp_path: Path) -> None:
     mvt("export", tmp_path / "net.py:nothing", "--random-weights", "-t", "onnx", "--output", tmp_path / "out")
     (artifact,) = (tmp_path / "out").glob("*/*/model.onnx")
     ran = mvt("inspect", artifact, "--graph", tmp_path / "graph.svg")
-    assert (ran.code, "no delegation" in ran.err) == (3, True)
+    assert (ran.code, "no delegation" in ran.err, ".json" in ran.err) == (3, True, True)
     assert not (tmp_path / "graph.svg").exists()
+    assert mvt("inspect", artifact, "--graph", tmp_path / "graph.json").code == 0
+    nodes = json.loads((tmp_path / "graph.json").read_text())["graphs"][0]["nodes"]
+    assert Counter(node["label"] for node in nodes) == inspect(artifact).operators

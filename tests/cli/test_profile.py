@@ -70,12 +70,22 @@ def test_counts_are_compared_exactly(mvt: Mvt, exported: Path) -> None:
 def test_operators_and_their_trace(mvt: Mvt, exported: Path, tmp_path: Path) -> None:
     artifact = exported / "executorch-xnnpack-fp32/model.pte"
     (tmp_path / "trace.json").write_text("old")
-    ran = mvt("profile", artifact, "--rigor", "quick", "--trace", tmp_path / "trace.json", "--overwrite", "--json")
+    files = ("--trace", tmp_path / "trace.json", "--node-data", tmp_path / "times.json")
+    ran = mvt("profile", artifact, "--rigor", "quick", *files, "--overwrite", "--json")
     assert ran.code == 0, ran.err
     operators = ran.envelope["result"]["per_op"]
     assert any("Convolution" in operator["kind"] for operator in operators)
     trace = json.loads((tmp_path / "trace.json").read_text())
-    assert len([event for event in trace["traceEvents"] if event["ph"] == "X"]) == len(operators)
+    calls = {operator["call"] for operator in operators if operator["delegate"]}
+    assert calls == set(range(1, len(calls) + 1))
+    assert len([event for event in trace["traceEvents"] if event["ph"] == "X"]) == len(operators) + len(calls)
+
+    mvt("inspect", artifact, "--graph", tmp_path / "graph.json")
+    nodes = json.loads((tmp_path / "graph.json").read_text())["graphs"][0]["nodes"]
+    times = json.loads((tmp_path / "times.json").read_text())["delegation"]["results"]
+    assert list(times) == [node["id"] for node in nodes]
+    total = sum(operator["ms"] for operator in operators)
+    assert sum(each["value"] for each in times.values()) == pytest.approx(total, abs=1e-4)
 
 
 def counting(factor: float) -> Callable[[CountDevice, RunRequest], RunResult]:
@@ -119,6 +129,7 @@ def no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--trace", "mine.txt"], 2, "exists"),
         (["--trace", "mine.txt/trace.json"], 3, "output"),
         (["--trace", "folder", "--overwrite"], 3, "output"),
+        (["--node-data", "mine.txt"], 2, "exists"),
         (["--against", "nowhere.json"], 3, "no_such_run"),
         (["--against", "mine.txt"], 3, "bad_run"),
     ],
@@ -143,6 +154,8 @@ def test_what_cannot_be_used_is_said_before_anything_is_measured(
         (["--device", "count", "--per-op"], "usage"),
         (["--device", "count", "--threads", "2"], "usage"),
         (["--compare", "x.onnx", "--per-op"], "usage"),
+        (["--compare", "x.onnx", "--node-data", "times.json"], "usage"),
+        (["--memory", "--node-data", "times.json"], "usage"),
     ],
 )
 def test_misuse(mvt: Mvt, exported: Path, arguments: list[str], code: str) -> None:
