@@ -48,8 +48,7 @@ def with_ranges(name: str, module: nn.Module) -> nn.Module:
     observers = list(_observers(module))
     if not observers and not _quantizes(module):
         return module
-    from torchao.quantization.pt2e import move_exported_model_to_eval
-    from torchao.quantization.pt2e import qat_utils
+    from torchao.quantization.pt2e import move_exported_model_to_eval, qat_utils
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
     if observers:

@@ -28,15 +28,22 @@ def inputs() -> list[VerificationInput]:
     return [VerificationInput("noise", "noise", noise, None)]
 
 
-def test_clusters_are_the_same_until_a_weight_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+def shallow() -> torch.nn.Module:
+    """Return a model with the fewest blocks that cluster: a conversion takes as long as it has operators."""
     model = create_model("clustr_t", random_weights=True, img_size=64)
+    model.block2, model.block3 = model.block2[:1], model.block3[:1]
+    return model
+
+
+def test_clusters_are_the_same_until_a_weight_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = shallow()
     spec = ExportSpec("onnx")
     assert count_changed(model, onnx, spec, CONTRACT, inputs()) == 0
 
     honest = onnx.lower
 
     def other_weights(module: torch.nn.Module, *arguments: object) -> object:
-        changed = type(module)(create_model("clustr_t", random_weights=True, img_size=64))
+        changed = type(module)(shallow())
         with torch.no_grad():
             changed.model.patch_embed1.proj.weight.mul_(torch.linspace(0.2, 2, 64).view(-1, 1, 1, 1))
         return honest(changed, *arguments)
@@ -80,12 +87,10 @@ def test_what_is_asked_is_in_float32_whatever_the_artifact_keeps_in_it(monkeypat
 
 
 def test_an_artifact_that_takes_an_image_is_given_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = create_model("clustr_t", random_weights=True, img_size=64)
+    model = shallow()
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 64), dtype=np.uint8)
     photo = VerificationInput("photo", "photo", CONTRACT.preprocessing.normalize(pixels), pixels)
     contract = replace(CONTRACT, input="image", output="probabilities")
-    # The fewest blocks that cluster: a conversion takes as long as it has operators.
-    model.block2, model.block3 = model.block2[:1], model.block3[:1]
     assert count_changed(model, coreml, ExportSpec("coreml"), contract, [photo, *inputs()]) == 0
 
     honest = coreml.ImageModel.forward

@@ -9,7 +9,7 @@ import pytest
 from tools.conformance.coremltools_tests import SAMPLED, Result, counts, run
 from tools.conformance.known import reason
 
-TOTAL, OF_EACH = 300, 4
+TOTAL, OF_EACH = 200, 2
 
 
 @pytest.fixture(scope="module")
