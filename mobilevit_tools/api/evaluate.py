@@ -26,6 +26,7 @@ from mobilevit_tools.verification.accuracy import (
 )
 from mobilevit_tools.verification.evaluations import ClassResult, EvalResult, UnreadablePhoto
 from mobilevit_tools.verification.reference import Reference, torch_reference
+from mobilevit_tools.wording import number_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,7 +168,8 @@ def evaluate_session(
     path, sha256 = artifact.path, artifact.file.sha256  # now: by the end there may be another file
     unreadable: list[UnreadablePhoto] = []
     outputs, expected, truths, seconds = [], [], [], 0.0
-    with progress(f"Evaluating {path.name} on {len(photos.images)} photos", len(photos.images)) as advance:
+    count = len(photos.images)
+    with progress(f"Evaluating {path.name} on {number_of(count, 'photos')}", count) as advance:
         for pixels, labels in _batches(photos.images, contract, info.batch, unreadable, advance):
             tensor = contract.preprocessing.normalize(pixels)
             fed = info.feed(tensor, pixels)

@@ -15,6 +15,7 @@ from mobilevit_tools.tasks.detect import best_of, chosen
 from mobilevit_tools.tasks.suppression import LEAST_SCORE
 from mobilevit_tools.verification.evaluations import ClassPrecision, DetectEvalResult, UnreadablePhoto
 from mobilevit_tools.verification.mean_precision import Detected, check_installed, mean_precision
+from mobilevit_tools.wording import number_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +91,7 @@ def _detect_all(asked: Evaluation, truth: CocoPhotos, categories: Sequence[int])
     """
     recipe, ran, count = asked.artifact.contract.preprocessing, _Run(), len(truth.photos)
     detected = partial(_detected, recipe=recipe, categories=categories)
-    with asked.progress(f"Evaluating {asked.artifact.path.name} on {count} photos", count) as advance:
+    with asked.progress(f"Evaluating {asked.artifact.path.name} on {number_of(count, 'photos')}", count) as advance:
         for number, photo in truth.photos:
             advance()
             try:

@@ -34,6 +34,7 @@ from mobilevit_tools.verification.segmentation import (
     ious,
     mean_iou,
 )
+from mobilevit_tools.wording import number_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,7 +135,9 @@ def _segment_all(asked: Evaluation, masks: Path, classes: int) -> _SegmentRun:
     """
     contract, ran = asked.artifact.contract, _SegmentRun()
     pairs = pair_masks(asked.data, masks)
-    with asked.progress(f"Evaluating {asked.artifact.path.name} on {len(pairs)} photos", len(pairs)) as advance:
+    with asked.progress(
+        f"Evaluating {asked.artifact.path.name} on {number_of(len(pairs), 'photos')}", len(pairs)
+    ) as advance:
         for photo, mask in pairs:
             try:
                 image = load_image(photo)
@@ -173,7 +176,7 @@ def evaluate_embedding(asked: Evaluation) -> RetrievalEvalResult:
         )
     vectors, own, labels, unreadable = [], [], [], []
     count = len(folder.images)
-    with asked.progress(f"Evaluating {asked.artifact.path.name} on {count} photos", count) as advance:
+    with asked.progress(f"Evaluating {asked.artifact.path.name} on {number_of(count, 'photos')}", count) as advance:
         for photo, label in zip(folder.images, folder.targets, strict=True):
             advance()
             try:

@@ -26,6 +26,7 @@ from mobilevit_tools.verification.reference import torch_reference
 from mobilevit_tools.verification.result import VerifyResult
 from mobilevit_tools.verification.running import verify_session
 from mobilevit_tools.verification.tolerances import GATES, tightened
+from mobilevit_tools.wording import number_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -106,12 +107,12 @@ def verify(
         reference = torch_reference(loaded.module)
         native = ran = None
         if device is None:
-            with progress(f"Verifying on {len(inputs)} inputs"):
+            with progress(f"Verifying on {number_of(len(inputs), 'inputs')}"):
                 parity = verify_session(session, reference, inputs, gate, progress)
                 system = session.native()
                 native = None if system is None else verify_session(system, reference, inputs, gate)
         else:
-            with progress(f"Verifying on {len(inputs)} inputs, on {device}"):
+            with progress(f"Verifying on {number_of(len(inputs), 'inputs')}, on {device}"):
                 ran = verify_on_device(device, path, session, reference=reference, inputs=inputs, tolerance=gate)
                 parity = ran.parity
     result = VerifyResult(

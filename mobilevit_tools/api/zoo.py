@@ -29,6 +29,7 @@ from mobilevit_tools.result import Result
 from mobilevit_tools.several import several
 from mobilevit_tools.targets.precisions import PRECISIONS
 from mobilevit_tools.targets.registry import STANDARD, find_target, named_targets
+from mobilevit_tools.wording import number_of
 
 TIMEOUT_S = 900.0
 ZOO = (
@@ -205,7 +206,7 @@ def bench_zoo(
     for model in models:  # before hours of work are lost
         replace(kinds[0], model=model)
     rows: list[ZooRow] = []
-    for model in counted(progress, f"Exporting {len(models)} models", models, len(models)):
+    for model in counted(progress, f"Exporting {number_of(len(models), 'models')}", models, len(models)):
         with TemporaryDirectory(prefix="mvt-zoo-", ignore_cleanup_errors=True) as folder:
             with progress(f"Drawing weights of {model}"):
                 checkpoint = _settled(model, Path(folder, "settled.safetensors"), size, parsed)

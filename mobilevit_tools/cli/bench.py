@@ -29,6 +29,7 @@ from mobilevit_tools.cli.bench_tables import (
 )
 from mobilevit_tools.cli.completion import complete_model, complete_target
 from mobilevit_tools.cli.output import command_output
+from mobilevit_tools.cli.verbs import Verb
 from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.targets.registry import STANDARD, TARGETS, host_targets
 
@@ -40,7 +41,7 @@ bench = typer.Typer(
 )
 
 
-@bench.command()
+@bench.command(cls=Verb)
 def rewrites(
     models: Annotated[
         list[str],
@@ -85,7 +86,7 @@ def rewrites(
         output.show(result, render_rewrites)
 
 
-@bench.command()
+@bench.command(cls=Verb)
 def precisions(
     model: Model,
     calibration: Annotated[Path, typer.Option("--calibration", help="Folder of calibration photos.")],
@@ -130,7 +131,7 @@ def precisions(
         output.show(result, render_precisions)
 
 
-@bench.command()
+@bench.command(cls=Verb)
 def runtimes(
     models: Models,
     target: Targets = None,
@@ -159,7 +160,7 @@ def runtimes(
         output.show(result, render_runtimes)
 
 
-@bench.command()
+@bench.command(cls=Verb)
 def zoo(
     models: Annotated[
         list[str] | None,
@@ -206,7 +207,7 @@ def zoo(
         output.show(result, render_zoo)
 
 
-@bench.command()
+@bench.command(cls=Verb)
 def export(
     models: Models,
     target: Targets = None,

@@ -13,6 +13,7 @@ from rich.table import Table
 from mobilevit_tools.cli.arguments import Artifact, AsJson, CheckpointOption, ClassOrderOption, Ema, Threads, Verbosity
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import UsageError
+from mobilevit_tools.wording import number_of
 
 if TYPE_CHECKING:
     from mobilevit_tools.verification.evaluations import (
@@ -96,7 +97,8 @@ def _render(console: Console, result: EvalResult | SegmentEvalResult | DetectEva
         _render_classifier(console, result)
     if result.unreadable:
         console.print(
-            f"[yellow]not read:[/] {len(result.unreadable)} photos, excluded from the figures above", highlight=False
+            f"[yellow]not read:[/] {number_of(len(result.unreadable), 'photos')}, excluded from the figures above",
+            highlight=False,
         )
         for entry in result.unreadable[:SHOWN_UNREADABLE]:
             console.print(f"  {escape(entry.reason)}", highlight=False, soft_wrap=True)
@@ -119,7 +121,9 @@ def _render_segmenter(console: Console, result: SegmentEvalResult) -> None:
 
     table = _figures()
     sure = _sure(result.interval)
-    table.add_row("mIoU", f"{result.miou:.2%}", f"{sure}{result.images} photos, at the artifact's input size")
+    table.add_row(
+        "mIoU", f"{result.miou:.2%}", f"{sure}{number_of(result.images, 'photos')}, at the artifact's input size"
+    )
     table.add_row("pixels", f"{result.pixel_accuracy:.2%}", "of the right class")
     if result.agreement is not None:
         own = number(result.reference_miou, ".2%")
@@ -135,7 +139,7 @@ def _render_detector(console: Console, result: DetectEvalResult) -> None:
 
     table = _figures()
     own = "" if result.reference_mean_ap is None else f", that of PyTorch fp32 {result.reference_mean_ap:.2%}"
-    table.add_row("mAP", f"{result.mean_ap:.2%}", f"{_sure(result.interval)}{result.images} photos{own}")
+    table.add_row("mAP", f"{result.mean_ap:.2%}", f"{_sure(result.interval)}{number_of(result.images, 'photos')}{own}")
     table.add_row("AP50", f"{result.ap50:.2%}", "at an overlap of 0.5; mAP is the mean from 0.5 to 0.95")
     table.add_row("AP75", f"{result.ap75:.2%}", "")
     sizes = (result.ap_small, result.ap_medium, result.ap_large)
@@ -152,7 +156,7 @@ def _render_embedding(console: Console, result: RetrievalEvalResult) -> None:
 
     table = _figures()
     low, high = result.interval
-    sure = f"95 % interval {low:.2%} to {high:.2%}, {result.images} photos"
+    sure = f"95 % interval {low:.2%} to {high:.2%}, {number_of(result.images, 'photos')}"
     table.add_row("recall@1", f"{result.recall_at_1:.2%}", sure)
     table.add_row("recall@5", f"{result.recall_at_5:.2%}", "one of the five nearest is of the same class")
     if result.cosine is not None:
@@ -166,7 +170,9 @@ def _render_classifier(console: Console, result: EvalResult) -> None:
 
     low, high = result.interval
     table = _figures()
-    table.add_row("top-1", f"{result.top1:.2%}", f"95 % interval {low:.2%} to {high:.2%}, {result.images} photos")
+    table.add_row(
+        "top-1", f"{result.top1:.2%}", f"95 % interval {low:.2%} to {high:.2%}, {number_of(result.images, 'photos')}"
+    )
     table.add_row("top-5", f"{result.top5:.2%}", "")
     if result.agreement is not None:
         own = number(result.reference_top1, ".2%")

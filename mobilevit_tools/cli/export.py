@@ -44,6 +44,7 @@ from mobilevit_tools.quantization.share import LEAST_QUANTIZED
 from mobilevit_tools.targets.precisions import CALIBRATED
 from mobilevit_tools.targets.registry import ALL, TARGETS
 from mobilevit_tools.tasks.registry import TASKS, find_task
+from mobilevit_tools.wording import number_of
 
 if TYPE_CHECKING:
     from mobilevit_tools.artifacts.exported import ExportedArtifact, ExportResult
@@ -65,7 +66,7 @@ def export(
             callback=tell_targets,
             autocompletion=complete_target,
             is_eager=True,  # it needs no model
-            help=f"{', '.join(TARGETS)}, all (all without an extra) or help. Repeatable. Default: all.",
+            help=f"{', '.join(TARGETS)}, all (those without an extra), or help for details. Repeatable. Default: all.",
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", help="Output folder.")] = Path("out"),
@@ -151,7 +152,7 @@ def export(
     jobs: Annotated[
         int | None,
         typer.Option(
-            "--jobs", min=1, help="Most processes that convert targets side by side. Default: by idle cores and memory."
+            "--jobs", min=1, help="Maximum number of processes. Default: depends on idle cores and free memory."
         ),
     ] = None,
     quiet: Quiet = False,
@@ -345,7 +346,9 @@ def _shares(seconds: Mapping[str, float]) -> str:
 
 def _render_kept(console: Console, target: str, preflight: Preflight) -> None:
     why = f" (in half precision: {escape(preflight.plain)})" if preflight.plain else ""
-    console.print(f"{target}: {len(preflight.keep)} operators kept in float32{why}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{target}: {number_of(len(preflight.keep), 'operators')} kept in float32{why}", highlight=False, soft_wrap=True
+    )
     for module in dict.fromkeys(each.module for each in preflight.keep):
         members = [each for each in preflight.keep if each.module == module]
         names = ", ".join(each.name for each in members)

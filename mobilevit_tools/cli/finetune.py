@@ -32,6 +32,7 @@ from mobilevit_tools.input_size import parse_size
 from mobilevit_tools.normalization import parse_channels
 from mobilevit_tools.quantization.calibration import DEFAULT_SIZE
 from mobilevit_tools.targets.registry import TARGETS
+from mobilevit_tools.wording import number_of
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.finetune import FinetuneResult
@@ -128,8 +129,8 @@ def _render(console: Console, result: FinetuneResult) -> None:
     console.print(table)
     over = "" if result.finished else "; the time was over"
     console.print(
-        f"{result.steps} steps in {result.seconds:.0f} s on {result.device}{over}; "
-        f"judged on {result.after.photos} photos in PyTorch's arithmetic",
+        f"{number_of(result.steps, 'steps')} in {result.seconds:.0f} s on {result.device}{over}; "
+        f"judged on {number_of(result.after.photos, 'photos')} in PyTorch's arithmetic",
         highlight=False,
         soft_wrap=True,
     )

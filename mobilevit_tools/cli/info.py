@@ -12,6 +12,7 @@ from rich.table import Table
 from mobilevit_tools.cli.arguments import AsJson, InputSize, Model, Options, Verbosity
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.input_size import parse_size
+from mobilevit_tools.wording import number_of
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.info import InfoResult
@@ -44,7 +45,7 @@ def _render(console: Console, result: InfoResult) -> None:
     if result.reconstruction:
         console.print(f"[yellow]{escape(result.reconstruction)}[/]", highlight=False)
     height, width = result.input_size
-    table = Table(box=None, header_style="bold", title=f"{height}x{width}, {result.num_classes} classes")
+    table = Table(box=None, header_style="bold", title=f"{height}x{width}, {number_of(result.num_classes, 'classes')}")
     table.add_column("stage")
     for heading in ("params (M)", "MACs (M)", "output"):
         table.add_column(heading, justify="right")

@@ -14,6 +14,7 @@ from rich.table import Table
 from mobilevit_tools.cli.arguments import KNOWN_PROBLEMS, Artifact, AsJson, Verbosity
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.tasks.registry import find_task
+from mobilevit_tools.wording import number_of
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.inspect import InspectResult
@@ -26,7 +27,7 @@ def inspect(
     graph: Annotated[
         Path | None,
         typer.Option(
-            "--graph", help="Draw what the backend takes over: an .svg or .png file, or .json for Model Explorer."
+            "--graph", help="Draw the delegation as .svg or .png, or write the graph as .json for Model Explorer."
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing drawing.")] = False,
@@ -110,7 +111,9 @@ def _add_manifest(facts: Table, manifest: Manifest) -> None:
 
     weights = manifest.model.weights
     source = "[bold yellow]random weights[/]" if weights.random else escape(weights.source or "")
-    facts.add_row("model", f"{escape(manifest.model.name)}, {manifest.model.num_classes} classes, {source}")
+    facts.add_row(
+        "model", f"{escape(manifest.model.name)}, {number_of(manifest.model.num_classes, 'classes')}, {source}"
+    )
     if manifest.model.reconstruction:
         facts.add_row("note", escape(manifest.model.reconstruction))
     facts.add_row("made as", f"{manifest.spec.variant}, batch {manifest.spec.batch}")
@@ -122,10 +125,11 @@ def _add_manifest(facts: Table, manifest: Manifest) -> None:
     if manifest.delegation is not None:
         delegation = manifest.delegation
         share = "" if delegation.macs_share is None else f", {delegation.macs_share:.1%} of the MACs inside"
-        calls = f"{delegation.calls} call{'s' * (delegation.calls != 1)}"
-        facts.add_row("delegation", f"{calls}, {sum(delegation.outside.values())} operators outside{share}")
+        calls = number_of(delegation.calls, "calls")
+        outside = number_of(sum(delegation.outside.values()), "operators")
+        facts.add_row("delegation", f"{calls}, {outside} outside{share}")
     for rewrite in manifest.rewrites:
-        facts.add_row("rewritten", f"{escape(rewrite.summary)}: {rewrite.places} place{'s' * (rewrite.places != 1)}")
+        facts.add_row("rewritten", f"{escape(rewrite.summary)}: {number_of(rewrite.places, 'places')}")
     tools = ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items()))
     facts.add_row("made with", escape(tools))
     facts.add_row("command", escape(manifest.command or "none: the model was a module in memory"))

@@ -15,6 +15,7 @@ from mobilevit_tools.cli.arguments import Artifact, AsJson, Rigor, Threads, Verb
 from mobilevit_tools.cli.completion import complete_device
 from mobilevit_tools.cli.output import command_output
 from mobilevit_tools.errors import UsageError
+from mobilevit_tools.wording import number_of
 
 if TYPE_CHECKING:
     from mobilevit_tools.analysis.lifetimes import ActivationPeak
@@ -195,7 +196,7 @@ def _add_latency(table: Table, latency: LatencySummary) -> None:
     spread = "too few runs for an interval"
     if latency.interval is not None:
         spread = f"95 % interval {latency.interval[0]:.2f} to {latency.interval[1]:.2f}"
-    table.add_row("median latency", f"{latency.p50:.2f} ms", f"{spread}, {latency.n} runs")
+    table.add_row("median latency", f"{latency.p50:.2f} ms", f"{spread}, {number_of(latency.n, 'runs')}")
     table.add_row("p90, p99", f"{latency.p90:.2f}, {number(latency.p99, '.2f')} ms", "p99 requires 500 runs")
     table.add_row("min, mean, std", f"{latency.min:.2f}, {latency.mean:.2f}, {latency.std:.2f} ms", "")
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from mobilevit_tools.cli.arguments import AsJson, Verbosity
 from mobilevit_tools.cli.output import command_output
+from mobilevit_tools.wording import number_of
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.report import ReportResult
@@ -58,11 +59,14 @@ def report(
 
 def _render(console: Console, result: ReportResult) -> None:
     console.print(
-        f"{result.artifacts} artifacts ({result.failed} failed their gate), {result.measurements} measurements, "
-        f"{result.evaluations} evaluations, {result.failures} failed commands",
+        f"{number_of(result.artifacts, 'artifacts')} ({result.failed} failed the gate), "
+        f"{number_of(result.measurements, 'measurements')}, "
+        f"{number_of(result.evaluations, 'evaluations')}, {number_of(result.failures, 'failed commands')}",
         highlight=False,
     )
     if result.compared:
-        console.print(f"{result.compared} artifacts compared, {result.worse} of them worse", highlight=False)
+        console.print(
+            f"{number_of(result.compared, 'artifacts')} compared, {result.worse} of them worse", highlight=False
+        )
     for path in (result.path, *result.plots):
         console.print(f"wrote {escape(str(path))}", highlight=False, soft_wrap=True)

@@ -87,7 +87,7 @@ def smoke(
     timeout: Annotated[float, typer.Option("--timeout", help="Time limit per cell, in seconds.")] = 600.0,
     baseline: Annotated[
         Path | None,
-        typer.Option("--baseline", help="What an earlier run wrote; a regression is exit code 4."),
+        typer.Option("--baseline", help="JSON output of an earlier run; a regression is exit code 4."),
     ] = None,
     max_size_growth: Annotated[
         str | None, typer.Option("--max-size-growth", help="Allowed growth of an artifact's size. Default: 2%.")

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from mobilevit_tools.cli.arguments import AsJson, Verbosity
 from mobilevit_tools.cli.output import Output, command_output
+from mobilevit_tools.wording import number_of
 
 if TYPE_CHECKING:
     from mobilevit_tools.api.sweep import Outlook, SweepResult
@@ -152,7 +153,7 @@ def _render(console: Console, result: SweepResult) -> None:
         doubtful = ", ".join(cell for found, cell in flagged if found == flag)
         console.print(f"[yellow]{flag.replace('_', ' ')}[/]: {escape(doubtful)}", highlight=False, soft_wrap=True)
     unknown = f", {result.not_verified} not verified" if result.not_verified else ""
-    counts = f"{result.passed} passed{unknown}, {result.failed} failed, {result.errors} errors"
+    counts = f"{result.passed} passed{unknown}, {result.failed} failed, {number_of(result.errors, 'errors')}"
     console.print(f"{counts}; {result.reused} finished before", highlight=False)
     console.print(
         f"wrote {escape(str(result.results))} and {escape(str(result.parquet))}", highlight=False, soft_wrap=True

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mobilevit_tools.wording import number_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -147,6 +149,8 @@ def parity_notes(parity: Parity) -> Iterator[str]:
 
 def add_partitioning(table: Table, found: Partitioning) -> None:
     """Add rows on what an accelerator takes, and what it leaves to the CPU and why."""
-    table.add_row("partitions", str(found.partitions), f"{sum(found.taken.values())} operators on the accelerator")
+    table.add_row(
+        "partitions", str(found.partitions), f"{number_of(sum(found.taken.values()), 'operators')} on the accelerator"
+    )
     for name, count in found.outside.items():
         table.add_row("on the CPU", f"{count} {escape(name)}", escape(found.reasons.get(name, "")))

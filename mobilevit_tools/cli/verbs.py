@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 VERBS: Mapping[str, tuple[str, str]] = {
@@ -55,6 +56,23 @@ class Commands(Mapping[str, Any]):
         return len(self._names)
 
 
+class Verb(TyperCommand):
+    """A verb that refuses an option which takes one value and was given several: the parser would keep the last."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse, once nothing would be left out."""
+        if not ctx.resilient_parsing:
+            order: list[Any] = self.make_parser(ctx).parse_args(args=list(args))[2]
+            single = (each for each in order if each.param_type_name == "option" and not each.is_flag)
+            given = Counter(each.opts[0] for each in single if not (each.multiple or each.count))
+            for name, times in given.items():
+                if times > 1:
+                    # The parser's own class of errors about usage is private to typer.
+                    usage_error: Any = typer.BadParameter.__mro__[1]
+                    raise usage_error(f"{name} takes one value, and {times} were given.", ctx=ctx)
+        return super().parse_args(ctx, args)
+
+
 class Verbs(TyperGroup):
     """The group of all verbs."""
 
@@ -75,5 +93,5 @@ def _command(name: str) -> Any:
     if name in GROUPS:
         return get_group(found)
     holder = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    holder.command(name)(found)
+    holder.command(name, cls=Verb)(found)
     return get_command(holder)

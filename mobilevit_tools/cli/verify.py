@@ -26,7 +26,9 @@ def verify(
     model: Annotated[str | None, typer.Option("--model", help="The reference model.")] = None,
     checkpoint: CheckpointOption = None,
     ema: Ema = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="The gate to apply.")] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="Apply the gate of this precision. Default: the artifact's.")
+    ] = None,
     gate: Gates = None,
     images: Images = None,
     device: Annotated[

@@ -209,7 +209,7 @@ def open_device(argument: str | None) -> AdbDevice:
         UsageError: The serial has control characters in it.
     """
     if argument is not None and not argument.isprintable():
-        raise UsageError(f"{argument!r} is not a device serial.")
+        raise UsageError(f"{argument!r} is not a device serial.", hint="Phones that are connected: adb devices.")
     return AdbDevice(argument)
 
 

@@ -234,7 +234,7 @@ def open_device(argument: str | None) -> BrowserDevice:
         UsageError: ``argument`` is not None.
     """
     if argument is not None:
-        raise UsageError("browser takes no argument.")
+        raise UsageError("browser takes no argument.", hint="Use --device browser.")
     return BrowserDevice()
 
 

@@ -104,7 +104,7 @@ def open_device(argument: str | None) -> CountDevice:
         UsageError: ``argument`` is not None.
     """
     if argument is not None:
-        raise UsageError("count takes no argument.")
+        raise UsageError("count takes no argument.", hint="Use --device count.")
     return CountDevice("count")
 
 

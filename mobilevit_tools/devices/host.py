@@ -33,7 +33,7 @@ def open_device(argument: str | None) -> HostDevice:
         UsageError: ``argument`` is not None.
     """
     if argument is not None:
-        raise UsageError("host takes no argument.")
+        raise UsageError("host takes no argument.", hint="Use --device host.")
     return HostDevice("host")
 
 

@@ -243,7 +243,7 @@ def open_device(argument: str | None) -> IphoneDevice:
         UsageError: The UDID is malformed.
     """
     if argument is not None and not argument.replace("-", "").isalnum():
-        raise UsageError(f"{argument!r} is not an iPhone UDID.")
+        raise UsageError(f"{argument!r} is not an iPhone UDID.", hint="Phones that are connected: mvt devices.")
     return IphoneDevice(argument)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import Any
 
 from mobilevit_tools.data.class_order import ClassOrder, parse_class_order
@@ -17,7 +18,7 @@ from mobilevit_tools.quantization._base import check_calibrated
 from mobilevit_tools.rewrites.registry import select_rewrites
 from mobilevit_tools.targets._base import TargetOptions
 from mobilevit_tools.targets.precisions import FLOATING
-from mobilevit_tools.targets.registry import TARGETS, find_target
+from mobilevit_tools.targets.registry import TARGETS, backend_names, find_target
 from mobilevit_tools.tasks.registry import find_task
 from mobilevit_tools.verification.tolerances import gates_of
 
@@ -217,12 +218,19 @@ def requests_for(
     asked = {name: value for name, value in target_options.items() if value is not None and value is not False}
     chosen = [find_target(name) for name in targets]
     if backend is not None and not any(target.backend(backend) for target in chosen):
-        raise UsageError(f"None of {', '.join(targets)} has a backend named {backend!r}.")
+        raise UsageError(
+            f"None of {', '.join(targets)} has a backend named {backend!r}.",
+            hint=f"Backends: {', '.join(backend_names())}.",
+        )
     taken = {target.name: {each.name for each in fields(target.options)} for target in TARGETS.values()}
     for name in asked:
         takers = [target for target, known in taken.items() if name in known]
         if not takers:
-            raise UsageError(f"No target has an option named {name!r}.")
+            near = get_close_matches(name, {each for known in taken.values() for each in known}, n=1)
+            raise UsageError(
+                f"No target has an option named {name!r}.",
+                hint=f"Did you mean {near[0]}?" if near else "Options of targets: mvt export --help.",
+            )
         if not set(takers) & set(targets):
             raise UsageError(
                 f"--{name.replace('_', '-')} is not for {' or '.join(targets)}.",

@@ -14,6 +14,7 @@ from mobilevit_tools.reporting.figures import PALETTE, SERIES
 from mobilevit_tools.reporting.groups import Measurement
 from mobilevit_tools.targets.registry import DEPLOYMENTS
 from mobilevit_tools.verification.tolerances import GATES
+from mobilevit_tools.wording import number_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -182,7 +183,7 @@ def delegation_plot(measurements: Sequence[Measurement]) -> Figure:
             at += took
         delegation = each.artifact.delegation
         if delegation is not None:
-            _value(axes, row, f"{delegation.calls} calls, {sum(delegation.outside.values())} outside")
+            _value(axes, row, f"{number_of(delegation.calls, 'calls')}, {sum(delegation.outside.values())} outside")
     axes.set_xlim(left=0)
     axes.set_xlabel("ms of one inference")
     return figure

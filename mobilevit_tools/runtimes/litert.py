@@ -16,6 +16,7 @@ from mobilevit_tools.runtimes._base import OperatorUse, Session, TensorInfo, che
 from mobilevit_tools.runtimes.litert_files import read_contract
 from mobilevit_tools.runtimes.litert_operators import Operators, read_operators
 from mobilevit_tools.runtimes.pieces import Piece
+from mobilevit_tools.wording import number_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,7 +65,7 @@ class LitertSession(Session):
     def _delegated(self) -> str:
         known = self._operators
         total, outside = sum(use.count for use in known.uses), sum(known.outside.values())
-        return f"XNNPACK takes {total - outside} of its {total} operators here, in {known.calls} calls."
+        return f"XNNPACK takes {total - outside} of its {total} operators here, in {number_of(known.calls, 'calls')}."
 
     def _bind(self, array: NDArray[Any]) -> None:
         check_input(self.inputs, array)

@@ -128,22 +128,24 @@ def read_plan(path: Path) -> Plan:
     """
     try:
         if path.stat().st_size > MAX_PLAN_BYTES:
-            raise BadInputError(
-                f"{path} is larger than {MAX_PLAN_BYTES >> 20} MB, too large for a plan.", code="bad_plan"
-            )
+            raise _bad(f"{path} is larger than {MAX_PLAN_BYTES >> 20} MB, too large for a plan.")
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadInputError(f"{path} cannot be read: {error.strerror}.", code="bad_plan") from error
+        raise _bad(f"{path} cannot be read: {error.strerror}.") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInputError(f"{path} is not TOML: {error}.", code="bad_plan") from error
+        raise _bad(f"{path} is not TOML: {error}.") from error
     except ValueError as error:
-        raise BadInputError(f"{path} holds a number of too many digits.", code="bad_plan") from error
+        raise _bad(f"{path} holds a number of too many digits.") from error
     except RecursionError as error:
-        raise BadInputError(f"{path} is nested too deeply.", code="bad_plan") from error
+        raise _bad(f"{path} is nested too deeply.") from error
     try:
         return Plan.model_validate(raw)
     except ValidationError as error:
         raise _named(path, error.errors()) from error
+
+
+def _bad(message: str) -> BadInputError:
+    return BadInputError(message, hint="A plan is a TOML file; docs/how-to/sweep.md has an example.", code="bad_plan")
 
 
 def _named(path: Path, errors: list[ErrorDetails]) -> BadInputError:
@@ -157,7 +159,7 @@ def _named(path: Path, errors: list[ErrorDetails]) -> BadInputError:
         hint = f"Did you mean {near[0]}?" if near else f"Keys: {', '.join(known)}."
         return BadInputError(f"{path}: there is no key {key}{others}.", hint=hint, code="bad_plan")
     if first["type"] == "missing":
-        return BadInputError(f"{path}: {key} is missing{others}.", code="bad_plan")
+        return _bad(f"{path}: {key} is missing{others}.")
     said = first["msg"].removeprefix("Value error, ")
     reason = said[0].lower() + said[1:]
     return BadInputError(f"{path}: {key}: {reason}{others}.", code="bad_plan")

@@ -46,6 +46,10 @@ def find_target(name: str) -> Target:
     """
     target = TARGETS.get(name)
     if target is None:
+        if "," in name:
+            raise UsageError(
+                f"{name!r} is several targets in one.", hint="Repeat --target, once for each.", code="unknown_target"
+            )
         nearest = get_close_matches(name, TARGETS, n=2, cutoff=0.4)
         raise UsageError(
             f"There is no target named {name!r}.",
@@ -53,6 +57,11 @@ def find_target(name: str) -> Target:
             code="unknown_target",
         )
     return target
+
+
+def backend_names() -> tuple[str, ...]:
+    """Return the names of the backends of all targets, each once."""
+    return tuple(dict.fromkeys(backend.name for target in TARGETS.values() for backend in target.backends))
 
 
 def named_targets(names: str | Sequence[str]) -> tuple[str, ...]:

@@ -74,3 +74,24 @@ def test_nothing_is_compiled_for_a_few_runs(mvt: Callable[..., Ran], monkeypatch
     monkeypatch.delenv("TORCH_COMPILE_DISABLE", raising=False)
     mvt("models", "--json")
     assert os.environ["TORCH_COMPILE_DISABLE"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["export", "care_s0", "--precision", "fp32", "--precision=fp16"], "--precision"),
+        (["export", "care_s0", "--output", "a", "--output", "a"], "--output"),
+        (["bench", "rewrites", "care_s0", "--rigor", "quick", "--rigor=default"], "--rigor"),
+    ],
+)
+def test_an_option_with_one_value_is_not_given_twice(mvt: Callable[..., Ran], arguments: list[str], named: str) -> None:
+    ran = mvt(*arguments)
+    assert ran.code == 2
+    assert f"{named} takes one value, and 2 were given." in ran.err
+
+
+def test_options_that_may_be_repeated_are() -> None:
+    command = commands()["export"]
+    given = ["care_s0", "-t", "onnx", "--target", "coreml", "-v", "-v", "--json", "--json", "--ema", "--no-ema"]
+    found = command.make_context("export", given).params
+    assert (list(found["target"]), found["verbose"], found["ema"]) == (["onnx", "coreml"], 2, False)

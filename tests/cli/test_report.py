@@ -47,7 +47,7 @@ def test_artifacts_that_failed_their_gate_are_counted(mvt: Mvt, exported: Path, 
     (tmp_path / "manifest.json").write_text(json.dumps(written))
     ran = mvt("report", tmp_path, "--output", tmp_path / "report.html")
     assert ran.code == 0, ran.err
-    assert "1 artifacts (1 failed their gate)" in ran.out
+    assert "1 artifact (1 failed the gate)" in ran.out
 
 
 def test_the_page_and_its_plots(mvt: Mvt, desk: Desk) -> None:
@@ -134,7 +134,7 @@ def test_two_runs_stand_side_by_side(mvt: Mvt, desk: Desk, tmp_path: Path) -> No
     later.export(manifest(size_bytes=2000))
     ran = mvt("report", *later.runs, "--against", *desk.runs[:1], "--output", tmp_path / "both.html")
     assert ran.code == 0, ran.err
-    assert "1 artifacts compared, 1 of them worse" in ran.out
+    assert "1 artifact compared, 1 of them worse" in ran.out
     assert "Compared with the earlier run" in (tmp_path / "both.html").read_text(encoding="utf-8")
 
 

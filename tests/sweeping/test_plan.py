@@ -86,7 +86,7 @@ def test_what_a_plan_need_not_say(tmp_path: Path) -> None:
         (HEAD + MODEL + "num_classes = 0\n", "models[0].num_classes: input should be greater than or equal to 1", None),
         (HEAD + MODEL + "random_weights = 1\n", "models[0].random_weights: input should be a valid boolean", None),
         (HEAD + "a = 1\nb = 1\n" + MODEL, "there is no key a (1 more like it)", None),
-        ("targets = [", "is not TOML", None),
+        ("targets = [", "is not TOML", "A plan is a TOML file"),
         ("x = " + "[" * 5000, "is ", None),
         ("models = 3\n" + HEAD, "models: input should be a valid list", None),
     ],
