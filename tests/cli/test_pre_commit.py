@@ -29,8 +29,13 @@ def test_the_hook_stops_what_its_manifest_does_not_describe(exported: Path, tmp_
     command.chmod(0o755)
     environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
 
-    def run(*files: Path) -> int:
-        return subprocess.run([*shlex.split(hook["entry"]), *files], env=environment, check=False).returncode
+    def run(*files: Path) -> tuple[int, str]:
+        ran = subprocess.run(
+            [*shlex.split(hook["entry"]), *files], env=environment, check=False, capture_output=True, text=True
+        )
+        return ran.returncode, ran.stdout + ran.stderr
 
-    assert run(whole) == 0
-    assert run(damaged, whole) == 3
+    assert run(whole) == (0, "")
+    code, said = run(damaged, whole)
+    assert code == 3
+    assert f"{damaged} is not the file that its manifest describes" in said
