@@ -11,6 +11,7 @@ from mobilevit_tools.errors import BadInputError, ExitCode
 from mobilevit_tools.jsonable import SCHEMA
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.matrix.figures import Figures
+from mobilevit_tools.wording import number_of
 
 BASELINE = DocumentKind(
     "a result of mvt smoke", "bad_baseline", hint="Create one with: mvt smoke ... --output smoke.json"
@@ -223,4 +224,4 @@ def _grown(figure: str, unit: str, was: int | None, has: int | None, share: floa
 
 def _more(figure: str, unit: str, was: int | None, has: int | None, allowed: int) -> Iterator[tuple[str, str]]:
     if was is not None and has is not None and has > was + allowed:
-        yield figure, f"{has} {unit}, {has - was} more than {was}, where {allowed} are allowed"
+        yield figure, f"{number_of(has, unit)}, {has - was} more than {was}, where {allowed} are allowed"

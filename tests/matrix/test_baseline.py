@@ -38,6 +38,7 @@ def test_the_same_figures_are_no_regression() -> None:
         ({"size": 1_020_000}, {"size": 1_020_001}, "size", "1,020,001 bytes, +2.0% on 1,000,000"),
         ({"snr_db": 114.0}, {"snr_db": 113.9}, "parity", "SNR 113.9 dB, 6.1 dB below 120.0"),
         ({"calls": 1}, {"calls": 2}, "delegate_calls", "2 delegate calls, 1 more than 1"),
+        ({"outside": {}}, {"outside": {"elu": 1}}, "outside", "1 non-delegated operator, 1 more"),
         ({"outside": {}}, {"outside": {"elu": 1, "mean": 2}}, "outside", "3 non-delegated operators, 3 more"),
         ({"instructions": 5_100_000}, {"instructions": 5_100_001}, "instructions", "5,100,001 instructions, +2.0% on"),
         ({"parity": "passed"}, {"parity": "not_verified"}, "parity", "not verified, but verified in the baseline"),
