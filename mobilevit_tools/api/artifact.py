@@ -16,7 +16,7 @@ from mobilevit_tools.api.description import contract_of
 from mobilevit_tools.artifacts.exported import ExportedArtifact
 from mobilevit_tools.artifacts.files import MANIFEST_NAME, describe_artifact
 from mobilevit_tools.artifacts.manifest import Manifest, ModelRecord
-from mobilevit_tools.artifacts.staging import staged_folder
+from mobilevit_tools.artifacts.staging import remove, staged_folder
 from mobilevit_tools.artifacts.versions import tool_versions
 from mobilevit_tools.bundle.golden import BUNDLE_FOLDER, write_bundle
 from mobilevit_tools.data.contract import DECISIONS
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from mobilevit_tools.data.contract import Contract
     from mobilevit_tools.rewrites._base import Rewritten
-    from mobilevit_tools.runtimes._base import Session
     from mobilevit_tools.verification.parity import Float32Check
 
 
@@ -101,28 +100,33 @@ def make_artifact(
     with staged_folder(final, overwrite=overwrite) as stage:
         path = stage.folder / spec.file_name
         lowering = _lower(conversion, path, quantization, half, clock)
-        with open_made(path) as session:
-            parity = _verify(session, conversion, request, quantization, check=check, clock=clock)
-            quantized = share_in(path, spec, lowering)
-            manifest = Manifest(
-                artifact=describe_artifact(path),
-                model=record,
-                spec=spec,
-                contract=conversion.contract,
-                parity=with_share(parity, quantized, request.least_quantized),
-                rewrites=conversion.rewritten.applied,
-                rewrite_difference=conversion.rewritten.difference,
-                quantization=quantization.record if quantization else None,
-                quantized=quantized,
-                fp16_keep=preflight.keep if preflight else (),
-                delegation=lowering.delegation,
-                tools=tool_versions(),
-                request=request,
-            )
-            manifest.write(stage.folder)
-            if bundle:
-                with clock.step("bundle", f"Bundling {spec.variant}"):
-                    write_bundle(path, manifest, session, conversion.reference, conversion.inputs)
+        parity = _verify(path, conversion, request, quantization, check=check, clock=clock)
+        again = _plan_again(conversion, half, parity, check, clock)
+        if again is not None:
+            half, preflight = again
+            remove(path)
+            lowering = _lower(conversion, path, quantization, half, clock)
+            parity = _verify(path, conversion, request, quantization, check=check, clock=clock)
+        quantized = share_in(path, spec, lowering)
+        manifest = Manifest(
+            artifact=describe_artifact(path),
+            model=record,
+            spec=spec,
+            contract=conversion.contract,
+            parity=with_share(parity, quantized, request.least_quantized),
+            rewrites=conversion.rewritten.applied,
+            rewrite_difference=conversion.rewritten.difference,
+            quantization=quantization.record if quantization else None,
+            quantized=quantized,
+            fp16_keep=preflight.keep if preflight else (),
+            delegation=lowering.delegation,
+            tools=tool_versions(),
+            request=request,
+        )
+        manifest.write(stage.folder)
+        if bundle:
+            with clock.step("bundle", f"Bundling {spec.variant}"), open_made(path) as session:
+                write_bundle(path, manifest, session, conversion.reference, conversion.inputs)
         stage.keep = manifest.parity.status != "failed" or keep_failed
     return _finished(manifest, final, preflight, clock, bundle=bundle, kept=stage.keep)
 
@@ -172,10 +176,30 @@ def _plan_half(conversion: Conversion, clock: StepClock) -> tuple[Half | None, P
         program = conversion.exporter.trace(module, spec, contract)
         if program is None:
             return None, None
-        from mobilevit_tools.precision.preflight import run_preflight
-
-        found = run_preflight(program, scores_of(contract), conversion.reference, conversion.inputs, spec.fp16_keep)
+        found = _preflight(conversion, program, narrow_sums=False)
     return Half(program, found.names), found
+
+
+def _preflight(conversion: Conversion, program: ExportedProgram, *, narrow_sums: bool) -> Preflight:
+    from mobilevit_tools.precision.preflight import run_preflight
+
+    contract, keep = scores_of(conversion.contract), conversion.spec.fp16_keep
+    return run_preflight(program, contract, conversion.reference, conversion.inputs, keep, narrow_sums=narrow_sums)
+
+
+def _plan_again(
+    conversion: Conversion, half: Half | None, parity: Parity, check: Float32Check | None, clock: StepClock
+) -> tuple[Half, Preflight] | None:
+    """Find what else must stay in float32 where a runtime lost more than the model of half precision predicted.
+
+    None where the artifact passed, the conversion is wrong, nothing was planned, or no set of operators would help.
+    """
+    right = check is None or check.status == "passed"
+    if half is None or parity.status != "failed" or conversion.spec.fp16_keep is not None or not right:
+        return None
+    with clock.step("preflight", "Checking the model with sums in half precision"):
+        found = _preflight(conversion, half.program, narrow_sums=True)
+    return (Half(half.program, found.names), found) if found.restored and set(found.names) > set(half.keep) else None
 
 
 def _lower(
@@ -187,7 +211,7 @@ def _lower(
 
 
 def _verify(
-    session: Session,
+    path: Path,
     conversion: Conversion,
     request: ExportRequest,
     quantization: Quantization | None,
@@ -205,7 +229,8 @@ def _verify(
     with clock.step("verify", f"Verifying {spec.variant}"):
         calibration = quantization.calibration if quantization else None
         held_out = held_out_inputs(contract.preprocessing, calibration.held_out) if calibration else []
-        parity = verify_session(session, conversion.reference, [*inputs, *held_out], gate, clock.progress)
+        with open_made(path) as session:
+            parity = verify_session(session, conversion.reference, [*inputs, *held_out], gate, clock.progress)
     if parity.status == "failed":
         decided = count_changed(conversion.loaded.module, conversion.exporter, spec, contract, inputs)
         parity = _with_decisions(parity, decided)

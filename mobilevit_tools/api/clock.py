@@ -20,12 +20,12 @@ class StepClock:
 
     @contextmanager
     def step(self, name: str, text: str) -> Iterator[None]:
-        """Time a step, without the steps inside it."""
+        """Time a step, without the steps inside it; one that is repeated adds up."""
         started, others = time.perf_counter(), sum(self.seconds.values())
         with self.progress(text):
             yield
         inside = sum(self.seconds.values()) - others
-        self.seconds[name] = round(time.perf_counter() - started - inside, 3)
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started - inside, 3)
 
     def whole(self) -> dict[str, float]:
         """Return the seconds by step, with what no step has and their sum."""

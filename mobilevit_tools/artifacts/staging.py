@@ -85,14 +85,14 @@ def _move_into_place(folder: Path, final: Path, *, overwrite: bool) -> None:
     replaced = folder.with_suffix(".replaced")
     try:
         while not _moves(folder, final, unless=_TAKEN):
-            _remove(replaced)  # from the last turn: another run was quicker, and what it made is replaced, too
+            remove(replaced)  # from the last turn: another run was quicker, and what it made is replaced, too
             _moves(final, replaced, unless=_GONE)
     except BaseException:
         if os.path.lexists(replaced) and not os.path.lexists(final):
             replaced.rename(final)
         raise
     finally:
-        _remove(replaced)
+        remove(replaced)
 
 
 def _moves(path: Path, to: Path, *, unless: tuple[int, ...]) -> bool:
@@ -106,7 +106,8 @@ def _moves(path: Path, to: Path, *, unless: tuple[int, ...]) -> bool:
     return True
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or folder."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -4,6 +4,9 @@ The traced program is run on the verification inputs with every result rounded t
 half precision, the smallest set of operators that restores the gate is looked for: first the operators whose values
 leave the range together with those that read them, then the modules around them, then all operators; the first of
 these sets that passes is shrunk until every member is needed.
+
+Where a finished artifact misses the gate although the model meets it, the sums of products are modelled as narrow, too,
+and the operators with the longest sums are kept, as few lengths as restore the gate.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from mobilevit_tools.precision.operators import computing, kept_operator, operat
 from mobilevit_tools.precision.record import Finding, Preflight
 from mobilevit_tools.precision.search import drop_runs, drop_singles
 from mobilevit_tools.precision.simulation import Simulation
+from mobilevit_tools.precision.sums import long_sums, terms
 from mobilevit_tools.verification.parity import Parity
 from mobilevit_tools.verification.reference import Reference
 from mobilevit_tools.verification.running import verify_session
@@ -89,9 +93,15 @@ class _Gate:
     """
 
     def __init__(
-        self, module: GraphModule, contract: Contract, reference: Reference, inputs: Sequence[VerificationInput]
+        self,
+        module: GraphModule,
+        contract: Contract,
+        reference: Reference,
+        inputs: Sequence[VerificationInput],
+        *,
+        narrow_sums: bool,
     ) -> None:
-        self._module, self._contract = module, contract
+        self._module, self._contract, self._narrow_sums = module, contract, narrow_sums
         self._inputs = [item for item in inputs if contract.input == "tensor" or item.pixels is not None]
         self._expected = [reference(item.tensor) for item in self._inputs]
         self._telling: list[int] = []
@@ -103,7 +113,8 @@ class _Gate:
         return verify_session(simulation, lambda _: self._expected[index], [self._inputs[index]], _GATE)
 
     def _first_miss(self, keep: Sequence[Node], indices: Sequence[int]) -> int | None:
-        simulation = Simulation(self._module, self._contract, keep=[node.name for node in keep])
+        names = [node.name for node in keep]
+        simulation = Simulation(self._module, self._contract, keep=names, narrow_sums=self._narrow_sums)
         return next((index for index in indices if self._judge(simulation, index).status != "passed"), None)
 
     def seems_met(self, keep: Sequence[Node]) -> bool:
@@ -135,7 +146,9 @@ class _Gate:
     def measure(self, *, rounds: bool) -> tuple[dict[Node, _Extent], str | None]:
         """Run every input with nothing kept; return the extent of every value, and the first reason to fail."""
         measuring = _Measuring()
-        simulation = Simulation(self._module, self._contract, observe=measuring.see, rounds=rounds)
+        simulation = Simulation(
+            self._module, self._contract, observe=measuring.see, rounds=rounds, narrow_sums=self._narrow_sums
+        )
         reasons = []
         for index, item in enumerate(self._inputs):
             measuring.index, measuring.input = index, item.name
@@ -149,6 +162,8 @@ def run_preflight(
     reference: Reference,
     inputs: Sequence[VerificationInput],
     keep: Sequence[str] | None = None,
+    *,
+    narrow_sums: bool = False,
 ) -> Preflight:
     """Measure a program in modelled half precision and find what must stay in float32.
 
@@ -158,6 +173,7 @@ def run_preflight(
         reference: The model that the gate compares with.
         inputs: The inputs to measure and to judge on.
         keep: Names of operators or modules to keep, whatever a measurement would say.
+        narrow_sums: Model a runtime that adds up products in half precision; what is kept is then not minimal.
 
     Raises:
         UsageError: ``keep`` names what the program does not have.
@@ -165,7 +181,7 @@ def run_preflight(
     module = program.module(check_guards=False)
     if keep is not None:
         return Preflight(tuple(kept_operator(node, "asked for") for node in select(module, keep)))
-    gate = _Gate(module, contract, reference, inputs)
+    gate = _Gate(module, contract, reference, inputs, narrow_sums=narrow_sums)
     extents, plain = gate.measure(rounds=True)
     if plain is None:
         return Preflight((), _findings(module, extents), values=len(extents), runs=gate.runs)
@@ -176,12 +192,18 @@ def run_preflight(
         if extent.largest > LARGEST_HALF and extent.largest_at is not None
     )
     gate.tell([index for index, _ in counts.most_common(1)])
+    starts = _starts(module, exact)
+    nodes: Sequence[Node] | None
     try:
-        nodes, minimal = _search(_starts(module, exact), gate), True
+        if narrow_sums:
+            sets = [*starts[:-1], *long_sums(module, starts[0] if starts[1:] else ()), starts[-1]]
+            nodes, minimal = next((each for each in sets if gate.is_met(each)), None), False
+        else:
+            nodes, minimal = _search(starts, gate), True
     except _BudgetSpentError:
         nodes, minimal = gate.best, False
     return Preflight(
-        keep=tuple(kept_operator(node, _reason(node, exact)) for node in nodes or ()),
+        keep=tuple(kept_operator(node, _reason(node, exact, narrow_sums=narrow_sums)) for node in nodes or ()),
         findings=_findings(module, exact),
         plain=plain,
         restored=nodes is not None,
@@ -256,7 +278,7 @@ def _findings(module: GraphModule, extents: dict[Node, _Extent]) -> tuple[Findin
     )
 
 
-def _reason(node: Node, extents: dict[Node, _Extent]) -> str:
+def _reason(node: Node, extents: dict[Node, _Extent], *, narrow_sums: bool) -> str:
     def overflows(each: Node) -> bool:
         return each in extents and extents[each].largest > LARGEST_HALF
 
@@ -268,4 +290,7 @@ def _reason(node: Node, extents: dict[Node, _Extent]) -> str:
         return f"overflow: it reads {beyond.name}, which exceeds half precision"
     if extent.vanished >= VANISHED_SHARE:
         return f"underflow: {extent.vanished:.0%} of its nonzero values round to zero on {extent.vanished_on}"
+    if narrow_sums:
+        count = terms(node)
+        return f"precision: it adds up {count} products" if count > 1 else "precision: its neighbours are in float32"
     return "precision: the gate fails without it"

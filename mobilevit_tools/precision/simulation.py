@@ -1,7 +1,8 @@
 """A traced program in modelled half precision: every operator's result, input and weight is rounded to half.
 
 Operators compute in float32, so the sums inside a convolution or a matrix product are wider than a half accumulator:
-this is the arithmetic that the Core ML reference runtime calls ``half``, applied before anything is converted.
+this is the arithmetic that the Core ML reference runtime calls ``half``, applied before anything is converted. With
+``narrow_sums`` they are as inexact as those of a runtime with half accumulators.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mobilevit_tools.half import half, half_scalar
 from mobilevit_tools.precision.execution import TwoWidths, change_reals, source
+from mobilevit_tools.precision.sums import summed_in_half, terms
 from mobilevit_tools.runtimes._base import Session, TensorInfo, check_input
 
 if TYPE_CHECKING:
@@ -77,9 +79,17 @@ def _is_composite(target: object) -> bool:
 class _Modelled(TwoWidths):
     """The program in half precision, its values carried in float32."""
 
-    def __init__(self, module: GraphModule, keep: Collection[str], observe: Observer | None, *, rounds: bool) -> None:
+    def __init__(
+        self,
+        module: GraphModule,
+        keep: Collection[str],
+        observe: Observer | None,
+        *,
+        rounds: bool,
+        narrow_sums: bool,
+    ) -> None:
         super().__init__(module, keep)
-        self._observe, self._rounds = observe, rounds
+        self._observe, self._rounds, self._narrow_sums = observe, rounds, narrow_sums
 
     def narrow(self, value: Tensor) -> Tensor:
         return half(value) if self._rounds and value.dtype == torch.float32 else value
@@ -101,6 +111,8 @@ class _Modelled(TwoWidths):
     def _pass(self, node: Node, value: Tensor) -> Tensor:
         if self._observe is not None:
             self._observe(node, value)
+        if self._narrow_sums and self._rounds and value.dtype == torch.float32:
+            return summed_in_half(value, terms(node))
         return self.narrow(value)
 
 
@@ -113,6 +125,7 @@ class Simulation(Session):
         keep: Names of the nodes that stay in float32.
         observe: Told of what every operator outside of ``keep`` computes.
         rounds: Whether anything is rounded at all.
+        narrow_sums: Whether sums of products are added up in half precision.
     """
 
     def __init__(
@@ -123,9 +136,10 @@ class Simulation(Session):
         keep: Collection[str] = (),
         observe: Observer | None = None,
         rounds: bool = True,
+        narrow_sums: bool = False,
     ) -> None:
         self.contract, self.metadata = contract, {}
-        self._program = _Modelled(module, keep, observe, rounds=rounds)
+        self._program = _Modelled(module, keep, observe, rounds=rounds, narrow_sums=narrow_sums)
         self._logits = _logits(module) if contract.output == "probabilities" else None
         self._scores = _read_by(module, _ARGMAX) if contract.output == "score_map" else None
         (given,) = (node for node in module.graph.nodes if node.op == "placeholder")
