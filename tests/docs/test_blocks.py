@@ -62,6 +62,7 @@ def check_console(line: str) -> None:
         assert words[:2] in (
             [".", ".venv/bin/activate"],
             ["adb", "devices"],
+            ["model-explorer", "graph.json"],
             ["ray", "start"],
             ["ray", "stop"],
         ), line
