@@ -13,6 +13,7 @@ from mobilevit_tools.exporters.delegation_lint import reason
 from mobilevit_tools.reporting.contents import Contents, Plot
 from mobilevit_tools.reporting.evidence import Artifact
 from mobilevit_tools.reporting.figures import inline_svg
+from mobilevit_tools.reporting.pictures import expected_picture
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -47,10 +48,11 @@ def render(contents: Contents) -> str:
         grid=parity_grid(contents.evidence.artifacts),
         draw=draw,
         reason=reason,
+        picture=lambda artifact: expected_picture(artifact.path),
         style=Markup(style),  # noqa: S704 - the project's own file
         script=Markup(script),  # noqa: S704 - likewise
-        policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; base-uri 'none'; "
-        "form-action 'none'",
+        policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'",
         version=version("mobilevit-tools"),
     )
 

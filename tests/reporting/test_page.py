@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.reporting.intake import read_runs
@@ -161,3 +162,18 @@ def test_the_grid_holds_every_variant_of_every_model(desk: Desk) -> None:
     variants, grid = parity_grid(read_runs(desk.runs).artifacts)
     assert variants == ("onnx fp16", "onnx fp32", "coreml fp32")
     assert {model: set(row) for model, row in grid.items()} == {"a": {"onnx fp16", "onnx fp32"}, "b": {"coreml fp32"}}
+
+
+def test_the_picture_of_a_bundle_is_on_the_page_and_nothing_else_that_lies_there(desk: Desk) -> None:
+    bundle = desk.export(manifest()).parent / "bundle"
+    bundle.mkdir()
+    picture = bundle / "expected.png"
+    Image.new("RGB", (8, 6), "red").save(picture)
+    page = draw(*desk.runs)
+    (shown,) = (attributes for tag, attributes in Tags(page).elements if tag == "img")
+    kind, _, content = (shown["src"] or "").partition(",")
+    assert kind == "data:image/png;base64"
+    assert b64decode(content) == picture.read_bytes()
+    assert "img-src data:;" in page
+    picture.write_text("<svg onload='alert()'/>")
+    assert "img" not in {tag for tag, _ in Tags(draw(*desk.runs)).elements}
