@@ -80,10 +80,12 @@ def lower(
     half: Half | None = None,
 ) -> Lowering:
     """Write ``module`` as an ``.mlpackage``."""
-    if quantization is not None:
+    given_ranges = quantization is not None and quantization.own_ranges
+    measured = None if given_ranges else quantization
+    if measured is not None:
         from mobilevit_tools.quantization.coreml import rounded
 
-        given, module = module, rounded(module, quantization, spec.batch)
+        given, module = module, rounded(module, measured, spec.batch)
         half = half if half is None or module is given else Half(trace(module, spec, contract), half.keep)
     options = cast("CoremlOptions", spec.options)
     program, keep = (trace(module, spec, contract), ()) if half is None else (half.program, half.keep)
@@ -99,14 +101,14 @@ def lower(
                 skip_model_load=True,
                 **_interface(module, spec, contract),
             )
-        if quantization is not None:
+        if measured is not None:
             from mobilevit_tools.quantization.coreml import quantize
 
-            kept = operations_of(package, program, module, quantization.keep)
+            kept = operations_of(package, program, module, measured.keep)
             # coremltools gives inputs scales in half, whatever they are
-            if PRECISIONS[quantization.precision].calibrated:
+            if PRECISIONS[measured.precision].calibrated:
                 kept += made_of(package, [node for node in program.graph.nodes if node.name in keep])
-            package = quantize(package, quantization, kept, takes_image=contract.input == "image", batch=spec.batch)
+            package = quantize(package, measured, kept, takes_image=contract.input == "image", batch=spec.batch)
     if contract.output == "objects":
         package = with_suppression(package, contract)
     package.author = "mobilevit-tools"

@@ -23,6 +23,18 @@ if TYPE_CHECKING:
     from torch.fx import Node
 
 _aten = torch.ops.aten
+_POOLING = frozenset(
+    {
+        _aten.max_pool1d.default,
+        _aten.max_pool2d.default,
+        _aten.max_pool3d.default,
+        _aten.max_pool1d_with_indices.default,
+        _aten.max_pool2d_with_indices.default,
+        _aten.max_pool3d_with_indices.default,
+    }
+)
+_WITH_DEFAULTS = _POOLING | {_aten.roll.default}
+"""Operators that coremltools 9.0 wants more arguments of than torch does."""
 _CONVERTING = "convert_single_node"
 """The function of coremltools that converts one operator, and knows its name."""
 
@@ -50,6 +62,7 @@ def traced(module: nn.Module, example: Tensor) -> ExportedProgram:
     fold_constants(program, most_axes=MOST_AXES)
     _drop_aliases(program)
     _separate_outputs(program)
+    _write_defaults(program)  # tracing leaves them out again
     _check_operators(program)
     return program
 
@@ -61,6 +74,19 @@ def _write_epsilons(program: ExportedProgram) -> None:
             x, shape, *weight = node.args[:3]
             node.args = (x, shape, weight[0] if weight else None, torch.finfo(x.meta["val"].dtype).eps)
             node.kwargs = {}
+    program.graph_module.recompile()
+
+
+def _write_defaults(program: ExportedProgram) -> None:
+    """Give operators the arguments that torch leaves out at their defaults, and coremltools asks for."""
+    for node in program.graph.nodes:
+        if node.target not in _WITH_DEFAULTS:
+            continue
+        rest = node.target._schema.arguments[len(node.args) :]
+        args = [*node.args, *(node.kwargs.get(each.name, each.default_value) for each in rest)]
+        if node.target in _POOLING and not args[2]:
+            args[2] = args[1]  # without strides, windows lie side by side
+        node.args, node.kwargs = tuple(args), {}
     program.graph_module.recompile()
 
 

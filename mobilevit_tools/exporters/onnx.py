@@ -90,7 +90,11 @@ def lower(
     if spec.options.free_batch and not first_dimension.dim_param:
         raise fixed_batch(contract.model)
     asked: tuple[str, ...] = ()
-    if quantization is not None:
+    if quantization is not None and quantization.own_ranges:
+        from mobilevit_tools.quantization.onnx_own_ranges import compute_in_integers
+
+        compute_in_integers(model)
+    elif quantization is not None:
         from mobilevit_tools.quantization.onnx import asked_to_stay, quantize
 
         # Weights are told by their names, which a wrapper's have before them.

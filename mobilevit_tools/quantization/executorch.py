@@ -68,6 +68,7 @@ UNARY = frozenset(
 )
 """What XNNPACK looks up in a table of 256 bytes where integers come in and go out."""
 DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
+DEQUANTIZE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.default
 QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 PADS = frozenset({torch.ops.aten.pad.default, torch.ops.aten.constant_pad_nd.default})
 ALIASES = frozenset({torch.ops.aten.alias.default, torch.ops.aten.detach.default})
@@ -138,6 +139,7 @@ def keep_ranges(module: nn.Module, example: torch.Tensor) -> GraphModule:
     """
     captured: GraphModule = torch.export.export(module, (example,), strict=False).module(check_guards=False)
     _drop_aliases(captured)
+    _widen_what_is_not_lowered(captured)
     for node in captured.graph.nodes:
         place = WITH_WEIGHTS.get(node.target)
         stored = None if place is None else _stored(node.args[place])
@@ -146,6 +148,25 @@ def keep_ranges(module: nn.Module, example: torch.Tensor) -> GraphModule:
             node.meta[_NOTED] = str(stored.target), value.numel(), macs_of([node]), True
     _shield(captured)
     return captured
+
+
+def _widen_what_is_not_lowered(module: GraphModule) -> None:
+    """Store weights that XNNPACK takes in floating point alone as the values that they are rounded to, in place."""
+    for number, node in enumerate(list(module.graph.nodes)):
+        if node.target is not DEQUANTIZE_CHANNELS or any(user.target in LINEAR | CONVOLUTIONS for user in node.users):
+            continue
+        constants = [attrgetter(str(each.target))(module) for each in node.all_input_nodes if each.op == "get_attr"]
+        if len(constants) != len(node.all_input_nodes):
+            continue
+        name = f"_rounded_{number}"
+        module.register_buffer(name, node.target(*constants, *node.args[len(constants) :], **node.kwargs))
+        with module.graph.inserting_before(node):
+            stored = module.graph.get_attr(name)
+        stored.meta["val"] = node.meta.get("val")
+        node.replace_all_uses_with(stored)
+        module.graph.erase_node(node)
+    module.graph.eliminate_dead_code()
+    module.recompile()
 
 
 def _stored(node: Node) -> Node | None:
@@ -182,9 +203,9 @@ def read_layers(quantized: GraphModule) -> tuple[Layer, ...]:
 
 
 def asked_to_stay(quantized: GraphModule, quantization: Quantization) -> tuple[str, ...]:
-    """Return the names of the operators that :func:`quantize` leaves in floating point on purpose."""
+    """Return the names of the operators that stay in floating point on purpose; a model with ranges chose them."""
     if quantization.own_ranges:
-        return ()
+        return tuple(layer.operator for layer in read_layers(quantized) if not layer.quantized)
     return tuple(
         layer.operator
         for node, layer in _layers(quantized)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PRECISE = "session.x64quantprecision"
+_FATAL = 4
 _PROVIDERS = ["CPUExecutionProvider"]
 
 
@@ -27,11 +28,15 @@ def precise_session(path: Path, options: ort.SessionOptions) -> ort.InferenceSes
         Exception: ONNX Runtime does not load it; the class is one of its own dozen.
     """
     options.add_session_config_entry(_PRECISE, "1")
+    level = options.log_severity_level
+    options.log_severity_level = _FATAL  # what fails is raised as well
     try:
         return ort.InferenceSession(path, options, providers=_PROVIDERS)
     except Exception as error:
         if "existing tensor" not in str(error):
             raise
+    finally:
+        options.log_severity_level = level
     return ort.InferenceSession(unshared(onnx.load(path)).SerializeToString(), options, providers=_PROVIDERS)
 
 

@@ -98,6 +98,7 @@ TARGET = Target(
     calibration_methods=("percentile", "min-max"),
     student="mobilevit_tools.quantization.coreml_student:make_student",
     learns=("int8", "int4-weight", "palette6", "palette4"),
+    keeps_ranges=True,
     quantized_arithmetic="fp16",  # its accelerators compute in half precision
     devices=("host", "ssh", "iphone"),
     host_systems=("darwin",),

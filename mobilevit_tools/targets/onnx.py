@@ -85,6 +85,7 @@ TARGET = Target(
     calibration_methods=("percentile", "min-max", "entropy"),
     student="mobilevit_tools.quantization.onnx_student:make_student",
     learns=("int8",),
+    keeps_ranges=True,
     devices=("host", "count", "arm64", "adb", "ssh", "browser", "htp"),
     native_runner=NativeRunner(
         package="onnxruntime",

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -40,7 +44,7 @@ class Net(nn.Module):
         return self.head(nn.functional.dropout(x.mean((2, 3)), 0.1, self.training))
 
 
-def trained() -> GraphModule:
+def trained(net: nn.Module) -> GraphModule:
     """A net after a few steps on images that are much darker than those that it is judged on: its ranges clip."""
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
@@ -51,7 +55,7 @@ def trained() -> GraphModule:
     torch.manual_seed(0)
     images = torch.randn(5, 4, 3, SIDE, SIDE) * 0.2
     sizes = ({0: torch.export.Dim("batch")},)
-    traced = torch.export.export(Net().train(), (images[0],), dynamic_shapes=sizes, strict=False).module()
+    traced = torch.export.export(net.train(), (images[0],), dynamic_shapes=sizes, strict=False).module()
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True, is_qat=True))
     prepared = prepare_qat_pt2e(traced, quantizer)
     optimizer = torch.optim.SGD(prepared.parameters(), lr=0.05)
@@ -64,7 +68,8 @@ def trained() -> GraphModule:
 
 @pytest.fixture(scope="module")
 def prepared() -> GraphModule:
-    return trained()
+    torch.manual_seed(0)
+    return trained(Net())
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +125,50 @@ def test_a_trained_module_is_exported_with_its_ranges(
         got = session.run(image.numpy())[0]
         step = _pairs(converted)[-1][0]
         assert np.abs(got - converted(image).numpy()).max() <= 2.01 * step
+
+
+@pytest.mark.parametrize("target", ["onnx", "coreml"])
+def test_other_targets_keep_them_too(converted: GraphModule, target: str, tmp_path: Path) -> None:
+    result = mvt.export(copy.deepcopy(converted), output=tmp_path, **{**GIVEN, "targets": target})
+    (artifact,) = result.artifacts
+    assert artifact.parity.status == "passed"
+    assert artifact.parity.snr_db > 30
+    assert artifact.quantization is not None
+    assert (artifact.quantization.method, artifact.quantization.calibration) == ("own-training", None)
+    assert artifact.quantized is not None
+    assert artifact.quantized.quantized == artifact.quantized.layers == 3
+
+
+def test_onnxruntime_computes_them_in_integers(converted: GraphModule, tmp_path: Path) -> None:
+    (artifact,) = mvt.export(copy.deepcopy(converted), output=tmp_path, **{**GIVEN, "targets": "onnx"}).artifacts
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(artifact.path, options)
+    found = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
+    assert (found["QLinearConv"], found["QGemm"], found["Conv"], found["Gemm"]) == (2, 1, 0, 0)
+
+
+class Upsampled(nn.Module):
+    """A transposed convolution, whose weight XNNPACK takes in floating point alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.grow, self.head = nn.ConvTranspose2d(3, 8, 2, stride=2), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.grow(x).mean((2, 3)))
+
+
+def test_what_xnnpack_does_not_quantize_computes_with_the_rounded_weight(tmp_path: Path) -> None:
+    module = with_ranges("up", trained(Upsampled())).eval()
+    (artifact,) = mvt.export(copy.deepcopy(module), output=tmp_path, **GIVEN).artifacts
+    assert artifact.parity.status == "passed"
+    assert artifact.quantized is not None
+    assert (artifact.quantized.quantized, artifact.quantized.layers) == (1, 2)
+    image = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    with open_session(artifact.path) as session, torch.no_grad():
+        assert np.abs(session.run(image.numpy())[0] - module(image).numpy()).max() <= 1.01 * _pairs(module)[-1][0]
 
 
 def _widened(module: GraphModule) -> None:

@@ -82,6 +82,12 @@ CALLS: dict[str, Callable[[Tensor], Tensor]] = {
     "lists": lambda x: x[:, [0, 2], :, [3, -1]],
     "gather": lambda x: x.gather(1, torch.zeros(1, 1, SIDE, SIDE, dtype=torch.long)),
     "hard shrink": F.hardshrink,
+    # Refused by it where torch leaves out an argument.
+    "side by side": lambda x: F.max_pool2d(x, 2),
+    "side by side in 1-D": lambda x: F.max_pool1d(x.flatten(2), 3),
+    "side by side in 3-D": lambda x: F.max_pool3d(x[None], (1, 2, 4))[0],
+    "with places": lambda x: F.max_pool2d(x, 2, return_indices=True)[0],
+    "rolled flat": lambda x: x.roll(5),
     # One value by several names.
     "once": torch.sigmoid,
     "twice": torch.sigmoid,

@@ -17,7 +17,7 @@ def test_nothing_is_measured() -> None:
     ("target", "precision", "given", "message"),
     [
         ("executorch", "fp32", {}, "its weights and ranges have 8 bits, not fp32"),
-        ("onnx", "int8", {}, "its ranges cannot be kept for onnx"),
+        ("litert", "int8", {}, "its ranges cannot be kept for litert"),
         ("executorch", "int8", {"calibration": "photos"}, "--calibration would change it"),
         ("executorch", "int8", {"max_drop": 1.0, "rewrites": ("a",)}, "--max-drop and --rewrites would change it"),
     ],
