@@ -70,9 +70,11 @@ QUANTIZED: Forms = {
     _aten.linear.default: products.with_a_vector,
     _aten.max.dim: largest,
     _aten.avg_pool2d.default: overridden_average,
+    _aten.linalg_vector_norm.default: means.vector_norm,
+    _aten.mean.dim: means.mean,
 }
 """Forms for programs with quantized operators: between these the delegate would compute further slices, reshapes and
-products with integers, which it lowers and then fails to run."""
+products with integers, which it lowers and then fails to run. Means and norms read values in floating point."""
 FORMS: Forms = {
     **QUANTIZED,
     _ATTENTION: attention.scaled_products,
@@ -106,7 +108,6 @@ FORMS: Forms = {
     _aten.group_norm.default: norms.pooled_group_norm,
     _aten.layer_norm.default: norms.layer_norm_products,
     _aten.rms_norm.default: norms.root_mean_square_norm,
-    _aten.mean.dim: means.mean,
     _aten.mean.default: means.mean_of_all,
     _aten.sum.dim_IntList: means.total,
     _aten.sum.default: means.total_of_all,
@@ -115,7 +116,6 @@ FORMS: Forms = {
     _aten.std.correction: means.deviation,
     _aten.std.dim: means.deviation_along,
     _aten.var_mean.correction: means.variance_and_mean,
-    _aten.linalg_vector_norm.default: means.vector_norm,
     **{
         each: resampling.as_copies(each) for each in (_aten.upsample_nearest2d.vec, _aten._upsample_nearest_exact2d.vec)
     },
@@ -154,6 +154,7 @@ def prepare(program: ExportedProgram, inputs: Sequence[Tensor]) -> ExportedProgr
         program = functional(program, QUANTIZED)
         fold_constants(program)
         write_forms(program, QUANTIZED, inputs)
+        fold_constants(program)
         return program
     program = functional(program, FORMS)
     if constants_changed_in_place(program):

@@ -74,6 +74,7 @@ PADS = frozenset({torch.ops.aten.pad.default, torch.ops.aten.constant_pad_nd.def
 ALIASES = frozenset({torch.ops.aten.alias.default, torch.ops.aten.detach.default})
 SLICES = frozenset({torch.ops.aten.slice.Tensor, torch.ops.aten.narrow.default, torch.ops.aten.select.int})
 CONCATENATIONS = frozenset({torch.ops.aten.cat.default})
+TURNS = frozenset({torch.ops.aten.permute.default, torch.ops.aten.transpose.int})
 MEANS = frozenset({torch.ops.aten.mean.dim})
 PRODUCTS = frozenset({torch.ops.aten.mul.Tensor, torch.ops.aten.mul_.Tensor})
 DECOMPOSED = frozenset(
@@ -320,12 +321,16 @@ def _shield(module: GraphModule) -> None:
     It takes a slice, a mean, or a product of a quantized value with another, that is read by a quantize for one of
     integers, which it lowers and then fails to run; the same for padding that no quantize reads; and it refuses a
     convolution of one dimension whose weight is in floating point. The clamp's bounds are those of the quantized range,
-    so no value is beyond them.
+    so no value is beyond them. A turned map whose values others read, too, is dequantized by itself: the delegate would
+    turn integers, and fail to run what reads the others.
     """
     for node in list(module.graph.nodes):
         if node.target is not DEQUANTIZE:
             continue
         shielded = [user for user in node.users if _needs_shield(user)]
+        for user in [user for user in node.users if user.target in TURNS][: len(node.users) - 1]:
+            with module.graph.inserting_after(node):
+                user.replace_input_with(node, module.graph.node_copy(node))
         if not shielded:
             continue
         scale, zero_point, lowest, highest = node.args[1:5]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -124,3 +125,34 @@ def test_the_concatenation_of_one_tensor_cuts_no_delegate(tmp_path: Path) -> Non
     made = lower(module.eval(), ExportSpec("executorch", backend="xnnpack"), CONTRACT, tmp_path / "fp32.pte")
     assert made.delegation is not None
     assert (made.delegation.calls, dict(made.delegation.outside)) == (1, {})
+
+
+class Turned(nn.Module):
+    """ConvNeXt V2's block: a layer over the last axis, a norm of responses, and a residual around both."""
+
+    def __init__(self, *, turned: bool, responses: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.turned, self.responses = turned, responses
+        self.stem, self.layer, self.head = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.stem(x)
+        y = self.layer(maps.permute(0, 2, 3, 1))
+        if self.responses:
+            norm = y.norm(dim=(1, 2), keepdim=True)
+            y = y + y * (norm / (norm.mean(-1, keepdim=True) + 1e-6))
+        if self.turned:
+            return self.head((y.permute(0, 3, 1, 2) + maps).mean((2, 3)))
+        return self.head((y + maps.permute(0, 2, 3, 1)).mean((1, 2)))
+
+
+@pytest.mark.parametrize(("turned", "responses"), [(True, False), (False, False), (True, True)])
+def test_residuals_around_layers_over_the_last_axis_run_in_one_call(
+    turned: bool, responses: bool, tmp_path: Path
+) -> None:
+    module, path = Turned(turned=turned, responses=responses), tmp_path / "model.pte"
+    made = _lowered(module, path)
+    assert made.delegation is not None
+    assert (made.delegation.calls, made.delegation.outside) == (1, {})
+    assert _decibels(module, path) > 20
