@@ -234,7 +234,7 @@ def test_a_failed_artifact_is_next_to_be_looked_at(mvt: Mvt, tmp_path: Path) -> 
 
 
 def test_the_help_says_what_is_exported_to_by_default(mvt: Mvt) -> None:
-    assert f"{', '.join(TARGETS)}, all (all without an extra)" in " ".join(mvt("export", "--help").out.split())
+    assert f"{', '.join(TARGETS)}, all (those without an extra)" in " ".join(mvt("export", "--help").out.split())
 
 
 def test_what_was_finished_before_an_error_is_told(mvt: Mvt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
