@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from operator import attrgetter
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 from unittest import mock
 
@@ -23,7 +22,16 @@ from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 from mobilevit_tools.analysis.macs import macs_of
 from mobilevit_tools.precision.execution import source
 from mobilevit_tools.quantization._base import Quantization
-from mobilevit_tools.quantization.sensitivity import WEIGHT_PLACES, weight_names
+from mobilevit_tools.quantization.executorch_integers import (
+    DEQUANTIZE_CHANNELS,
+    NOTED,
+    QUANTIZE,
+    WITH_WEIGHTS,
+    fit,
+    is_dequantized,
+    shield,
+)
+from mobilevit_tools.quantization.sensitivity import weight_names
 from mobilevit_tools.quantization.share import Layer
 
 if TYPE_CHECKING:
@@ -39,15 +47,6 @@ CONVOLUTIONS = frozenset(
     }
 )
 """Not quantized dynamically: XNNPACK cannot lower such convolutions with a scale per channel."""
-WITH_WEIGHTS: Mapping[object, int] = MappingProxyType(
-    {
-        **WEIGHT_PLACES,
-        torch.ops.aten.conv_transpose1d.default: 1,
-        torch.ops.aten.conv_transpose2d.input: 1,
-        torch.ops.aten.conv_transpose3d.input: 1,
-    }
-)
-"""Operators that multiply by a weight, quantized or not, with its position."""
 FLOATING = frozenset({torch.ops.aten.einsum.default})
 """Operators that may multiply by a weight, and are never quantized."""
 RELUS = frozenset({torch.ops.aten.relu.default, torch.ops.aten.relu_.default})
@@ -67,25 +66,8 @@ UNARY = frozenset(
     }
 )
 """What XNNPACK looks up in a table of 256 bytes where integers come in and go out."""
-DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
-DEQUANTIZE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.default
-QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
-PADS = frozenset({torch.ops.aten.pad.default, torch.ops.aten.constant_pad_nd.default})
 ALIASES = frozenset({torch.ops.aten.alias.default, torch.ops.aten.detach.default})
-SLICES = frozenset({torch.ops.aten.slice.Tensor, torch.ops.aten.narrow.default, torch.ops.aten.select.int})
 CONCATENATIONS = frozenset({torch.ops.aten.cat.default})
-TURNS = frozenset({torch.ops.aten.permute.default, torch.ops.aten.transpose.int})
-MEANS = frozenset({torch.ops.aten.mean.dim})
-PRODUCTS = frozenset({torch.ops.aten.mul.Tensor, torch.ops.aten.mul_.Tensor})
-DECOMPOSED = frozenset(
-    {
-        torch.ops.aten.silu.default,
-        torch.ops.aten.silu_.default,
-    }
-)
-"""Lowered as a product of the input with a function of it."""
-_NOTED = "weight"
-"""Where a node's ``meta`` has what the quantizer would lose: its weight's name and size, MACs, whether 8 bits pay."""
 SMALLEST_SCALE = 2**-12
 """What the quantizer's own configuration gives its observers."""
 
@@ -127,7 +109,7 @@ def quantize(module: nn.Module, example: torch.Tensor, quantization: Quantizatio
     # torchao 0.18 traces 96 patterns of training to look for norms that only a model prepared for it has.
     with mock.patch.object(quantize_pt2e, "_fold_conv_bn_qat", lambda trained: trained):
         converted: GraphModule = quantize_pt2e.convert_pt2e(prepared)
-    _shield(converted)
+    fit(converted)
     return converted
 
 
@@ -146,8 +128,8 @@ def keep_ranges(module: nn.Module, example: torch.Tensor) -> GraphModule:
         stored = None if place is None else _stored(node.args[place])
         if stored is not None:
             value = attrgetter(str(stored.target))(captured)
-            node.meta[_NOTED] = str(stored.target), value.numel(), macs_of([node]), True
-    _shield(captured)
+            node.meta[NOTED] = str(stored.target), value.numel(), macs_of([node]), True
+    shield(captured)
     return captured
 
 
@@ -218,9 +200,9 @@ def asked_to_stay(quantized: GraphModule, quantization: Quantization) -> tuple[s
 
 def _layers(quantized: GraphModule) -> Iterator[tuple[Node, Layer]]:
     for node in quantized.graph.nodes:
-        if _NOTED not in node.meta:
+        if NOTED not in node.meta:
             continue
-        name, values, macs, _ = node.meta[_NOTED]
+        name, values, macs, _ = node.meta[NOTED]
         place = WITH_WEIGHTS.get(node.target)
         x, weight = (None, None) if place is None else (node.args[index] for index in (place - 1, place))
         yield (
@@ -231,14 +213,10 @@ def _layers(quantized: GraphModule) -> Iterator[tuple[Node, Layer]]:
                 weight=name,
                 values=values,
                 macs=macs,
-                quantized=weight is not None and _is_dequantized(source(weight)),
-                integer=_is_dequantized(x),
+                quantized=weight is not None and is_dequantized(source(weight)),
+                integer=is_dequantized(x),
             ),
         )
-
-
-def _is_dequantized(node: object) -> bool:
-    return isinstance(node, torch.fx.Node) and "dequantize" in str(node.target)
 
 
 def _note_weights(module: GraphModule, selects: Callable[[Node], bool]) -> None:
@@ -250,11 +228,11 @@ def _note_weights(module: GraphModule, selects: Callable[[Node], bool]) -> None:
             if not isinstance(weight, torch.fx.Node) or (name := str(source(weight).target)) not in names:
                 continue
             pays = not _is_depthwise(node) or _has_integers_beside(node, selects)
-            node.meta[_NOTED] = names[name], module.get_parameter(name).numel(), macs_of([node]), pays
+            node.meta[NOTED] = names[name], module.get_parameter(name).numel(), macs_of([node]), pays
 
 
 def _pays(node: Node) -> bool:
-    return bool(node.meta[_NOTED][3])
+    return bool(node.meta[NOTED][3])
 
 
 def _is_depthwise(node: Node) -> bool:
@@ -313,43 +291,6 @@ def _separate_weights(module: GraphModule) -> None:
                     copied = module.graph.node_copy(node)
                 reader.replace_input_with(node, copied)
     module.recompile()
-
-
-def _shield(module: GraphModule) -> None:
-    """Put a clamp that changes nothing between dequantized values and what XNNPACK would compute with integers wrongly.
-
-    It takes a slice, a mean, or a product of a quantized value with another, that is read by a quantize for one of
-    integers, which it lowers and then fails to run; the same for padding that no quantize reads; and it refuses a
-    convolution of one dimension whose weight is in floating point. The clamp's bounds are those of the quantized range,
-    so no value is beyond them. A turned map whose values others read, too, is dequantized by itself: the delegate would
-    turn integers, and fail to run what reads the others.
-    """
-    for node in list(module.graph.nodes):
-        if node.target is not DEQUANTIZE:
-            continue
-        shielded = [user for user in node.users if _needs_shield(user)]
-        for user in [user for user in node.users if user.target in TURNS][: len(node.users) - 1]:
-            with module.graph.inserting_after(node):
-                user.replace_input_with(node, module.graph.node_copy(node))
-        if not shielded:
-            continue
-        scale, zero_point, lowest, highest = node.args[1:5]
-        with module.graph.inserting_after(node):
-            bounds = ((lowest - zero_point) * scale, (highest - zero_point) * scale)
-            shield = module.graph.call_function(torch.ops.aten.clamp.default, (node, *bounds))
-        for user in shielded:
-            user.replace_input_with(node, shield)
-    module.recompile()
-
-
-def _needs_shield(user: Node) -> bool:
-    if _NOTED in user.meta and user.target in WITH_WEIGHTS:
-        return not _is_dequantized(user.args[WITH_WEIGHTS[user.target]])
-    if user.target in PADS:
-        return not any(reader.target is QUANTIZE for reader in user.users)
-    if user.target in PRODUCTS:
-        return any(each.target is not DEQUANTIZE for each in user.all_input_nodes)
-    return user.target in SLICES | DECOMPOSED | MEANS
 
 
 def _config(quantization: Quantization) -> QuantizationConfig:

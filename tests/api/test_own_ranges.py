@@ -21,6 +21,7 @@ from mobilevit_tools.artifacts.exported import ExportedArtifact
 from mobilevit_tools.models import unwrapping
 from mobilevit_tools.models.own_ranges import with_ranges
 from mobilevit_tools.quantization import executorch as quantizer
+from mobilevit_tools.quantization.executorch_integers import DEQUANTIZE, QUANTIZE
 from mobilevit_tools.runtimes.registry import open_session
 from mobilevit_tools.verification.tolerances import GATES, with_same_ranges
 from tests.quantization.tiny import snr_db
@@ -103,7 +104,7 @@ def converted(exported: tuple[ExportedArtifact, GraphModule]) -> GraphModule:
 
 def _pairs(module: GraphModule) -> list[tuple[object, ...]]:
     """The scale and zero point of every activation."""
-    return [node.args[1:5] for node in module.graph.nodes if node.target is quantizer.QUANTIZE]
+    return [node.args[1:5] for node in module.graph.nodes if node.target is QUANTIZE]
 
 
 def test_a_trained_module_is_exported_with_its_ranges(
@@ -174,14 +175,14 @@ def test_what_xnnpack_does_not_quantize_computes_with_the_rounded_weight(tmp_pat
 def _widened(module: GraphModule) -> None:
     """Give activations ranges in which nothing is clipped, as measuring them anew would."""
     for node in module.graph.nodes:
-        if node.target in (quantizer.QUANTIZE, quantizer.DEQUANTIZE):
+        if node.target in (QUANTIZE, DEQUANTIZE):
             node.update_arg(1, 5 * node.args[1])
 
 
 def _dropped(module: GraphModule) -> None:
     """Leave activations as they are."""
     for node in module.graph.nodes:
-        if node.target is quantizer.DEQUANTIZE:
+        if node.target is DEQUANTIZE:
             node.replace_all_uses_with(node.args[0].args[0])
 
 

@@ -156,3 +156,23 @@ def test_residuals_around_layers_over_the_last_axis_run_in_one_call(
     assert made.delegation is not None
     assert (made.delegation.calls, made.delegation.outside) == (1, {})
     assert _decibels(module, path) > 20
+
+
+class Pooled(nn.Module):
+    """Max pooling between layers in 8 bits, as in ResNets: the pooled values fill less of a range of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.layer, self.head = nn.Conv2d(3, 8, 2, 2), nn.Conv2d(8, 8, 1), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(nn.functional.max_pool2d(self.stem(x).relu(), 3, 2, 1)).mean((2, 3)))
+
+
+def test_max_pooling_in_8_bits_runs(tmp_path: Path) -> None:
+    module, path = Pooled(), tmp_path / "model.pte"
+    made = _lowered(module, path)
+    assert made.delegation is not None
+    assert (made.delegation.calls, made.delegation.outside) == (1, {})
+    assert _decibels(module, path) > 20
