@@ -68,7 +68,7 @@ class ExportSpec:
                 code="unsupported_precision",
             )
         if self.batch < 1:
-            raise UsageError(f"A batch holds at least one image, not {self.batch}.")
+            raise UsageError(f"A batch holds at least one image, not {self.batch}.", hint="Give 1 or more.")
         options = target.options.of(self.options).settled(self.precision)
         options.check(precision=self.precision, batch=self.batch)
         object.__setattr__(self, "options", options)

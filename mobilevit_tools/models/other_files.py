@@ -39,7 +39,7 @@ def describe(content: bytes) -> tuple[str, str | None]:
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
         return "is a web page, not a checkpoint", _DOWNLOAD_HINT
     if _is_text(content[:4096]):
-        return "is a text file, not a checkpoint", None
+        return "is a text file, not a checkpoint", "Give a .pth, .pt, .pth.tar or .safetensors file."
     if not any(content):
         return "contains only zeros", "Copy or download it again."
     return "is not in a known checkpoint format", "Give a .pth, .pt, .pth.tar or .safetensors file."

@@ -44,7 +44,11 @@ class ExecutorchSession(Session):
         self._path = path
         with path.open("rb") as file:
             if file.read(8)[4:6] != b"ET":
-                raise BadInputError(f"{path} is not an ExecuTorch program.", code="unloadable_artifact")
+                raise BadInputError(
+                    f"{path} is not an ExecuTorch program.",
+                    hint="Pass a .pte file that `mvt export` or ExecuTorch wrote.",
+                    code="unloadable_artifact",
+                )
         _C._unsafe_reset_threadpool(threads)
         try:
             # The module keeps the file's bytes alive for as long as its methods run.

@@ -48,7 +48,9 @@ class OnnxSession(Session):
             stored = dict(self._session.get_modelmeta().custom_metadata_map)
         except Exception as error:  # onnxruntime raises a dozen unrelated classes, all for one reason
             raise BadInputError(
-                f"{path} cannot be loaded by ONNX Runtime: {first_line(error)}", code="unloadable_artifact"
+                f"{path} cannot be loaded by ONNX Runtime: {first_line(error)}",
+                hint="The file may be truncated, or need operators that this runtime does not have.",
+                code="unloadable_artifact",
             ) from error
         self.keep_metadata(stored)
 

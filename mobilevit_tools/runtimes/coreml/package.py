@@ -70,7 +70,10 @@ def open_package(path: str | Path) -> Package:
 def _root_model(path: Path) -> Path:
     manifest = path / "Manifest.json"
     if not manifest.is_file():
-        raise BadInputError(f"{path.name} is not a Core ML package: it has no Manifest.json.")
+        raise BadInputError(
+            f"{path.name} is not a Core ML package: it has no Manifest.json.",
+            hint="Copy the whole folder, or export it again.",
+        )
     content: Any = read_document(manifest, MANIFEST)
     try:
         item = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
