@@ -70,9 +70,10 @@ def _keep_ranges_of_maxima(module: GraphModule) -> None:
         if node.target not in MAXIMA or getattr(node.args[0], "target", None) is not DEQUANTIZE:
             continue
         of_input = node.args[0].args[1:]
-        for rounded in (user for user in node.users if user.target is QUANTIZE):
-            for each in (rounded, *(user for user in rounded.users if user.target is DEQUANTIZE)):
-                each.args = (each.args[0], *of_input)
+        rounded = [user for user in node.users if user.target is QUANTIZE]
+        read = [user for each in rounded for user in each.users if user.target is DEQUANTIZE]
+        for each in (*rounded, *read):
+            each.args = (each.args[0], *of_input)
     module.recompile()
 
 

@@ -164,10 +164,12 @@ class Pooled(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.stem, self.layer, self.head = nn.Conv2d(3, 8, 2, 2), nn.Conv2d(8, 8, 1), nn.Linear(8, 5)
+        self.stem, self.head = nn.Conv2d(3, 8, 2, 2), nn.Linear(8, 5)
+        self.layers = nn.ModuleList(nn.Conv2d(8, 8, 1) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.layer(nn.functional.max_pool2d(self.stem(x).relu(), 3, 2, 1)).mean((2, 3)))
+        pooled = nn.functional.max_pool2d(self.stem(x).relu(), 3, 2, 1)
+        return self.head((self.layers[0](pooled).relu() + self.layers[1](pooled)).mean((2, 3)))
 
 
 def test_max_pooling_in_8_bits_runs(tmp_path: Path) -> None:
