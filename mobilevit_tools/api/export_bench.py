@@ -154,14 +154,12 @@ def bench_export(
     costs, joint = [], []
     for model in models:
         spent: dict[tuple[str, ...], list[list[_Spent]]] = {each: [[] for _ in pythons] for each in choices}
-        with TemporaryDirectory(prefix="mvt-bench-", ignore_cleanup_errors=True) as folder:
-            for turn, (chosen, taken) in product(range(rounds + 1), spent.items()):
-                for which, python in enumerate(pythons if len(chosen) == 1 else pythons[:1]):
-                    with progress(f"{model} to {', '.join(chosen)}, round {turn} of {rounds}"):
-                        output = Path(folder, f"{turn}-{'-'.join(chosen)}-{which}")
-                        found = _export(python, model, chosen, output, timeout_s)
-                    if turn:
-                        taken[which].append(found)
+        for turn, (chosen, taken) in product(range(rounds + 1), spent.items()):
+            for python, measured in zip(pythons if len(chosen) == 1 else pythons[:1], taken, strict=False):
+                with progress(f"{model} to {', '.join(chosen)}, round {turn} of {rounds}"):
+                    found = _export(python, model, chosen, timeout_s)
+                if turn:
+                    measured.append(found)
         costs += [
             _cost(model, target, [tuple(each.cpu for each in taken) for taken in spent[(target,)]])
             for target in targets
@@ -210,13 +208,13 @@ def _version_behind(python: str) -> str:
     return asked.stdout.strip()
 
 
-def _export(python: str, model: str, targets: Sequence[str], output: Path, timeout_s: float) -> _Spent:
+def _export(python: str, model: str, targets: Sequence[str], timeout_s: float) -> _Spent:
     """Export once; return the seconds of the process and of all its children that it waited for."""
     trained = has_bundled_weights(model)
-    options = [*(f"--target={each}" for each in targets), "--output", str(output)]
-    options += () if trained else ("--random-weights",)
+    options = [*(f"--target={each}" for each in targets), *(() if trained else ("--random-weights",))]
     command = [python, "-P", "-m", "mobilevit_tools", "export", model, *options]
-    with TemporaryFile() as said:
+    with TemporaryFile() as said, TemporaryDirectory(prefix="mvt-bench-", ignore_cleanup_errors=True) as output:
+        command += ("--output", output)
         start = time.monotonic()
         process = subprocess.Popen(command, env=_environment(python), stdout=said, stderr=subprocess.STDOUT)
         clock = threading.Timer(timeout_s, process.kill)

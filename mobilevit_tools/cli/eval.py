@@ -155,8 +155,7 @@ def _render_embedding(console: Console, result: RetrievalEvalResult) -> None:
     from mobilevit_tools.cli.tables import number
 
     table = _figures()
-    low, high = result.interval
-    sure = f"95 % interval {low:.2%} to {high:.2%}, {number_of(result.images, 'photos')}"
+    sure = f"{_sure(result.interval)}{number_of(result.images, 'photos')}"
     table.add_row("recall@1", f"{result.recall_at_1:.2%}", sure)
     table.add_row("recall@5", f"{result.recall_at_5:.2%}", "one of the five nearest is of the same class")
     if result.cosine is not None:
@@ -168,11 +167,8 @@ def _render_embedding(console: Console, result: RetrievalEvalResult) -> None:
 def _render_classifier(console: Console, result: EvalResult) -> None:
     from mobilevit_tools.cli.tables import number
 
-    low, high = result.interval
     table = _figures()
-    table.add_row(
-        "top-1", f"{result.top1:.2%}", f"95 % interval {low:.2%} to {high:.2%}, {number_of(result.images, 'photos')}"
-    )
+    table.add_row("top-1", f"{result.top1:.2%}", f"{_sure(result.interval)}{number_of(result.images, 'photos')}")
     table.add_row("top-5", f"{result.top5:.2%}", "")
     if result.agreement is not None:
         own = number(result.reference_top1, ".2%")

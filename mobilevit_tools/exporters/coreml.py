@@ -80,8 +80,7 @@ def lower(
     half: Half | None = None,
 ) -> Lowering:
     """Write ``module`` as an ``.mlpackage``."""
-    given_ranges = quantization is not None and quantization.own_ranges
-    measured = None if given_ranges else quantization
+    measured = None if quantization is None or quantization.own_ranges else quantization
     if measured is not None:
         from mobilevit_tools.quantization.coreml import rounded
 

@@ -18,7 +18,7 @@ from mobilevit_tools.quantization._base import check_calibrated
 from mobilevit_tools.rewrites.registry import select_rewrites
 from mobilevit_tools.targets._base import TargetOptions
 from mobilevit_tools.targets.precisions import FLOATING
-from mobilevit_tools.targets.registry import TARGETS, backend_names, find_target
+from mobilevit_tools.targets.registry import TARGETS, find_target, no_such_backend
 from mobilevit_tools.tasks.registry import find_task
 from mobilevit_tools.verification.tolerances import gates_of
 
@@ -218,10 +218,7 @@ def requests_for(
     asked = {name: value for name, value in target_options.items() if value is not None and value is not False}
     chosen = [find_target(name) for name in targets]
     if backend is not None and not any(target.backend(backend) for target in chosen):
-        raise UsageError(
-            f"None of {', '.join(targets)} has a backend named {backend!r}.",
-            hint=f"Backends: {', '.join(backend_names())}.",
-        )
+        raise no_such_backend(backend, targets)
     taken = {target.name: {each.name for each in fields(target.options)} for target in TARGETS.values()}
     for name in asked:
         takers = [target for target, known in taken.items() if name in known]

@@ -11,7 +11,7 @@ from mobilevit_tools.errors import UsageError
 from mobilevit_tools.matrix.cell import Cell
 from mobilevit_tools.models.names import has_bundled_weights
 from mobilevit_tools.targets.precisions import PRECISIONS
-from mobilevit_tools.targets.registry import STANDARD, backend_names, find_target
+from mobilevit_tools.targets.registry import STANDARD, find_target, no_such_backend
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,7 @@ def plan_cells(axes: Axes, template: Cell) -> Plan:
     targets = STANDARD if axes.targets is None else tuple(dict.fromkeys(axes.targets))
     unused = [name for name in axes.backends if not any(find_target(target).backend(name) for target in targets)]
     if unused:
-        raise UsageError(
-            f"None of {', '.join(targets)} has a backend named {unused[0]!r}.",
-            hint=f"Backends: {', '.join(backend_names())}.",
-        )
+        raise no_such_backend(unused[0], targets)
     cells: list[Cell] = []
     left_out: list[str] = []
     for model in dict.fromkeys(axes.models):

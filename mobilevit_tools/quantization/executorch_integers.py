@@ -98,9 +98,9 @@ def shield(module: GraphModule) -> None:
         scale, zero_point, lowest, highest = node.args[1:5]
         with module.graph.inserting_after(node):
             bounds = ((lowest - zero_point) * scale, (highest - zero_point) * scale)
-            shield = module.graph.call_function(torch.ops.aten.clamp.default, (node, *bounds))
+            clamp = module.graph.call_function(torch.ops.aten.clamp.default, (node, *bounds))
         for user in shielded:
-            user.replace_input_with(node, shield)
+            user.replace_input_with(node, clamp)
     module.recompile()
 
 

@@ -6,10 +6,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import onnx
 from onnx import helper, numpy_helper
 
 if TYPE_CHECKING:
-    import onnx
     from numpy.typing import NDArray
 
     Array: TypeAlias = NDArray[np.generic]
@@ -61,8 +61,7 @@ def _unsign(graph: onnx.GraphProto) -> None:
             graph.initializer.append(numpy_helper.from_array(moved, unsigned[name]))
         for each in pair:
             each.input[2] = unsigned[name]
-    for value in [value for value in graph.value_info if value.name in {n.output[0] for n in graph.node}]:
-        graph.value_info.remove(value)  # they name the types of before
+    del graph.value_info[:]  # it names the types of before
 
 
 def _round_biases(graph: onnx.GraphProto) -> None:
@@ -73,8 +72,9 @@ def _round_biases(graph: onnx.GraphProto) -> None:
     """
     made = {name: node for node in graph.node for name in node.output}
     constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
-    inserted: list[tuple[onnx.NodeProto, onnx.NodeProto]] = []
-    for node in graph.node:
+    nodes: list[onnx.NodeProto] = []
+    for node in list(graph.node):
+        nodes.append(node)
         if node.op_type not in _WITH_BIAS or len(node.input) < 3 or node.input[2] not in constants:
             continue
         scale, scales = (_scale(made.get(name), constants) for name in node.input[:2])
@@ -83,10 +83,12 @@ def _round_biases(graph: onnx.GraphProto) -> None:
         step = np.asarray(scale, np.float32) * np.asarray(scales, np.float32)
         rounded = np.rint(constants[node.input[2]] / step)
         if np.abs(rounded).max(initial=0) < _LARGEST:
-            inserted.append((node, _dequantized(graph, node.output[0], rounded.astype(np.int32), step)))
-    for node, bias in inserted:
-        graph.node.insert(list(graph.node).index(node), bias)
-        node.input[2] = bias.output[0]
+            bias = _dequantized(graph, node.output[0], rounded.astype(np.int32), step)
+            nodes.insert(-1, bias)
+            node.input[2] = bias.output[0]
+    whole = onnx.GraphProto(node=nodes)
+    del graph.node[:]
+    graph.node.extend(whole.node)
 
 
 def _scale(node: onnx.NodeProto | None, constants: dict[str, Array]) -> Array | None:

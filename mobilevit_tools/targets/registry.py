@@ -59,9 +59,12 @@ def find_target(name: str) -> Target:
     return target
 
 
-def backend_names() -> tuple[str, ...]:
-    """Return the names of the backends of all targets, each once."""
-    return tuple(dict.fromkeys(backend.name for target in TARGETS.values() for backend in target.backends))
+def no_such_backend(name: str, targets: Sequence[str]) -> UsageError:
+    """Return the error of a backend that none of the targets has."""
+    known = dict.fromkeys(backend.name for target in TARGETS.values() for backend in target.backends)
+    return UsageError(
+        f"None of {', '.join(targets)} has a backend named {name!r}.", hint=f"Backends: {', '.join(known)}."
+    )
 
 
 def named_targets(names: str | Sequence[str]) -> tuple[str, ...]:

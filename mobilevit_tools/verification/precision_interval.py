@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobilevit_tools.verification.segmentation import RESAMPLES, TAILS
+from mobilevit_tools.verification.resampling import LEAST_IMAGES, draws, interval_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_LEAST_IMAGES = 2
 _BLOCK = 2_000_000
 """Weights of boxes that are in memory at once."""
 
@@ -95,18 +94,16 @@ def bootstrap_interval(
         images: How many images there are.
         recalls: Where precision is read, ascending.
     """
-    if images < _LEAST_IMAGES or not categories:
+    if images < LEAST_IMAGES or not categories:
         return None
-    rng = np.random.default_rng(0)
-    drawn = rng.multinomial(images, np.full(images, 1 / images), RESAMPLES).astype(np.float64)
-    total, count = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
+    drawn = draws(images)
+    total, count = np.zeros(len(drawn)), np.zeros(len(drawn))
     for found in categories:
         step = max(1, _BLOCK // max(1, len(found.image)))
-        blocks = [drawn[start : start + step] for start in range(0, RESAMPLES, step)]
+        blocks = [drawn[start : start + step] for start in range(0, len(drawn), step)]
         each = np.concatenate([average_precision(found, block, recalls) for block in blocks])
         total += np.nan_to_num(each)
         count += ~np.isnan(each)
     if not count.any():
         return None
-    low, high = np.percentile(total[count > 0] / count[count > 0], TAILS)
-    return float(low), float(high)
+    return interval_of(total[count > 0] / count[count > 0])

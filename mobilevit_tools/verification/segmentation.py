@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobilevit_tools.verification.resampling import LEAST_IMAGES, draws, interval_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 IGNORED = 255
 """What masks have where nobody says what is there; such pixels count nowhere."""
-RESAMPLES = 1000
-TAILS = (2.5, 97.5)
-_LEAST_IMAGES = 2
 
 
 @dataclass(frozen=True)
@@ -67,13 +66,11 @@ def bootstrap_interval(images: list[PixelCounts]) -> tuple[float, float] | None:
 
     Pixels of one image are alike, so that an interval over pixels would be far too narrow.
     """
-    if len(images) < _LEAST_IMAGES:
+    if len(images) < LEAST_IMAGES:
         return None
-    rng = np.random.default_rng(0)
-    drawn = rng.multinomial(len(images), np.full(len(images), 1 / len(images)), RESAMPLES).astype(np.float64)
+    drawn = draws(len(images))
     both, truth, said = (
         drawn @ np.stack([getattr(each, name) for each in images]).astype(np.float64)
         for name in ("both", "truth", "said")
     )
-    low, high = np.percentile(mean_iou(both, truth, said), TAILS)
-    return float(low), float(high)
+    return interval_of(mean_iou(both, truth, said))
