@@ -35,15 +35,15 @@ class DocumentKind:
     Attributes:
         name: What it is, such as ``a manifest``.
         code: The error's code where a document is none of these.
+        hint: What to do about one that is missing or none of these.
         missing: The code where there is no such file or it cannot be opened; None for ``code``.
-        hint: What to do about either.
         max_bytes: The largest that is read.
     """
 
     name: str
     code: str
+    hint: str
     missing: str | None = None
-    hint: str | None = None
     max_bytes: int = MAX_DOCUMENT_BYTES
 
     def error(self, message: str) -> BadInputError:
@@ -51,7 +51,12 @@ class DocumentKind:
         return BadInputError(message, hint=self.hint, code=self.code)
 
 
-RUN = DocumentKind("a result of mvt", "bad_run", missing="no_such_run")
+RUN = DocumentKind(
+    "a result of mvt",
+    "bad_run",
+    "Give a file that a command of mvt wrote with --json, such as: mvt profile model.onnx --json > run.json",
+    missing="no_such_run",
+)
 """What a command printed with ``--json``."""
 
 

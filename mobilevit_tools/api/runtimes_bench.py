@@ -13,6 +13,7 @@ from mobilevit_tools.api.profile import compare
 from mobilevit_tools.artifacts.exported import ExportedArtifact
 from mobilevit_tools.artifacts.versions import tool_versions
 from mobilevit_tools.errors import MvtError, UsageError
+from mobilevit_tools.models.known import check_known
 from mobilevit_tools.models.names import has_bundled_weights
 from mobilevit_tools.process_state import restoring
 from mobilevit_tools.profiling.host import latency_spec
@@ -107,8 +108,11 @@ def bench_runtimes(
         if name != reference and (lacking := find_target(name).missing())
     }
     present = [name for name in names if name not in missing]
+    asked = dict.fromkeys(model_names(models, "bench_runtimes"))
+    for model in asked:
+        check_known(model)
     rows: list[RuntimeRow] = []
-    for model in dict.fromkeys(model_names(models, "bench_runtimes")):
+    for model in asked:
         with TemporaryDirectory(prefix="mvt-bench-") as folder:
             rows += _rows(
                 model, present, Path(folder), precision=precision, threads=threads, rigor=rigor, progress=progress

@@ -16,6 +16,7 @@ from mobilevit_tools.input_size import Size, as_size, size_text
 from mobilevit_tools.matrix.aside import without_artifact
 from mobilevit_tools.matrix.cell import Cell, CellResult
 from mobilevit_tools.matrix.run import run_cell
+from mobilevit_tools.models.known import check_known
 from mobilevit_tools.models.names import has_bundled_weights
 from mobilevit_tools.models.options import OptionValue, parse_options
 from mobilevit_tools.models.references import is_file_reference
@@ -176,6 +177,8 @@ def bench_zoo(
         progress: Told of every step.
 
     Raises:
+        BadInputError: There is no model or file of a name.
+        MissingDependencyError: The package that a source of models needs is not installed.
         UsageError: There is no model, no such target, precision or rigor, a name that can be no model's, what is no
             option, or photos are missing or not needed.
 
@@ -205,6 +208,7 @@ def bench_zoo(
     )
     for model in models:  # before hours of work are lost
         replace(kinds[0], model=model)
+        check_known(model)
     rows: list[ZooRow] = []
     for model in counted(progress, f"Exporting {number_of(len(models), 'models')}", models, len(models)):
         with TemporaryDirectory(prefix="mvt-zoo-", ignore_cleanup_errors=True) as folder:

@@ -25,7 +25,9 @@ from mobilevit_tools.verification.parity import Parity
 
 MANIFEST_SCHEMA = 1
 
-_KIND = DocumentKind("a manifest", "bad_manifest", missing="no_manifest")
+_KIND = DocumentKind(
+    "a manifest", "bad_manifest", "Copy the artifact's whole folder, or export it again.", missing="no_manifest"
+)
 
 
 @dataclass(frozen=True)

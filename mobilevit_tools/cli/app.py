@@ -76,8 +76,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         context = getattr(error, "ctx", None)  # of the innermost command that was reached
         verb = "" if context is None else context.command_path.removeprefix(NAME).strip()
         hint = f"See `mvt {verb} --help`." if verb else "See `mvt --help`."
-        meant = meant_by(getattr(error, "option_name", ""), context)
-        sentence = f"No such option: {error.option_name}." if meant else _sentence(error)  # type: ignore[attr-defined]
+        unknown = _unknown_option(error)
+        meant = "" if unknown is None else meant_by(unknown, context)
+        sentence = _sentence(error) if unknown is None else f"No such option: {unknown}."
         refused = UsageError(sentence, hint=f"Use {meant}. {hint}" if meant else hint)
         parser_error(refused, command=verb, as_json="--json" in given)
         return ExitCode.USAGE
@@ -88,6 +89,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
             return ExitCode.OK
         raise
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _unknown_option(error: Exception) -> str | None:
+    """Return the option that a command does not have; None where something else is wrong."""
+    name: str | None = getattr(error, "option_name", None)
+    return name if hasattr(error, "possibilities") else None  # the parser's own guesses: only this error has them
 
 
 def _sentence(error: Exception) -> str:

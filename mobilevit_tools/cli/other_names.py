@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
@@ -43,16 +44,22 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """What others call an option, to ours in order of likelihood, each with a value where that says more."""
+ALIKE = 0.7
+"""How alike two spellings are (difflib's ratio) before one is taken for the other."""
 
 
 def meant_by(given: str, context: Any) -> str:
-    """Return the options of a command that a name of others stands for; empty where it stands for none.
+    """Return the options of a command that a name of others stands for, or else those that are spelt like it.
 
     Args:
         given: The option that the command does not have.
         context: The parser's context of the command; None outside of any.
+
+    Returns:
+        The options, joined by "or"; empty where there is none.
     """
     if context is None:
         return ""
     known = {spelt for parameter in context.command.params for spelt in parameter.opts}
-    return " or ".join(each for each in OTHER_NAMES.get(given, ()) if each.partition(" ")[0] in known)
+    meant = [each for each in OTHER_NAMES.get(given, ()) if each.partition(" ")[0] in known]
+    return " or ".join(meant or get_close_matches(given, known, n=2, cutoff=ALIKE))

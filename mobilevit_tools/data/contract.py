@@ -23,7 +23,7 @@ INPUT_NAME = "image"
 KEPT_KEY = "mobilevit_tools.fp16_keep"
 """Under it, a half-precision artifact names the operators that deliberately stayed in float32."""
 MAX_CONTRACT_BYTES = 16 * 1024 * 1024
-_KIND = DocumentKind("a contract", BadInputError.code, max_bytes=MAX_CONTRACT_BYTES)
+_KIND = DocumentKind("a contract", BadInputError.code, "Export the model again.", max_bytes=MAX_CONTRACT_BYTES)
 
 InputKind = Literal["tensor", "image"]
 OutputKind = Literal[

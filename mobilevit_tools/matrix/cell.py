@@ -21,7 +21,7 @@ from mobilevit_tools.profiling.result import ProfileResult
 from mobilevit_tools.result import Shown
 from mobilevit_tools.verification.evaluations import Evaluated
 
-RESULT = DocumentKind("the result of a cell", "bad_results")
+RESULT = DocumentKind("the result of a cell", "bad_results", "Give the results file that mvt sweep wrote.")
 Status = Literal["passed", "not_verified", "failed", "error"]
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from mobilevit_tools.documents import DocumentKind, parse
 from mobilevit_tools.errors import BadInputError
 
-SHARD_INDEX = DocumentKind("a shard index", "damaged_checkpoint", max_bytes=32 * 1024**2)
+SHARD_INDEX = DocumentKind(
+    "a shard index", "damaged_checkpoint", "Download the checkpoint again.", max_bytes=32 * 1024**2
+)
 MAX_SHARDS = 1000
 _WHOLE = (
     "model.safetensors",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -37,10 +38,13 @@ def guarded(what: str, run: Callable[[], _Result], *, hint: str | None = None) -
         ) from error
 
 
-def _remedy(error: BaseException | None) -> str | None:
-    """Return what helps where a torchvision of another torch is the cause, of which packages tell in many ways."""
-    while error is not None:
-        if "operator torchvision::" in str(error):
+def _remedy(error: BaseException) -> str:
+    """Return what helps; packages report a torchvision of another torch in many ways."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if "operator torchvision::" in str(cause):
             return REMEDY
-        error = error.__cause__ or error.__context__
-    return None
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        return f"Install {error.name.partition('.')[0]} in the environment of mvt: {sys.prefix}"
+    return "Add -vv for the traceback."

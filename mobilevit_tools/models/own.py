@@ -75,9 +75,18 @@ def beside(folder: Path | None) -> AbstractContextManager[None]:
     return nullcontext() if folder is None else neighbours.importable(folder)
 
 
-def _from_file(path: Path, function: str) -> OwnModel:
+def check_file(path: Path) -> None:
+    """Refuse the path of no file.
+
+    Raises:
+        BadInputError: There is none.
+    """
     if not path.is_file():
         raise BadInputError(f"There is no file at {path}.", hint=hint_for_missing(path), code="unknown_model")
+
+
+def _from_file(path: Path, function: str) -> OwnModel:
+    check_file(path)
     name = f"{path.name}:{function}"
     spec = spec_from_file_location(neighbours.module_name(path), path)
     if spec is None or spec.loader is None:

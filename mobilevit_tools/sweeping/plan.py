@@ -149,8 +149,11 @@ def _bad(message: str) -> BadInputError:
 
 
 def _named(path: Path, errors: list[ErrorDetails]) -> BadInputError:
-    """Say what is wrong with the first key, the way the file spells it: ``models[1].checkpoint``."""
-    first = errors[0]
+    """Say what is wrong with one key, the way the file spells it: ``models[1].checkpoint``.
+
+    An unknown key comes first: a misspelt one is also why the right one is missing.
+    """
+    first = min(errors, key=lambda error: error["type"] != "extra_forbidden")
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
     others = f" ({len(errors) - 1} more like it)" if len(errors) > 1 else ""
     if first["type"] == "extra_forbidden":

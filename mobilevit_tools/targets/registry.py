@@ -61,10 +61,13 @@ def find_target(name: str) -> Target:
 
 def no_such_backend(name: str, targets: Sequence[str]) -> UsageError:
     """Return the error of a backend that none of the targets has."""
-    known = dict.fromkeys(backend.name for target in TARGETS.values() for backend in target.backends)
-    return UsageError(
-        f"None of {', '.join(targets)} has a backend named {name!r}.", hint=f"Backends: {', '.join(known)}."
-    )
+    asked = targets[0] if len(targets) == 1 else f"None of {', '.join(targets)}"
+    verb = "has no" if len(targets) == 1 else "has a"
+    having = {target.name: [each.name for each in target.backends] for target in TARGETS.values() if target.backends}
+    right = [target for target, names in having.items() if name in names]
+    listed = [f"{', '.join(names)} (--target {target})" for target, names in having.items()]
+    hint = f"It is one of --target {' and '.join(right)}." if right else f"Backends: {'; '.join(listed)}."
+    return UsageError(f"{asked} {verb} backend named {name!r}.", hint=hint)
 
 
 def named_targets(names: str | Sequence[str]) -> tuple[str, ...]:

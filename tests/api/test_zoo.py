@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mobilevit_tools.api import zoo
+from mobilevit_tools.api import runtimes_bench, zoo
 from mobilevit_tools.cli.app import run
 from mobilevit_tools.errors import BadInputError, UsageError
 from mobilevit_tools.matrix.cell import Cell, CellResult
@@ -23,10 +23,11 @@ NAME = "timm:test_vit"
 
 
 def test_passes_and_refusals_are_rows_and_latency_is_against_the_plain_lowering(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     asked = ("-t", "onnx", "--latency", "--rigor", "quick")
-    assert run(["bench", "zoo", NAME, "timm:no_such", *asked, "--json"]) == 0
+    (tmp_path / "net.py").write_text("def build():\n    raise RuntimeError('out of cheese')\n")
+    assert run(["bench", "zoo", NAME, f"{tmp_path}/net.py:build", *asked, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)["result"]
     passed, refused = result["rows"]
     assert passed["result"]["status"] == "passed"
@@ -35,9 +36,20 @@ def test_passes_and_refusals_are_rows_and_latency_is_against_the_plain_lowering(
     plain, ours = passed["speed"]["a"], passed["speed"]["b"]
     assert "onnx-fp32-plain" in plain["artifact"]
     assert plain["latency_ms"]["p50"] > 0 < ours["latency_ms"]["p50"]
-    assert refused["result"]["code"] == "unknown_model"
+    assert refused["result"]["code"] == "own_model"
     assert refused["speed"] is None
     assert result["rates"] == {"onnx-fp32": {"passed": 1, "models": 2}}
+
+
+@pytest.mark.parametrize("benchmark", ["zoo", "runtimes"])
+@pytest.mark.parametrize("name", ["care_s9", "care_s0.imagenet", "timm:no_such", "no.py:build"])
+def test_names_of_no_model_are_found_before_the_first_export(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, benchmark: str, name: str
+) -> None:
+    for module, export in ((zoo, "run_cell"), (runtimes_bench, "export")):
+        monkeypatch.setattr(module, export, lambda *_, **__: pytest.fail("exported"))
+    assert run(["bench", benchmark, NAME, name, "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "unknown_model"
 
 
 def test_what_fails_is_one_row_of_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -257,8 +257,11 @@ def test_a_torchvision_of_another_torch_is_told_with_its_remedy(tmp_path: Path) 
 
 def test_a_file_that_does_not_import_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("import a_package_that_is_not_there\n")
-    with pytest.raises(BadInputError, match="ModuleNotFoundError: No module named 'a_package_that_is_not_there'"):
+    with pytest.raises(
+        BadInputError, match="ModuleNotFoundError: No module named 'a_package_that_is_not_there'"
+    ) as refusal:
         load_model(f"{tmp_path}/bad.py:build", random_weights=True)
+    assert refusal.value.hint == f"Install a_package_that_is_not_there in the environment of mvt: {sys.prefix}"
     (tmp_path / "quits.py").write_text("raise SystemExit(0)\n")
     with pytest.raises(BadInputError, match="SystemExit"):
         load_model(f"{tmp_path}/quits.py:build", random_weights=True)

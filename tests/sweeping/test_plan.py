@@ -70,6 +70,7 @@ def test_what_a_plan_need_not_say(tmp_path: Path) -> None:
     [
         (MODEL, "targets is missing", None),
         (HEAD, "models is missing", None),
+        (HEAD + MODEL.replace("models", "model"), "there is no key model (1 more like it)", "Did you mean models?"),
         ("targets = []\n" + MODEL, "targets: list should have at least 1 item", None),
         (HEAD + "precision = 1\n" + MODEL, "there is no key precision", "Did you mean precisions?"),
         (HEAD + MODEL + 'chekpoint = "x.pth"\n', "there is no key models[0].chekpoint", "Did you mean checkpoint?"),

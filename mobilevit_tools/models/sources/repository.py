@@ -12,7 +12,12 @@ from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models import hub
 from mobilevit_tools.models.folders import inside
 
-CONFIGURATION = DocumentKind("the configuration of a model", "own_model", max_bytes=8 * 1024**2)
+CONFIGURATION = DocumentKind(
+    "the configuration of a model",
+    "own_model",
+    "Download the folder again, or write it with save_pretrained().",
+    max_bytes=8 * 1024**2,
+)
 _LICENSE = re.compile(r"^license:\s*[\"']?([\w.+-]+)", re.MULTILINE)
 
 

@@ -15,7 +15,9 @@ from .schema import model_class
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-MANIFEST = DocumentKind("a manifest of Core ML", BadInputError.code, max_bytes=1 << 20)
+MANIFEST = DocumentKind(
+    "a manifest of Core ML", BadInputError.code, "Copy the whole package, or export it again.", max_bytes=1 << 20
+)
 MAX_MODEL_BYTES = (1 << 31) - 1  # protobuf's own limit for one message
 _MODEL_PATH = "@model_path/"
 
