@@ -66,7 +66,7 @@ test-qnn: .venv-qnn/.installed
 test-targets: $(EXTRAS:%=test-%)
 
 reference: $(READY)
-	$(BIN)/python tools/generate_reference.py
+	$(BIN)/python -m tools.generate_reference
 
 # coremltools' own tests and torch's operator database against what mvt makes and runs; an hour and more.
 conformance: $(READY)

@@ -8,13 +8,45 @@ from pathlib import Path
 import pytest
 
 import mobilevit_tools
-from tools.generate_reference import GENERATED, PACKAGE, PAGES, REFERENCE, error_codes, python_api, used_packages
+from tools.generate_reference import (
+    GENERATED,
+    PACKAGE,
+    PAGES,
+    REFERENCE,
+    SCHEMAS,
+    error_codes,
+    golden_fields,
+    manifest_fields,
+    parity_fields,
+    python_api,
+    python_results,
+    used_packages,
+)
+from tools.reference_fields import schema
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_not_stale(name: str) -> None:
     written = (REFERENCE / name).read_text(encoding="utf-8")
-    assert written == GENERATED + PAGES[name](), "run: python tools/generate_reference.py"
+    assert written == GENERATED + PAGES[name](), "run: python -m tools.generate_reference"
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_schema_is_not_stale(name: str) -> None:
+    assert (REFERENCE / name).read_text(encoding="utf-8") == schema(SCHEMAS[name]), (
+        "run: python -m tools.generate_reference"
+    )
+
+
+def test_every_field_has_a_meaning() -> None:
+    rows = [
+        line.split(" | ")
+        for page in (manifest_fields(), parity_fields(), golden_fields())
+        for line in page.splitlines()
+    ]
+    fields = [row for row in rows if row[0].startswith("| `")]
+    assert len(fields) > 200
+    assert [row[0] for row in fields if not row[2].strip(" |")] == []
 
 
 QUOTED = re.compile(r"\"([a-z]\w*)\"")
@@ -48,7 +80,7 @@ def test_arrows_point_one_way() -> None:
 
 
 def test_the_page_on_python_has_every_public_name_once() -> None:
-    shown = re.findall(r"^::: (\S+)$", python_api(), re.MULTILINE)
+    shown = re.findall(r"^::: (\S+)$", python_api() + python_results(), re.MULTILINE)
     public = {getattr(mobilevit_tools, name) for name in mobilevit_tools.__all__}
     assert {f"{each.__module__}.{each.__qualname__}" for each in public} <= set(shown)
     assert "mobilevit_tools.verification.parity.InputResult" in shown  # two results deep

@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 
 from tools.conformance.coremltools_tests import Result, counts
@@ -54,11 +55,17 @@ def _of_coremltools(tests: Mapping[str, list[Result]], scope: str) -> Iterator[s
     for suite, results in tests.items():
         found = counts(results)
         yield _row((TITLES.get(suite, suite), *(str(found[column]) for column in COLUMNS)))
-    yield "\n### By test\n"
+    by_class = _by_class(result for results in tests.values() for result in results)
+    whole = {name: found["passed"] for name, found in by_class.items() if set(found) == {"passed"}}
+    yield "\n### Tests with other results\n"
     yield _row(("test", *COLUMNS))
     yield _row(("---", *["---:"] * len(COLUMNS)))
-    for name, found in sorted(_by_class(result for results in tests.values() for result in results).items()):
-        yield _row((f"`{name}`", *(str(found[column] or "") for column in COLUMNS)))
+    for name, found in sorted(by_class.items()):
+        if name not in whole:
+            yield _row((f"`{name}`", *(str(found[column] or "") for column in COLUMNS)))
+    yield "\n### Tests that pass\n"
+    for file, entries in groupby(sorted(whole), key=lambda name: name.partition("::")[0]):
+        yield f"- `{file}`: {_listed({name.partition('::')[2]: whole[name] for name in entries})}"
     yield "\n### What is not comparable\n"
     yield from (f"- `{pattern.split('|')[0]}`: {text}." for pattern, text in NOT_COMPARABLE.items())
     open_ends = [entry for results in tests.values() for entry in results if entry.verdict in COLUMNS[2:7]]
@@ -85,25 +92,28 @@ def _of_operators(cases: list[Case]) -> Iterator[str]:
     if not cases:
         return
     targets = sorted({case.target for case in cases})
+    versions = ", ".join(f"{name} {version(name)}" for name in ("coremltools", "executorch", "onnxruntime"))
     yield "## PyTorch's operators through each exporter\n"
     yield (
         f"{len(cases)} cases of vision operators with sample inputs of torch {version('torch')}'s own operator "
-        "database: exported in float32, run by the target's runtime (Core ML's by the reference), and compared with "
-        "PyTorch in float64. *Refused* is an error in place of an artifact, *wrong* another value. This suite calls "
-        "the exporters alone; `mvt export` compares every artifact with its model as well, and one with a wrong "
-        "operator fails its gate (exit code 4).\n"
+        f"database: exported in float32 with {versions}, run by the target's runtime (Core ML's by the reference), "
+        "and compared with PyTorch in float64. *Refused* is an error in place of an artifact, *wrong* another value. "
+        "This suite calls the exporters alone; `mvt export` compares every artifact with its model as well, and one "
+        "with a wrong operator fails its gate (exit code 4).\n"
     )
+    failed = [case for case in cases if case.verdict != "passed"]
+    partly = {case.operator for case in failed}
+    yield "### Operators that pass on every target\n"
+    yield _listed(Counter(case.operator for case in cases if case.operator not in partly))
+    yield "\n### Operators that do not\n"
     yield _row(("operator", *targets))
     yield _row(("---", *["---"] * len(targets)))
-    names = sorted({case.operator for case in cases})
-    for name in names:
+    for name in sorted(partly):
         cells = (
             _cell([case for case in cases if case.operator == name and case.target == target]) for target in targets
         )
         yield _row((f"`{name}`", *cells))
-    failed = [case for case in cases if case.verdict != "passed"]
-    versions = ", ".join(f"{name} {version(name)}" for name in ("coremltools", "executorch", "onnxruntime"))
-    yield f"\n### Refused and wrong\n\nWith {versions}:\n"
+    yield "\n### Refused and wrong\n"
     sentences: dict[tuple[str, str, str, str], int] = Counter(
         (case.verdict, case.operator, case.target, _line(case.why)) for case in failed
     )
@@ -111,6 +121,11 @@ def _of_operators(cases: list[Case]) -> Iterator[str]:
         f"- {verdict} ({count}): `{operator}` on {target}: {why}"
         for (verdict, operator, target, why), count in sorted(sentences.items())
     )
+
+
+def _listed(passed: Mapping[str, int]) -> str:
+    """Return names, each with how many cases passed."""
+    return f"{', '.join(f'`{name}` ({count})' for name, count in sorted(passed.items()))}."
 
 
 def _cell(cases: list[Case]) -> str:
