@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mobilevit_tools.api.own_lowering import own_lowering
 from mobilevit_tools.api.profile import compare
 from mobilevit_tools.artifacts.versions import tool_versions
 from mobilevit_tools.errors import MvtError, UsageError
@@ -92,8 +93,9 @@ class ZooRow:
 
     Attributes:
         result: What came of its export, as ``mvt smoke`` tells of it.
-        speed: Both latencies and the verdict: ``a`` is the target's own lowering, ``b`` has our rewrites. None where
-            that was not asked for, is not measured on this machine, or one of the two did not convert or cannot be run.
+        speed: Both latencies and the verdict: ``a`` is what the target's own tools make of the model in float32, ``b``
+            is ours. None where that was not asked for, is not measured on this machine, or one of the two did not
+            convert or cannot be run.
     """
 
     result: CellResult
@@ -292,10 +294,8 @@ def _row(cell: Cell, folder: Path, *, latency: bool, rigor: str, timeout_s: floa
     result = run_cell(cell, ours, timeout_s=timeout_s)
     speed = None
     if latency and result.artifact is not None and find_target(cell.target).runs_here:
-        plain = folder / f"{cell.spec.variant}-plain"
-        without = run_cell(replace(cell, rewrites=()), plain, timeout_s=timeout_s)
-        if without.artifact is not None:
-            paths = (each.artifact.path for each in (without, result) if each.artifact is not None)
-            with suppress(MvtError):  # an artifact that no longer loads is no reason to lose the other rows
-                speed = compare(*paths, device=DEVICE, threads=1, rigor=rigor)
+        plain = own_lowering(cell, folder / f"{cell.spec.variant}-own", timeout_s=timeout_s)
+        if plain is not None:
+            with suppress(MvtError):  # an artifact that does not load is no reason to lose the other rows
+                speed = compare(plain, result.artifact.path, device=DEVICE, threads=1, rigor=rigor)
     return ZooRow(without_artifact(result, ours), speed)

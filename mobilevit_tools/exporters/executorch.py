@@ -101,6 +101,15 @@ def lower(
     return Lowering(delegation=delegation, asked=asked, layers=layers)
 
 
+def own_lowering(module: nn.Module, example: Tensor, path: Path) -> None:
+    """Write what ExecuTorch makes of ``module`` for XNNPACK by itself."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+    exported = torch.export.export(module, (example,), strict=False)
+    edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+    path.write_bytes(edge.to_executorch().buffer)
+
+
 def _separate_packed(program: ExportedProgram) -> None:
     """Give readers of one constant that XNNPACK packs in different ways, or packs or not, a constant each.
 

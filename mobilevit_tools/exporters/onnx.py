@@ -115,6 +115,11 @@ def lower(
     return Lowering(asked=asked)
 
 
+def own_lowering(module: nn.Module, example: Tensor, path: Path) -> None:
+    """Write what ``torch.onnx.export`` makes of ``module`` by itself."""
+    torch.onnx.export(module, (example,), path, dynamo=True, external_data=False, verbose=False)
+
+
 def _simplify(program: torch.onnx.ONNXProgram) -> None:
     """Fold and fuse, and remove what the exporter's own optimizer leaves: zeros added, and pairs that undo each other.
 

@@ -34,7 +34,7 @@ def test_passes_and_refusals_are_rows_and_latency_is_against_the_plain_lowering(
     assert passed["result"]["artifact"]["parity"]["snr_db"] > 80
     assert passed["result"]["artifact"]["kept"] is False
     plain, ours = passed["speed"]["a"], passed["speed"]["b"]
-    assert "onnx-fp32-plain" in plain["artifact"]
+    assert "onnx-fp32-own" in plain["artifact"]
     assert plain["latency_ms"]["p50"] > 0 < ours["latency_ms"]["p50"]
     assert refused["result"]["code"] == "own_model"
     assert refused["speed"] is None
@@ -65,6 +65,7 @@ def test_what_fails_is_one_row_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("shape mismatch")
 
     monkeypatch.setattr(zoo, "run_cell", cell_result)
+    monkeypatch.setattr(zoo, "own_lowering", lambda _, folder, **__: folder)
     monkeypatch.setattr(zoo, "compare", unloadable)
     monkeypatch.setattr(settled, "settle", failing)
     result = zoo.bench_zoo([NAME, "care_s0"], targets=["onnx"], latency=True)
