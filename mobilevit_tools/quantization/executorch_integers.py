@@ -1,7 +1,7 @@
 """Quantized programs as XNNPACK can run them: between integers it takes more than it computes.
 
 Of executorch 1.5.1: slices, means, products and padding of integers are lowered, and fail to run; max pooling is not
-loaded with two ranges; of a map that is turned, nobody else may read the integers.
+loaded with two ranges; of a map that is turned or reshaped, nobody else may read the integers.
 """
 
 from __future__ import annotations
@@ -33,6 +33,14 @@ PADS = frozenset({torch.ops.aten.pad.default, torch.ops.aten.constant_pad_nd.def
 SLICES = frozenset({torch.ops.aten.slice.Tensor, torch.ops.aten.narrow.default, torch.ops.aten.select.int})
 MAXIMA = frozenset({torch.ops.aten.max_pool2d.default})
 TURNS = frozenset({torch.ops.aten.permute.default, torch.ops.aten.transpose.int})
+RESHAPES = frozenset(
+    {
+        torch.ops.aten.flatten.using_ints,
+        torch.ops.aten.reshape.default,
+        torch.ops.aten.unflatten.int,
+        torch.ops.aten.view.default,
+    }
+)
 MEANS = frozenset({torch.ops.aten.mean.dim})
 PRODUCTS = frozenset({torch.ops.aten.mul.Tensor, torch.ops.aten.mul_.Tensor})
 DECOMPOSED = frozenset(
@@ -83,14 +91,15 @@ def shield(module: GraphModule) -> None:
     It takes a slice, a mean, or a product of a quantized value with another, that is read by a quantize for one of
     integers, which it lowers and then fails to run; the same for padding that no quantize reads; and it refuses a
     convolution of one dimension whose weight is in floating point. The clamp's bounds are those of the quantized range,
-    so no value is beyond them. A turned map whose values others read, too, is dequantized by itself: the delegate would
-    turn integers, and fail to run what reads the others.
+    so no value is beyond them. A map that is turned or reshaped, and whose values others read, too, is dequantized by
+    itself: the delegate would turn integers, and fail to run what reads the others; of a reshaped map that it also
+    returns, lowering loses the type.
     """
     for node in list(module.graph.nodes):
         if node.target is not DEQUANTIZE:
             continue
         shielded = [user for user in node.users if _needs_shield(user)]
-        for user in [user for user in node.users if user.target in TURNS][: len(node.users) - 1]:
+        for user in [user for user in node.users if user.target in TURNS | RESHAPES][: len(node.users) - 1]:
             with module.graph.inserting_after(node):
                 user.replace_input_with(node, module.graph.node_copy(node))
         if not shielded:

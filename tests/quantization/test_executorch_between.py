@@ -158,6 +158,28 @@ def test_residuals_around_layers_over_the_last_axis_run_in_one_call(
     assert _decibels(module, path) > 20
 
 
+class Chosen(nn.Module):
+    """A residual around what no delegate takes, which reads the map as tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 4, 4)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = x + x.flatten(2).amax(2).argmax(1).reshape(1, 1, 1, 1) * 0.01
+        result: Tensor = self.head((x + y).mean((2, 3)))
+        return result
+
+
+def test_a_map_that_is_also_reshaped_lowers_and_runs(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module, path = Chosen().eval(), tmp_path / "model.pte"
+    _lowered(module, path)
+    assert _decibels(module, path) > 20
+
+
 class Pooled(nn.Module):
     """Max pooling between layers in 8 bits, as in ResNets: the pooled values fill less of a range of their own."""
 
