@@ -10,7 +10,7 @@ TARGETS := coreai litert ncnn
 EXTRAS := $(TARGETS) qnn
 pins = $(firstword $(wildcard constraints-$(1).txt) constraints.txt)
 
-.PHONY: demo test test-all test-changed test-targets $(EXTRAS:%=test-%) lint docs reference conformance clean
+.PHONY: demo test test-thorough test-all test-changed test-targets $(EXTRAS:%=test-%) lint docs reference conformance clean
 
 # One environment for everything; made again only when what it is made from changes.
 $(READY): pyproject.toml constraints.txt
@@ -35,9 +35,13 @@ lint: $(READY)
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# One of the tests builds the site, as `make docs` does.
+# The first of three tiers, for every day; one of the tests builds the site, as `make docs` does.
 test: lint $(DEVICES)
-	$(PYTEST) --durations 20 -m "not slow"
+	$(PYTEST) --durations 20 -m "not slow and not thorough"
+
+# What has a smaller twin in `make test`; CI runs both.
+test-thorough: $(DEVICES)
+	$(PYTEST) --durations 20 -m "thorough and not slow"
 
 test-all: lint $(DEVICES)
 	$(PYTEST)
@@ -46,7 +50,7 @@ test-all: lint $(DEVICES)
 STEPS := 2
 test-changed: $(READY)
 	files="$$($(BIN)/python -m tools.changed_tests --steps $(STEPS))"; \
-		test -z "$$files" || $(PYTEST) --durations 20 -m "not slow" $$files
+		test -z "$$files" || $(PYTEST) --durations 20 -m "not slow and not thorough" $$files
 
 # An environment for each extra: what one asks for is not to change what the others are tested with.
 $(EXTRAS:%=.venv-%/.installed): .venv-%/.installed: pyproject.toml $(wildcard constraints*.txt)

@@ -127,6 +127,7 @@ def test_devices_are_prepared(installed: Runner) -> None:
     assert installed.run("Prepare devices", {"device": "host"}).log == ""
 
 
+@pytest.mark.thorough(twin="test_a_matrix_that_fails_and_inputs_that_mean_harm")
 def test_a_matrix_that_passes(installed: Runner) -> None:
     job = installed.run("Export and verify", {"models": SMALL, "targets": "executorch", "random-weights": "true"})
     assert job.code == 0, job.log

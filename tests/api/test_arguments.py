@@ -11,6 +11,7 @@ import mobilevit_tools as mvt
 from mobilevit_tools.input_size import as_size
 from mobilevit_tools.several import several
 from tests.conftest import SMALL
+from tests.tiers import thorough
 
 
 @pytest.mark.parametrize(
@@ -19,12 +20,12 @@ from tests.conftest import SMALL
         lambda: mvt.export(SMALL, targets="onxx"),
         lambda: mvt.export(SMALL, rewrites="onxx"),
         lambda: mvt.export(SMALL, gates="onxx", random_weights=True),
-        lambda: mvt.smoke("onxx", random_weights=True),
+        thorough(lambda: mvt.smoke("onxx", random_weights=True)),
         lambda: mvt.smoke(SMALL, targets="onxx", random_weights=True),
         lambda: mvt.smoke(SMALL, precisions="onxx", random_weights=True),
         lambda: mvt.smoke(SMALL, backends="onxx", random_weights=True),
         lambda: mvt.smoke(SMALL, devices="onxx", random_weights=True),
-        lambda: mvt.smoke(SMALL, options="onxx", random_weights=True),
+        thorough(lambda: mvt.smoke(SMALL, options="onxx", random_weights=True)),
         lambda: mvt.report("onxx"),
         lambda: mvt.bench_rewrites("onxx"),
         lambda: mvt.bench_rewrites(SMALL, targets="onxx"),

@@ -86,6 +86,7 @@ def test_what_is_asked_is_in_float32_whatever_the_artifact_keeps_in_it(monkeypat
     assert (lowered.precision, lowered.fp16_keep) == ("fp32", None)
 
 
+@pytest.mark.thorough(twin="test_clusters_are_the_same_until_a_weight_changes")
 def test_an_artifact_that_takes_an_image_is_given_one(monkeypatch: pytest.MonkeyPatch) -> None:
     model = shallow()
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 64), dtype=np.uint8)

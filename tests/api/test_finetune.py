@@ -19,6 +19,7 @@ from mobilevit_tools.api import finetune as module
 from mobilevit_tools.models.learnt import PREFIX
 from mobilevit_tools.progress import Advance
 from mobilevit_tools.quantization import distillation
+from tests.tiers import thorough
 
 SIDE = 16
 
@@ -120,7 +121,9 @@ def test_learning_brings_the_quantized_model_nearer(
 
 
 @pytest.mark.usefixtures("any_result")
-@pytest.mark.parametrize(("target", "precision"), [("executorch", "int8"), ("coreml", "int8"), ("coreml", "palette4")])
+@pytest.mark.parametrize(
+    ("target", "precision"), [thorough("executorch", "int8"), ("coreml", "int8"), ("coreml", "palette4")]
+)
 def test_what_was_learnt_is_in_the_artifact(folder: Path, tmp_path: Path, target: str, precision: str) -> None:
     tuned = _learn(folder, tmp_path / "net.safetensors", target=target, precision=precision)
     snr_db = {}

@@ -22,7 +22,7 @@ from mobilevit_tools.models import unwrapping
 from mobilevit_tools.models.own_ranges import with_ranges
 from mobilevit_tools.quantization import executorch as quantizer
 from mobilevit_tools.quantization.executorch_integers import DEQUANTIZE, QUANTIZE
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from mobilevit_tools.verification.tolerances import GATES, with_same_ranges
 from tests.quantization.tiny import snr_db
 
@@ -107,6 +107,7 @@ def _pairs(module: GraphModule) -> list[tuple[object, ...]]:
     return [node.args[1:5] for node in module.graph.nodes if node.target is QUANTIZE]
 
 
+@pytest.mark.thorough(twin="test_other_targets_keep_them_too")
 def test_a_trained_module_is_exported_with_its_ranges(
     prepared: GraphModule, trained_state: dict[str, Tensor], exported: tuple[ExportedArtifact, GraphModule]
 ) -> None:
@@ -122,7 +123,7 @@ def test_a_trained_module_is_exported_with_its_ranges(
     assert prepared.state_dict().keys() == trained_state.keys()
     assert all(torch.equal(value, trained_state[key]) for key, value in prepared.state_dict().items())
     image = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-    with open_session(artifact.path) as session, torch.no_grad():
+    with load_session(artifact.path) as session, torch.no_grad():
         got = session.run(image.numpy())[0]
         step = _pairs(converted)[-1][0]
         assert np.abs(got - converted(image).numpy()).max() <= 2.01 * step
@@ -168,7 +169,7 @@ def test_what_xnnpack_does_not_quantize_computes_with_the_rounded_weight(tmp_pat
     assert artifact.quantized is not None
     assert (artifact.quantized.quantized, artifact.quantized.layers) == (1, 2)
     image = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-    with open_session(artifact.path) as session, torch.no_grad():
+    with load_session(artifact.path) as session, torch.no_grad():
         assert np.abs(session.run(image.numpy())[0] - module(image).numpy()).max() <= 1.01 * _pairs(module)[-1][0]
 
 

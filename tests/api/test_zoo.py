@@ -22,6 +22,7 @@ from tests.found import exported
 NAME = "timm:test_vit"
 
 
+@pytest.mark.thorough(twin="test_what_fails_is_one_row_of_many")
 def test_passes_and_refusals_are_rows_and_latency_is_against_the_plain_lowering(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from mobilevit_tools.artifacts.manifest import read_manifest
 from mobilevit_tools.bundle.contents import Golden
 from mobilevit_tools.bundle.golden import write_bundle
 from mobilevit_tools.data.bundled import verification_photos
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from mobilevit_tools.verification.inputs import build_inputs
 from mobilevit_tools.verification.reference import torch_reference
 from tests.conftest import SMALL
@@ -36,6 +36,6 @@ def bundles(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping
         manifest = read_manifest(variant / "manifest.json")
         inputs = build_inputs(manifest.contract.preprocessing, verification_photos())
         artifact = variant / manifest.artifact.file
-        with open_session(artifact) as session:
+        with load_session(artifact) as session:
             made[manifest.spec.target] = write_bundle(artifact, manifest, session, reference, inputs)
     return made

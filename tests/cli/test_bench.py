@@ -13,7 +13,7 @@ import mobilevit_tools
 from mobilevit_tools.api import bench, profile
 from mobilevit_tools.data.bundled import verification_photos
 from mobilevit_tools.profiling.result import ComparisonResult
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from tests.cli.conftest import Ran
 from tests.conftest import SMALL
 
@@ -27,7 +27,7 @@ def test_a_model_with_its_rewrites_and_without_in_milliseconds_and_instructions(
 
     def compare(a: Path, b: Path, **options: Any) -> ComparisonResult:
         for path in (a, b):
-            with open_session(path) as session:
+            with load_session(path) as session:
                 compared.append((path.read_bytes(), session.operators()))
         return profile.compare(a, b, **options)
 

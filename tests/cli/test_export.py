@@ -23,6 +23,7 @@ from mobilevit_tools.targets.registry import TARGETS
 from tests.cli.conftest import Ran
 from tests.conftest import SMALL
 from tests.matrix import nets
+from tests.tiers import thorough
 
 Mvt = Callable[..., Ran]
 
@@ -205,7 +206,7 @@ def next_command(ran: Ran) -> list[str]:
     [
         (["-t", "coreml"], "inspect", "coreml-fp32/model.mlpackage"),
         (["-t", "onnx", "-t", "coreml"], "profile", "onnx-fp32/model.onnx"),
-        (["-t", "executorch", "--backend", "vulkan"], "inspect", "executorch-vulkan-fp32/model.pte"),
+        thorough(["-t", "executorch", "--backend", "vulkan"], "inspect", "executorch-vulkan-fp32/model.pte"),
     ],
 )
 def test_what_is_said_to_be_next_works_here(

@@ -14,6 +14,7 @@ from mobilevit_tools.api.inspect import inspect
 from mobilevit_tools.exporters.delegation_lint import UNKNOWN
 from mobilevit_tools.exporters.xnnpack_outside import REASONS
 from tests.cli.conftest import Ran
+from tests.tiers import thorough
 
 Mvt = Callable[..., Ran]
 
@@ -65,7 +66,7 @@ def test_what_is_outside_is_named_even_where_nothing_is_inside(
     assert ("not delegated" in printed) == outside
 
 
-@pytest.mark.parametrize(("backend", "why"), [("xnnpack", REASONS["topk"]), ("vulkan", UNKNOWN)])
+@pytest.mark.parametrize(("backend", "why"), [("xnnpack", REASONS["topk"]), thorough("vulkan", UNKNOWN)])
 def test_reasons_are_those_of_the_backend_with_a_manifest_and_without(
     mvt: Mvt, tmp_path: Path, backend: str, why: str
 ) -> None:

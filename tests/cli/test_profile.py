@@ -17,7 +17,7 @@ from mobilevit_tools.devices import OperatorTime, RunRequest, RunResult
 from mobilevit_tools.devices.count import CountDevice
 from mobilevit_tools.jsonable import envelope, jsonable
 from mobilevit_tools.profiling.result import ProfileResult
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from tests.cli.conftest import Ran
 
 Mvt = Callable[..., Ran]
@@ -39,6 +39,7 @@ def test_host_fields(mvt: Mvt, exported: Path, name: str) -> None:
     assert result["peak_memory_bytes"] > 10_000_000
 
 
+@pytest.mark.thorough(twin="test_counts_are_compared_exactly")
 def test_counts_repeat_and_guard_against_regressions(mvt: Mvt, exported: Path, tmp_path: Path) -> None:
     artifact = exported / "executorch-xnnpack-fp32/model.pte"
     first = mvt("profile", artifact, "--device", "count", "--json")
@@ -92,7 +93,7 @@ def counting(factor: float) -> Callable[[CountDevice, RunRequest], RunResult]:
     """Return a device that says what this machine computes, times a factor, and that it took 100 instructions."""
 
     def measure(self: CountDevice, request: RunRequest) -> RunResult:
-        with open_session(request.artifact) as session:
+        with load_session(request.artifact) as session:
             outputs = np.concatenate([session.run(array[None])[0] for array in request.inputs])
         return RunResult(self.label, factor * outputs, None, None, None, request.threads, instructions=100)
 

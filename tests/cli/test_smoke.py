@@ -36,6 +36,9 @@ def write_baseline(path: Path, envelope: dict[str, Any], **figures: Any) -> None
     path.write_text(json.dumps({**envelope, "result": {**envelope["result"], "cells": [cell]}}))
 
 
+@pytest.mark.thorough(
+    twin="matrix/test_run.py::test_a_crash_fails_its_cell_says_the_signal_and_leaves_nothing_unfinished"
+)
 def test_a_matrix_with_a_crash_then_a_baseline(
     mvt: Mvt, net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

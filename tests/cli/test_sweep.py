@@ -58,6 +58,7 @@ def finish(plan: Path, folder: Path, **changes: object) -> list[CellResult]:
     return results
 
 
+@pytest.mark.thorough(twin="test_a_failed_gate_is_exit_code_4_and_shown")
 def test_a_real_sweep_is_told_shown_and_stored(mvt: Mvt, plan: Path, tmp_path: Path) -> None:
     plan.write_text(plan.read_text() + '[[exclude]]\ndevice = "none"\n')
     ran = mvt("sweep", plan, "--output", tmp_path / "sweep", "--keep-artifacts")

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from mobilevit_tools.errors import BadInputError
 from tools.conformance.coremltools_tests import SAMPLED, Result, counts, run
 from tools.conformance.known import reason
+from tools.conformance.verdicts import failures
 
 TOTAL, OF_EACH = 200, 2
 
@@ -19,11 +21,13 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
     return run(SAMPLED, results, per_function=OF_EACH, total=TOTAL)
 
 
+@pytest.mark.thorough(twin="runtimes/coreml/ops/test_elementwise.py::test_saved_operator_matches_numpy")
 def test_none_of_a_sample_is_wrong_refused_or_lacking(sample: list[Result]) -> None:
     failed = ("wrong", "refused", "crash", "unsupported", "too slow")
     assert [entry for entry in sample if entry.verdict in failed] == []
 
 
+@pytest.mark.thorough(twin="test_what_a_failed_test_shows")
 def test_the_sample_says_something(sample: list[Result]) -> None:
     found = counts(sample)
     assert found.total() == TOTAL
@@ -44,6 +48,7 @@ OPERATORS.update({{name: spoil(OPERATORS[name]) for name in {SPOILED}}})
 UNARY = "converters/mil/mil/ops/tests/iOS14/test_elementwise_unary.py::TestElementwiseUnary"
 
 
+@pytest.mark.thorough(twin="test_what_a_failed_test_shows")
 def test_a_wrong_operator_is_found_out(tmp_path: Path) -> None:
     (tmp_path / "spoiled_operators.py").write_text(FAULT)
     tests = (f"{UNARY}::test_builder_to_backend_smoke",)
@@ -56,3 +61,19 @@ def test_a_wrong_operator_is_found_out(tmp_path: Path) -> None:
 def test_tests_that_say_nothing_have_a_reason() -> None:
     assert "out of bounds" in str(reason("x/test_scatter_gather.py::TestScatter::test_ios17_invalid_indices[a]"))
     assert reason("x/test_conv.py::TestConv::test_builder_to_backend_stress[a]") is None
+
+
+@pytest.mark.parametrize(
+    ("predictions", "error", "verdict"),
+    [
+        (1, AssertionError("off by one"), "wrong"),
+        (1, BadInputError("No."), "refused"),
+        (1, KeyError("x"), "crash"),
+        (0, AssertionError("off by one"), "no prediction"),
+    ],
+)
+def test_what_a_failed_test_shows(predictions: int, error: Exception, verdict: str) -> None:
+    found = failures(
+        "x/test_conv.py::TestConv::test_a[b]", [error], predictions=predictions, close_enough=lambda: False
+    )
+    assert next(found)[0] == verdict

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.tiers import thorough
 from tools.conformance import operators
 from tools.conformance.operators import OPERATORS, Case, run
 
@@ -16,10 +17,11 @@ def test_every_operator_is_in_torchs_database() -> None:
     assert len(OPERATORS) * len(operators.TARGETS) * 2 >= 600
 
 
-def test_sample_inputs_become_artifacts_that_compute_them() -> None:
-    cases = run(1, ("nn.functional.gelu", "cat"), ("onnx", "coreml"))
+@pytest.mark.parametrize("targets", [("onnx",), thorough(("onnx", "coreml"))])
+def test_sample_inputs_become_artifacts_that_compute_them(targets: tuple[str, ...]) -> None:
+    cases = run(1, ("nn.functional.gelu", "cat"), targets)
     assert {(case.operator, case.target) for case in cases} == {
-        (name, target) for name in ("nn.functional.gelu", "cat") for target in ("onnx", "coreml")
+        (name, target) for name in ("nn.functional.gelu", "cat") for target in targets
     }
     assert [case for case in cases if case.verdict != "passed"] == []
 

@@ -100,6 +100,7 @@ def request_(artifacts: Artifacts) -> RunRequest:
     return RunRequest(artifacts.fp32, artifacts.inputs, warmup=1, iterations=3)
 
 
+@pytest.mark.thorough(twin="test_fp32_is_within_the_gate_with_operator_times")
 def test_int8_is_what_x86_computes_bit_for_bit(phone: Phone, request_: RunRequest, artifacts: Artifacts) -> None:
     request = replace(request_, artifact=artifacts.int8)
     with open_device("adb") as device:

@@ -32,6 +32,7 @@ def test_the_count_repeats_exactly_and_is_of_one_inference(artifacts: Artifacts)
     assert count(replace(request, artifact=artifacts.int8)) != first
 
 
+@pytest.mark.thorough(twin="test_the_count_repeats_exactly_and_is_of_one_inference")
 def test_onnxruntime_is_counted_and_right(artifacts: Artifacts) -> None:
     with open_device("count") as device:
         result = device.measure(RunRequest(artifacts.onnx, artifacts.inputs))

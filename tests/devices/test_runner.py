@@ -19,7 +19,7 @@ import mobilevit_tools as mvt
 from mobilevit_tools.devices import RunRequest, protocol, runner, toolchain
 from mobilevit_tools.devices._base import Settling
 from mobilevit_tools.errors import BadInputError, DeviceError, MissingDependencyError
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from mobilevit_tools.tasks.detect import best_of
 from tests.devices.conftest import SETTLINGS, Artifacts, check_warm_up, relative_error
 from tests.exporters.test_onnx_suppression import overlapping
@@ -125,7 +125,7 @@ def test_the_runner_detects_what_mvt_detects(target: str, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     found = protocol.read_tensor(tmp_path / "out")
     assert found.shape == (3, 72, 6)
-    with open_session(artifact) as session:
+    with load_session(artifact) as session:
         answers = [session.run(each[None]) for each in inputs]
     for rows, (boxes, scores) in zip(found, answers, strict=True):
         wanted = best_of(boxes[0], scores[0])

@@ -165,6 +165,7 @@ def test_one_connection_serves_everything_and_is_closed(
     assert not list(Path("/tmp").glob("mvt-ssh-*/master"))
 
 
+@pytest.mark.thorough(twin="test_a_runner_that_crashes_or_hangs")
 def test_a_connection_that_breaks_in_the_middle(
     board: Board, faulty_runner: Callable[[str], None], request_: RunRequest
 ) -> None:
@@ -278,6 +279,7 @@ def test_core_ml_takes_no_thread_count(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1] == "runner: Core ML chooses its own thread count: 2 is not supported"
 
 
+@pytest.mark.thorough(twin="test_a_mac_runs_what_its_python_has")
 def test_a_core_ml_package_travels_to_a_mac_whole(mac: Board, tmp_path: Path) -> None:
     exported = mobilevit_tools.export(
         "couplformer_kct2", random_weights=True, targets=["coreml"], output=tmp_path, tensor_io=True

@@ -14,6 +14,9 @@ _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\S*)[^\n]*\n(?P<code>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
 )
 
+PLAIN = re.compile(r"mvt (?P<arguments>[^|>&;$`]*?)(?: > (?P<into>[\w.-]+))?")
+"""A line that needs no shell."""
+
 PAGES = [
     path
     for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))

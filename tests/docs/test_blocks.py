@@ -18,7 +18,7 @@ from mobilevit_tools.cli.app import app
 from mobilevit_tools.devices.prepare import PARTS
 from mobilevit_tools.exporters._base import Exporter
 from mobilevit_tools.runtimes.registry import open_session
-from tests.docs.pages import PAGES, ROOT, blocks, name, prose
+from tests.docs.pages import PAGES, PLAIN, ROOT, blocks, name, prose
 
 MVT = get_command(app)
 SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
@@ -68,8 +68,15 @@ def check_console(line: str) -> None:
         ), line
 
 
+def check_bash(line: str) -> None:
+    """Parse what is nothing but a command of ours; it runs, too, but on dear pages in `make test-thorough` alone."""
+    plain = PLAIN.fullmatch(line.strip())
+    if plain is not None:
+        parse(shlex.split(plain["arguments"], comments=True))
+
+
 CHECKS = {
-    "bash": lambda code: None,  # runs
+    "bash": lambda code: [check_bash(line) for line in code.replace("\\\n", " ").splitlines()],
     "console": lambda code: [check_console(line) for line in code.replace("\\\n", " ").splitlines() if line.strip()],
     "json": json.loads,
     "python": lambda code: None,  # runs, or is looked at below
@@ -115,6 +122,12 @@ def test_pages_name_the_python_versions_of_the_package(page: Path) -> None:
 def test_a_console_line_that_is_wrong_is_found(bad: str) -> None:
     with pytest.raises((Exception, SystemExit)):
         check_console(bad)
+
+
+@pytest.mark.parametrize("bad", ["mvt exprot care_s0", "mvt verify out/model.onnx --no-such-option > said.txt"])
+def test_a_line_that_runs_and_is_wrong_is_found_before(bad: str) -> None:
+    with pytest.raises((Exception, SystemExit)):
+        check_bash(bad)
 
 
 @pytest.mark.parametrize(

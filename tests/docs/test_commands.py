@@ -31,12 +31,11 @@ from mobilevit_tools.data.bundled import verification_photos
 from mobilevit_tools.models.sources.torchvision import make_importable
 from mobilevit_tools.profiling import host
 from tests import hub
-from tests.docs.pages import PAGES, Block, blocks, name
+from tests.docs.pages import PAGES, PLAIN, ROOT, Block, blocks, name
 from tests.shallow import cut, cut_bundled
+from tests.tiers import thorough
 
 EXPORT = re.compile(r"mvt export [^|>&]* --output ([\w-]+)/?(?: |$)")
-PLAIN = re.compile(r"mvt (?P<arguments>[^|>&;$`]*?)(?: > (?P<into>[\w.-]+))?")
-"""A line that needs no shell."""
 
 
 def commands(block: Block) -> list[tuple[str, str]]:
@@ -47,6 +46,18 @@ def commands(block: Block) -> list[tuple[str, str]]:
 
 
 RUNNABLE = {page: found for page in PAGES if (found := [each for block in blocks(page) for each in commands(block)])}
+
+
+DEAR = (
+    "README",
+    "docs/how-to/export-a-timm-or-hugging-face-model",
+    "docs/how-to/measure-accuracy",
+    "docs/how-to/profile-on-a-device",
+    "docs/how-to/smoke-test-exports",
+    "docs/how-to/sweep",
+    "docs/tutorials/export-checks-in-github-actions",
+)
+"""Pages whose commands take ten seconds or more; `make test` parses them."""
 
 
 @pytest.fixture
@@ -159,7 +170,14 @@ def run_python(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("shallow_timm")
-@pytest.mark.parametrize("page", RUNNABLE, ids=name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        *(page for page in RUNNABLE if name(page) not in DEAR),
+        *(thorough(ROOT / f"{page}.md") for page in DEAR),
+    ],
+    ids=name,
+)
 def test_commands_of(page: Path, desk: Path, made: Path, hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for language, shown in RUNNABLE[page]:
         export = EXPORT.match(shown)

@@ -15,8 +15,9 @@ from mobilevit_tools.artifacts.manifest import read_manifest
 from mobilevit_tools.data.contract import METADATA_KEY
 from mobilevit_tools.errors import GateError
 from mobilevit_tools.runtimes.coreml.session import CoreMLSession
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from tests.conftest import SMALL
+from tests.tiers import thorough
 
 
 def test_onnx_model(exported: Path) -> None:
@@ -65,7 +66,7 @@ def test_manifest(exported: Path, variant: str) -> None:
 
 def test_dynamic_batch_takes_any_batch(tmp_path: Path) -> None:
     result = mobilevit_tools.export(SMALL, targets="onnx", random_weights=True, dynamic_batch=True, output=tmp_path)
-    with open_session(result.artifacts[0].path) as session:
+    with load_session(result.artifacts[0].path) as session:
         assert session.inputs[0].shape[0] is None
         images = np.random.default_rng(0).standard_normal((5, 3, 32, 32)).astype(np.float32)
         together = session.run(images)[0]
@@ -73,7 +74,7 @@ def test_dynamic_batch_takes_any_batch(tmp_path: Path) -> None:
         np.testing.assert_allclose(together, one_by_one, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("target", ["onnx", "coreml", "executorch"])
+@pytest.mark.parametrize("target", ["onnx", "coreml", thorough("executorch")])
 def test_half_precision(exported: Path, tmp_path: Path, target: str) -> None:
     full = read_manifest(next(exported.glob(f"{target}-*fp32/manifest.json")))
     half = mobilevit_tools.export(
@@ -90,7 +91,7 @@ def test_non_square_input_and_batch(tmp_path: Path) -> None:
     result = mobilevit_tools.export(
         SMALL, targets="onnx", random_weights=True, input_size=(32, 48), batch=3, output=tmp_path
     )
-    with open_session(result.artifacts[0].path) as session:
+    with load_session(result.artifacts[0].path) as session:
         assert session.inputs[0].shape == (3, 3, 32, 48)
 
 
@@ -98,12 +99,12 @@ def test_core_ml_with_labels_and_with_tensors(tmp_path: Path) -> None:
     labels = [f"class {index}" for index in range(10)]
     image = mobilevit_tools.export(SMALL, targets="coreml", random_weights=True, labels=labels, output=tmp_path / "a")
     tensor = mobilevit_tools.export(SMALL, targets="coreml", random_weights=True, tensor_io=True, output=tmp_path / "b")
-    with open_session(image.artifacts[0].path) as session:
+    with load_session(image.artifacts[0].path) as session:
         assert session.inputs[0].kind == "image"
         assert "label" in {output.kind for output in session.outputs}
         assert session.contract is not None
         assert session.contract.labels == tuple(labels)
-    with open_session(tensor.artifacts[0].path) as session:
+    with load_session(tensor.artifacts[0].path) as session:
         assert session.inputs[0].kind == "tensor"
         assert [output.name for output in session.outputs] == ["logits"]
 
@@ -112,12 +113,12 @@ def test_core_ml_classes_of_one_name_stay_apart(tmp_path: Path) -> None:
     labels = ["crane", "dog", "crane", *(f"class {index}" for index in range(7))]
     made = mobilevit_tools.export(SMALL, targets="coreml", random_weights=True, labels=labels, output=tmp_path)
     assert made.artifacts[0].parity.status == "passed"
-    with open_session(made.artifacts[0].path) as session:
+    with load_session(made.artifacts[0].path) as session:
         assert isinstance(session, CoreMLSession)
         assert any("crane (0)" in output.labels and "crane (2)" in output.labels for output in session.program.outputs)
 
 
-@pytest.mark.parametrize("backend", ["portable", "coreml", "vulkan"])
+@pytest.mark.parametrize("backend", ["portable", thorough("coreml"), "vulkan"])
 def test_other_backends_lower(tmp_path: Path, backend: str) -> None:
     artifact = mobilevit_tools.export(
         SMALL, targets="executorch", random_weights=True, backend=backend, output=tmp_path

@@ -21,7 +21,7 @@ from mobilevit_tools.errors import GateError, UsageError
 from mobilevit_tools.exporters._base import ExportSpec, load_exporter
 from mobilevit_tools.exporters.class_map import ClassMap, answering
 from mobilevit_tools.quantization._base import Quantization
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from mobilevit_tools.targets.registry import TARGETS
 from tests.tasks.nets import CARD, LABELS, SIZE, Listed, segmenter
 
@@ -59,7 +59,7 @@ def test_the_map_is_the_models_own(made: dict[str, mvt.ExportResult], target: st
     tensor = Preprocessing(**CARD).normalize(pixels)[None]
     with torch.no_grad():
         scores = torch.nn.functional.interpolate(segmenter()(torch.from_numpy(tensor)), SIZE, mode="bilinear")
-    with open_session(artifact.path) as session:
+    with load_session(artifact.path) as session:
         (given,) = session.run(pixels[None] if session.inputs[0].kind == "image" else tensor)
         contract = session.contract
     assert contract is not None
@@ -114,7 +114,7 @@ def test_its_weights_are_quantized_as_those_of_the_scores(target: str, tmp_path:
         path.parent.mkdir()
         quantization = Quantization(precision, keep=("0.weight",))
         load_exporter(target).lower(module, spec, contract, path, quantization)
-        with open_session(path) as session:
+        with load_session(path) as session:
             counts.append({name: count for name, count in session.operators().items() if "quant" in name.lower()})
         if target == "onnx":
             stored = onnx.load(path).graph.initializer

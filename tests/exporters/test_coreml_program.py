@@ -24,6 +24,7 @@ from mobilevit_tools.runtimes.coreml.package import open_package
 from tests.exporters.test_half import Squares
 from tests.rewrites.families import FAMILIES, SIDE
 from tests.rewrites.seeded import image, seeded
+from tests.tiers import thorough
 
 VIEWS = frozenset({"reshape", "squeeze", "expand_dims"})
 
@@ -153,7 +154,7 @@ CASTS = {
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [thorough(each) if each == "clustr" else each for each in FAMILIES])
 def test_one_program_without_needless_operators(family: str, precision: str, tmp_path: Path) -> None:
     found = converted(FAMILIES[family](), precision, tmp_path / "model.mlpackage")
     assert Counter(found.needless()) == NEEDLESS.get((family, precision), {})

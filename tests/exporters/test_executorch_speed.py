@@ -16,6 +16,7 @@ from mobilevit_tools.data.contract import Contract
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.exporters import executorch, executorch_speed
 from mobilevit_tools.exporters._base import ExportSpec
+from tests.tiers import thorough
 
 CONTRACT = Contract(model="net", preprocessing=Preprocessing(input_size=(16, 16)), output="logits")
 
@@ -41,7 +42,7 @@ class Net(nn.Module):
         return self.head((tokens / steps).mean(1) + 2)
 
 
-@pytest.fixture(scope="module", params=["xnnpack", "portable"])
+@pytest.fixture(scope="module", params=[thorough("xnnpack"), "portable"])
 def lowered(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[bool, tuple[bytes, Counter]]:

@@ -88,6 +88,7 @@ def test_core_ml_as_written(checkpoint: Path, tmp_path: Path) -> None:
         assert len(kept.preflight.keep) <= len(wide) <= 2 * len(kept.preflight.keep)
 
 
+@pytest.mark.thorough(twin="test_core_ml_as_written")
 def test_onnx_with_its_rewrites(checkpoint: Path, tmp_path: Path) -> None:
     kept = make(checkpoint, tmp_path, "onnx")
     assert kept.parity.status == "passed"

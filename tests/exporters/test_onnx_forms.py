@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.onnx import lower
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from tests.quantization.tiny import CONTRACT, SIDE
 
 
@@ -59,7 +59,7 @@ class Bfloat16(nn.Module):
 def test_values_are_those_of_torch_in_the_same_precision(tmp_path: Path, module: nn.Module) -> None:
     lower(module, ExportSpec("onnx"), CONTRACT, tmp_path / "model.onnx")
     image = 2 * torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-    with open_session(tmp_path / "model.onnx") as session:
+    with load_session(tmp_path / "model.onnx") as session:
         got = session.run(image.numpy())
     for index, (left, right) in enumerate(zip(module(image), got, strict=True)):
         torch.testing.assert_close(

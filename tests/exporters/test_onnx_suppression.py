@@ -15,7 +15,7 @@ from mobilevit_tools.data.bundled import verification_photos
 from mobilevit_tools.data.images import load_image
 from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.errors import UsageError
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from mobilevit_tools.tasks.detect import best_of
 from mobilevit_tools.verification.evaluations import DetectEvalResult
 from tests.api.test_evaluate_detection import NAMES, write_scenes
@@ -51,7 +51,7 @@ def test_it_keeps_what_is_kept_outside(made: dict[str, mvt.ExportedArtifact]) ->
     tensor = recipe.normalize(pixels)
     with torch.no_grad():
         outputs = overlapping()(torch.from_numpy(tensor))
-    with open_session(made["free"].path) as session:
+    with load_session(made["free"].path) as session:
         assert session.contract is not None
         assert session.contract.output == "detections"
         assert [(each.name, each.shape[1:]) for each in session.outputs] == [("detections", (72, 6))]

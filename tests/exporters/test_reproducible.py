@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -29,10 +29,9 @@ NET = f"{nets.__file__}:patches"
 PHOTOS = verification_photos()[0].parent
 ELSEWHERE = """
 import sys
-from tests.exporters.test_reproducible import export_side_by_side, export_variants
+from tests.exporters import test_reproducible
 
-export_side_by_side(sys.argv[1])
-export_variants(sys.argv[1])
+getattr(test_reproducible, sys.argv[1])(sys.argv[2])
 """
 
 
@@ -50,8 +49,13 @@ def export_side_by_side(output: str) -> None:
     assert converted == {"onnx-fp32": False, "coreml-fp32": False, "executorch-xnnpack-fp32": True}
 
 
-def export_variants(output: str | Path) -> None:
-    for target, precision in VARIANTS:
+def export_plainly(output: str) -> None:
+    mobilevit_tools.export(SMALL, random_weights=True, output=output, targets=("onnx", "coreml"))
+    export_variants(output, VARIANTS[:1])
+
+
+def export_variants(output: str | Path, variants: Sequence[tuple[str, str]] = VARIANTS) -> None:
+    for target, precision in variants:
         photos = PHOTOS if precision == "int8" else None
         with suppress(GateError), unchecked():  # how right it is does not matter here
             mobilevit_tools.export(
@@ -65,19 +69,34 @@ def export_variants(output: str | Path) -> None:
             )
 
 
-@pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of another process's exports, whose hash seed is not that of this one."""
-    folder = tmp_path_factory.mktemp("elsewhere") / "made"
+def export_everything(output: str) -> None:
+    export_side_by_side(output)
+    export_variants(output)
+
+
+def exported_elsewhere(function: str, folder: Path) -> Path:
+    """Return the folder of another process's exports, whose hash seed is not that of this one."""
     seed = "77" if hash("seed") != _hash_with("77") else "78"
     subprocess.run(
-        [sys.executable, "-c", ELSEWHERE, str(folder)],
+        [sys.executable, "-c", ELSEWHERE, function, str(folder)],
         env=_seeded(seed),
         cwd=folder.parent,
         check=True,
         timeout=600,
     )
     return folder
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exports of another process: of two targets, and of a quantized package."""
+    return exported_elsewhere("export_plainly", tmp_path_factory.mktemp("elsewhere") / "made")
+
+
+@pytest.fixture(scope="module")
+def everything_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exports of another process, which converted to all targets side by side, in every precision tried here."""
+    return exported_elsewhere("export_everything", tmp_path_factory.mktemp("elsewhere") / "made")
 
 
 @pytest.fixture(scope="module")
@@ -112,15 +131,27 @@ def check_same(one: Path, another: Path) -> None:
     assert describe_artifact(another / manifest.artifact.file) == manifest.artifact
 
 
-@pytest.mark.parametrize("variant", ["onnx-fp32", "coreml-fp32", "executorch-xnnpack-fp32"])
+@pytest.mark.parametrize("variant", ["onnx-fp32", "coreml-fp32"])
 def test_floating_point(elsewhere: Path, exported: Path, variant: str) -> None:
     check_same(elsewhere / SMALL / variant, exported / variant)
 
 
+def test_quantized(elsewhere: Path, tmp_path: Path) -> None:
+    export_variants(tmp_path, VARIANTS[:1])
+    check_same(elsewhere / "nets_patches/coreml-int8", tmp_path / "nets_patches/coreml-int8")
+
+
+@pytest.mark.thorough(twin="test_floating_point")
+@pytest.mark.parametrize("variant", ["onnx-fp32", "coreml-fp32", "executorch-xnnpack-fp32"])
+def test_floating_point_side_by_side(everything_elsewhere: Path, exported: Path, variant: str) -> None:
+    check_same(everything_elsewhere / SMALL / variant, exported / variant)
+
+
+@pytest.mark.thorough(twin="test_quantized")
 @pytest.mark.parametrize(("target", "precision"), VARIANTS)
-def test_quantized(elsewhere: Path, here: Path, target: str, precision: str) -> None:
+def test_every_quantized_one(everything_elsewhere: Path, here: Path, target: str, precision: str) -> None:
     variant = f"{'executorch-xnnpack' if target == 'executorch' else target}-{precision}"
-    check_same(elsewhere / "nets_patches" / variant, here / "nets_patches" / variant)
+    check_same(everything_elsewhere / "nets_patches" / variant, here / "nets_patches" / variant)
 
 
 def test_nothing_of_the_day_or_the_machine_is_inside(exported: Path) -> None:

@@ -16,7 +16,7 @@ from mobilevit_tools.data.preprocessing import Preprocessing
 from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.executorch import lower
 from mobilevit_tools.rewrites._base import apply
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from tests.quantization.tiny import CONTRACT, SIDE
 
 Branch = Callable[[Tensor], Tensor]
@@ -50,7 +50,7 @@ def decibels(folder: Path, module: Branches, image: Tensor, *, backend: str = "x
         lower(module, ExportSpec("executorch", backend=backend), CONTRACT, path)
     expected = copy.deepcopy(module).double()
     expected.branches = [each.double() if isinstance(each, nn.Module) else each for each in expected.branches]
-    with open_session(path) as session:
+    with load_session(path) as session:
         got = session.run(image.numpy())
     return [snr(left, torch.from_numpy(right)) for left, right in zip(expected(image.double()), got, strict=True)]
 
@@ -79,7 +79,7 @@ def test_a_softmax_of_a_map_runs_over_its_own_axis(tmp_path: Path, rewritten: bo
     if rewritten:
         module = apply(module, photo(), deployment="executorch-xnnpack").module
     lower(module, ExportSpec("executorch", backend="xnnpack"), CONTRACT, tmp_path / "model.pte")
-    with open_session(tmp_path / "model.pte") as session:
+    with load_session(tmp_path / "model.pte") as session:
         got = session.run(photo().numpy())
     found = [snr(left, torch.from_numpy(right)) for left, right in zip(expected, got, strict=True)]
     assert min(found) > FLOOR_DB, found
@@ -160,7 +160,7 @@ def test_what_strangers_write_is_taken_over_as_a_whole(tmp_path: Path) -> None:
     delegation = lower(module, ExportSpec("executorch", backend="xnnpack"), CONTRACT, path).delegation
     assert delegation is not None
     assert (delegation.calls, dict(delegation.outside)) == (1, {})
-    with open_session(path) as session:
+    with load_session(path) as session:
         got = torch.from_numpy(session.run(photo().numpy())[0])
     assert snr(expected(photo().double())[0], got) > FLOOR_DB
 
@@ -227,7 +227,7 @@ def test_the_mean_of_a_large_flat_map_keeps_what_float32_holds(tmp_path: Path) -
     contract = dataclasses.replace(CONTRACT, preprocessing=Preprocessing(input_size=(side, side)))
     path, flat = tmp_path / "model.pte", torch.full((1, 3, side, side), 0.7)
     lower(Mean(), ExportSpec("executorch", backend="xnnpack"), contract, path)
-    with open_session(path) as session:
+    with load_session(path) as session:
         got = torch.from_numpy(session.run(flat.numpy())[0])
     assert snr(flat.mean((2, 3), dtype=torch.float64), got) > FLOOR_DB  # 85 dB where all is added up in a row
 
@@ -251,6 +251,6 @@ def test_layer_norm_of_tokens_that_lie_close_together_far_from_zero(tmp_path: Pa
     }.items():
         path = tmp_path / f"{name}.pte"
         lower(lowered, ExportSpec("executorch", backend="xnnpack"), CONTRACT, path)
-        with open_session(path) as session:
+        with load_session(path) as session:
             # As written 83 dB, as products with a single mean 108 dB.
             assert snr(expected, torch.from_numpy(session.run(photo().numpy())[0])) > 115, name

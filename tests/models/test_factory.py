@@ -47,6 +47,7 @@ def test_bundled_weights_come_with_labels_preprocessing_and_provenance() -> None
     assert {tensor.dtype for tensor in loaded.module.parameters()} == {torch.float32}
 
 
+@pytest.mark.thorough(twin="test_the_bundled_weights_are_the_trained_checkpoints_average_at_half_precision")
 @pytest.mark.photos
 def test_the_cards_top1_is_what_the_bundled_weights_reach(photos: Path) -> None:
     _, weights = resolve("care_s0.imagenette")

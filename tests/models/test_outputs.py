@@ -16,7 +16,7 @@ from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.models.factory import load_model
 from mobilevit_tools.models.outputs import only_tensors, read_outputs
 from mobilevit_tools.models.trial import try_out
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 
 Pair = namedtuple("Pair", ["boxes", "scores"])
 
@@ -126,7 +126,7 @@ def test_every_target_keeps_the_names_and_tells_the_classes(tmp_path: Path) -> N
     assert (loaded.returns, loaded.num_classes, loaded.output_names) == ("logits", 6, names)
     for target in mobilevit_tools.export(f"{net}:build", random_weights=True, output=tmp_path / "out").artifacts:
         assert target.parity.status == "passed"
-        with open_session(target.path) as session:
+        with load_session(target.path) as session:
             assert tuple(info.name for info in session.outputs) == names
             assert session.contract is not None
             assert session.contract.outputs == names

@@ -12,7 +12,7 @@ import mobilevit_tools
 from mobilevit_tools.errors import BadInputError, MvtError, UsageError
 from mobilevit_tools.models.factory import create_model, load_model
 from mobilevit_tools.models.references import folder_name, is_file_reference, short_name
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 
 SHUFFLE_NET = '''
 """A small net with channel shuffles."""
@@ -319,7 +319,7 @@ def test_maps_of_an_own_model_go_to_every_target(net: Path, tmp_path: Path, targ
         f"{net}:maps", targets=target, random_weights=True, input_size=(32, 32), output=tmp_path / "out"
     ).artifacts
     assert artifact.parity.status == "passed"
-    with open_session(artifact.path) as session:
+    with load_session(artifact.path) as session:
         names = [output.name for output in session.outputs]
     assert len(names) == 2
     assert target == "executorch" or names == ["stage1", "stage2"]  # a program's outputs have no names

@@ -18,7 +18,7 @@ from mobilevit_tools.profiling import device, environment
 from mobilevit_tools.profiling.device import PILOT_RUNS, ROUNDS, profile_on_device
 from mobilevit_tools.profiling.host import latency_spec
 from mobilevit_tools.profiling.place import place_of
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 
 Pace = Callable[[Path, int, int], float]
 """The milliseconds of a run, by artifact, by how often it was measured before, and by the run's number."""
@@ -48,7 +48,7 @@ class FakeDevice(Device):
         while len(samples) < request.iterations or total < request.seconds * 1e3:
             samples.append(self.pace(request.artifact, turn, len(samples)))
             total += samples[-1]
-        with open_session(request.artifact) as session:
+        with load_session(request.artifact) as session:
             outputs = session.run(request.inputs)[0]
         return RunResult(
             "Fake (1)",

@@ -14,8 +14,9 @@ from mobilevit_tools.models.clustr import ClusTR
 from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.executorch import CONVOLUTIONS, LINEAR, asked_to_stay, quantize, read_layers
 from mobilevit_tools.rewrites._base import apply
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from tests.quantization.tiny import CONTRACT, RECIPE, SIDE, WIDTH, Tied, calibration, fresh_inputs, snr_db, tiny
+from tests.tiers import thorough
 
 INPUTS = fresh_inputs()
 EXAMPLE = torch.zeros(1, 3, SIDE, SIDE)
@@ -55,7 +56,7 @@ def test_the_artifact_is_small_loads_runs_and_computes_the_model(tmp_path: Path)
     plan = plan_quantization("executorch", "int8", calibration())
     path = tmp_path / "model.pte"
     lower(tiny(), ExportSpec("executorch", precision="int8"), CONTRACT, path, plan)
-    with open_session(path) as session:
+    with load_session(path) as session:
         got = np.concatenate([session.run(image[None])[0] for image in INPUTS])
     assert snr_db(_expected(), got) > 30
 
@@ -104,7 +105,7 @@ class Sliced(nn.Module):
         return nn.functional.linear(x.permute(0, 2, 3, 1), self.mean).flatten(1)
 
 
-@pytest.mark.parametrize("method", ["histogram", "min-max"])
+@pytest.mark.parametrize("method", ["histogram", thorough("min-max")])
 def test_slices_between_quantized_operators_run_inside_the_delegate(tmp_path: Path, method: str) -> None:
     torch.manual_seed(0)
     module = Sliced().eval().requires_grad_(requires_grad=False)
@@ -112,7 +113,7 @@ def test_slices_between_quantized_operators_run_inside_the_delegate(tmp_path: Pa
     path = tmp_path / "model.pte"
     lowering = lower(module, ExportSpec("executorch", precision="int8"), CONTRACT, path, plan)
     image = torch.from_numpy(RECIPE.normalize(calibration(1).pixels))
-    with open_session(path) as session:
+    with load_session(path) as session:
         (got,) = session.run(image.numpy())
     assert snr_db(module(image).numpy(), got) > 25
     assert lowering.delegation is not None
@@ -280,7 +281,7 @@ def test_layers_are_told_with_what_is_quantized_of_them(tmp_path: Path) -> None:
     (kept,) = (layer for layer in lowering.layers if layer.operator in lowering.asked)
     assert (kept.weight, kept.values, kept.macs) == ("stem.weight", 96, 96 * (SIDE // 2) ** 2)
     image = torch.from_numpy(RECIPE.normalize(calibration(1).pixels))
-    with open_session(path) as session:
+    with load_session(path) as session:
         (got,) = session.run(image.numpy())
     assert snr_db(module(image).numpy(), got) > 20
 
@@ -311,7 +312,7 @@ def test_products_of_quantized_and_other_values_run(tmp_path: Path) -> None:
     path = tmp_path / "model.pte"
     lower(module, ExportSpec("executorch", precision="int8"), CONTRACT, path, plan)
     image = torch.from_numpy(RECIPE.normalize(calibration(1).pixels))
-    with open_session(path) as session:
+    with load_session(path) as session:
         (got,) = session.run(image.numpy())
     assert snr_db(module(image).numpy(), got) > 20
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from mobilevit_tools.exporters._base import ExportSpec, Lowering
 from mobilevit_tools.exporters.executorch import lower
 from mobilevit_tools.quantization._base import plan_quantization
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from tests.quantization.tiny import CONTRACT, RECIPE, calibration, snr_db
+from tests.tiers import thorough
 
 
 def _lowered(module: nn.Module, path: Path) -> Lowering:
@@ -28,7 +29,7 @@ def _lowered(module: nn.Module, path: Path) -> Lowering:
 
 def _decibels(module: nn.Module, path: Path) -> float:
     image = torch.from_numpy(RECIPE.normalize(calibration(1).pixels))
-    with open_session(path) as session:
+    with load_session(path) as session:
         (got,) = session.run(image.numpy())
     return snr_db(module(image).numpy(), got)
 
@@ -147,7 +148,7 @@ class Turned(nn.Module):
         return self.head((y + maps.permute(0, 2, 3, 1)).mean((1, 2)))
 
 
-@pytest.mark.parametrize(("turned", "responses"), [(True, False), (False, False), (True, True)])
+@pytest.mark.parametrize(("turned", "responses"), [(True, True), thorough(True, False), thorough(False, False)])
 def test_residuals_around_layers_over_the_last_axis_run_in_one_call(
     turned: bool, responses: bool, tmp_path: Path
 ) -> None:

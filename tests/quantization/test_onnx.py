@@ -16,7 +16,7 @@ from mobilevit_tools.exporters.onnx import lower
 from mobilevit_tools.quantization._base import Quantization, plan_quantization
 from mobilevit_tools.quantization.onnx_ranges import CHUNK
 from mobilevit_tools.quantization.sensitivity import round_weight
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from tests.quantization.tiny import CLASSES, CONTRACT, WIDTH, Tied, calibration, fresh_inputs, snr_db, tiny
 
 INPUTS = fresh_inputs()
@@ -34,7 +34,7 @@ def _lower(path: Path, plan: Quantization | None) -> onnx.ModelProto:
 
 
 def _run(path: Path) -> np.ndarray:
-    with open_session(path) as session:
+    with load_session(path) as session:
         return np.concatenate([session.run(image[None])[0] for image in INPUTS])
 
 

@@ -12,7 +12,7 @@ from mobilevit_tools.exporters._base import ExportSpec
 from mobilevit_tools.exporters.onnx import lower
 from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.onnx_ranges import CHUNK
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from tests.quantization.tiny import CONTRACT, calibration, fresh_inputs, smooth_pixels, snr_db
 
 METHODS = ["percentile", "min-max", "entropy"]
@@ -61,7 +61,7 @@ def test_any_activation_has_a_range(tmp_path: Path, kind: str, method: str) -> N
     plan = plan_quantization("onnx", "int8", calibration(), method)
     lower(module, ExportSpec("onnx", precision="int8"), CONTRACT, tmp_path / "model.onnx", plan)
     inputs = fresh_inputs()
-    with open_session(tmp_path / "model.onnx") as session:
+    with load_session(tmp_path / "model.onnx") as session:
         got = np.concatenate([session.run(image[None])[0] for image in inputs])
     assert snr_db(module(torch.from_numpy(inputs)).numpy(), got) > 20
 

@@ -47,6 +47,9 @@ def test_weights_alone_are_rounded_without_the_scales_of_norms_in_them(tmp_path:
     assert (chosen.parity.snr_db or 0) > (folded.parity.snr_db or 0) + 6
 
 
+@pytest.mark.thorough(
+    twin="quantization/test_executorch_between.py::test_residuals_around_layers_over_the_last_axis_run_in_one_call"
+)
 def test_eight_bits_run_in_one_call_of_the_delegate(tmp_path: Path) -> None:
     (artifact,) = mvt.export(
         MODEL,

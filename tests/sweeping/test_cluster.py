@@ -28,6 +28,7 @@ from mobilevit_tools.sweeping.schedule import ATTEMPTS, run_jobs
 from tests.conftest import SMALL
 from tests.sweeping.conftest import ROOT
 from tests.sweeping.stand_in import PATIENCE_S, RUNNER, Entry, entries, eventually, stand_in
+from tests.tiers import thorough
 
 STORE = {"object_store_memory": 80 << 20}
 
@@ -89,6 +90,7 @@ def test_work_spreads_over_all_nodes(workers: RayWorkers, tmp_path: Path) -> Non
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
+@pytest.mark.thorough(twin="sweeping/test_schedule.py::test_a_device_runs_one_cell_at_a_time")
 def test_a_device_runs_one_cell_at_a_time_on_the_node_that_has_it(workers: RayWorkers, tmp_path: Path) -> None:
     cells = [stand_in(tmp_path, f"adb:{name}", seconds=0.3, mark=f"{n}{name}") for n in range(2) for name in "AB"]
     assert {result.message for result in run(workers, *cells).values()} == {None}
@@ -100,6 +102,7 @@ def test_a_device_runs_one_cell_at_a_time_on_the_node_that_has_it(workers: RayWo
     assert nodes_of(used["A"]) != nodes_of(used["B"])
 
 
+@pytest.mark.thorough(twin="sweeping/test_schedule.py::test_what_measures_time_on_this_machine_has_it_for_itself")
 def test_what_measures_time_on_a_machine_has_it_for_itself(workers: RayWorkers, tmp_path: Path) -> None:
     """Even where somebody else uses the cluster."""
     (tmp_path / "others").mkdir()
@@ -160,6 +163,7 @@ def test_a_device_that_no_node_offers_is_said_at_once(workers: RayWorkers, tmp_p
     assert [entry.cell for entry in entries(tmp_path)] == [fine.name]
 
 
+@pytest.mark.thorough(twin="test_a_device_that_no_node_offers_is_said_at_once")
 def test_devices_that_go_away_are_errors_and_no_wait(cluster: Cluster, workers: RayWorkers, tmp_path: Path) -> None:
     """Neither the cell that runs on one nor the one that waits for its machine's only CPU."""
     node = cluster.add_node(num_cpus=1, resources={"device:adb:C": 1, "device:adb:D": 1}, **STORE)
@@ -178,7 +182,9 @@ def test_devices_that_go_away_are_errors_and_no_wait(cluster: Cluster, workers: 
     assert [each and each.code for each in refused] == ["no_such_device"] * 2
 
 
-@pytest.mark.parametrize("ending", ["workers.close()", "os.kill(os.getpid(), 9)"], ids=["closed", "killed"])
+@pytest.mark.parametrize(
+    "ending", [thorough("workers.close()", id="closed"), pytest.param("os.kill(os.getpid(), 9)", id="killed")]
+)
 def test_nothing_of_a_sweep_that_ends_goes_on(cluster: Cluster, tmp_path: Path, ending: str) -> None:
     program = f"""if True:
         import sys
@@ -195,6 +201,7 @@ def test_nothing_of_a_sweep_that_ends_goes_on(cluster: Cluster, tmp_path: Path, 
     eventually(lambda: entries(tmp_path)[0].interrupted)
 
 
+@pytest.mark.thorough(twin="test_work_spreads_over_all_nodes")
 def test_a_real_sweep(cluster: Cluster, tmp_path: Path) -> None:
     plan = tmp_path / "sweep.toml"
     model = f'[[models]]\nname = "{SMALL}"\nrandom_weights = true\n'

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiers import thorough
 from tools.mutation.campaign import run
 from tools.mutation.kinds import KINDS
 from tools.mutation.mutators import mutate
@@ -14,7 +15,10 @@ from tools.mutation.mutators import mutate
 COUNT = 200
 
 
-@pytest.mark.parametrize("kind", KINDS)
+DEAR = ("pte", "mlpackage")
+
+
+@pytest.mark.parametrize("kind", [thorough(kind) if kind in DEAR else kind for kind in KINDS])
 def test_damaged_files_are_told_in_one_clear_sentence(exported: Path, kind: str) -> None:
     tally = run(kind, count=COUNT, seed=0, exported=exported, checked=2)
     assert tally.faults == []

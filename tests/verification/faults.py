@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
@@ -171,11 +172,12 @@ FAULTS = (*Stem.FAULTS, *Attention.FAULTS, *Head.FAULTS)
 
 
 class Faulty(nn.Module):
-    """Gives the right logits first, and then what the net gives with each of ``FAULTS``."""
+    """Gives the right logits first, then what the net gives with each of some faults, in the order of ``FAULTS``."""
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Net, faults: Collection[str]) -> None:
         super().__init__()
         self.net = net
+        self.faults = faults
 
     def forward(self, x: Tensor) -> list[Tensor]:
         stages = self.net.stages
@@ -184,7 +186,7 @@ class Faulty(nn.Module):
             right.append(stage(right[-1]))
         outputs = [right[-1]]
         for index, stage in enumerate(stages):
-            for fault in stage.FAULTS:
+            for fault in (each for each in stage.FAULTS if each in self.faults):
                 y = stage(right[index], fault)
                 for later in stages[index + 1 :]:
                     y = later(y)

@@ -23,7 +23,7 @@ from mobilevit_tools.exporters._base import ExportSpec, load_exporter
 from mobilevit_tools.quantization._base import plan_quantization
 from mobilevit_tools.quantization.calibration import Calibration, CalibrationRecord
 from mobilevit_tools.runtimes._base import Session
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
 from mobilevit_tools.targets._base import TargetOptions
 from mobilevit_tools.targets.coreml import CoremlOptions
 from mobilevit_tools.verification.inputs import VerificationInput, build_inputs, held_out_inputs
@@ -31,7 +31,8 @@ from mobilevit_tools.verification.parity import Float32Check, Parity
 from mobilevit_tools.verification.reference import Exact, TorchReference
 from mobilevit_tools.verification.running import verify_session
 from mobilevit_tools.verification.tolerances import GATES
-from tests.verification.faults import FAULTS, MEAN, SIZE, STD, Faulty, trained
+from tests.tiers import thorough
+from tests.verification.faults import FAULTS, MEAN, SIZE, STD, Faulty, Net, trained
 
 RECIPE = Preprocessing((SIZE, SIZE), mean=MEAN, std=STD)
 PHOTOS, CALIBRATED, HELD_OUT = 5, 32, 60
@@ -43,6 +44,15 @@ REDUCED = {
     "executorch-xnnpack": ("fp16",),
 }
 """Every deployment whose artifacts run here, and the precisions beside float32 in which it is tried."""
+SOME = (
+    "dropped bias of a convolution",
+    "wrong epsilon of BatchNorm",
+    "tanh for exact GELU",
+    "swapped heads",
+    "softmax over the wrong axis",
+    "constant answer",
+)
+"""One of each kind: faults of a weight, a constant, an activation, an order, an axis and the whole."""
 HIDING = frozenset({"onnx", "coreml"})
 """Those whose reduced precisions leave a fault room below the gate on every processor. XNNPACK's kernels for half
 precision differ: with those of some the right model itself is near its gate, and the fault beyond."""
@@ -81,7 +91,7 @@ class Remembering(TorchReference):
 class Bench:
     """What all artifacts are made of and judged on."""
 
-    module: Faulty
+    net: Net
     reference: Remembering
     inputs: list[VerificationInput]
     calibration: Calibration
@@ -99,7 +109,7 @@ def bench() -> Bench:
         for index, image in enumerate(shown)
     ]
     inputs = [*photos, *build_inputs(RECIPE, []), *held_out_inputs(RECIPE, others)]
-    return Bench(Faulty(net).eval(), Remembering(net), inputs, calibration)
+    return Bench(net, Remembering(net), inputs, calibration)
 
 
 class OneOutput(Session):
@@ -131,44 +141,60 @@ class OneOutput(Session):
         self._session.close()
 
 
-def verdicts(bench: Bench, deployment: str, precision: str, folder: Path) -> dict[str, Parity]:
+def verdicts(bench: Bench, deployment: str, precision: str, folder: Path, faults: tuple[str, ...]) -> dict[str, Parity]:
     """Lower everything to one target, and judge every output; the right one has no name."""
     target, _, backend = deployment.partition("-")
     options = CoremlOptions(tensor_io=True) if target == "coreml" else TargetOptions()
     spec = ExportSpec(target, backend or None, precision, options=options)
     path = folder / spec.file_name
     plan = plan_quantization(target, precision, bench.calibration)
-    load_exporter(target).lower(bench.module, spec, CONTRACT, path, plan)
+    load_exporter(target).lower(Faulty(bench.net, faults).eval(), spec, CONTRACT, path, plan)
     ran: dict[tuple[str, bytes], list[NDArray[Any]]] = {}
     found = {}
-    with open_session(path) as session:
+    with load_session(path) as session:
         inputs = bench.inputs if precision == "int8" else [each for each in bench.inputs if each.kind != "held-out"]
-        for index, name in enumerate(("", *FAULTS)):
+        for index, name in enumerate(("", *faults)):
             one = OneOutput(session, index, ran)
             found[name] = verify_session(one, bench.reference, inputs, GATES[precision])
     return found
 
 
-@pytest.fixture(scope="module", params=REDUCED)
-def in_float32(request: pytest.FixtureRequest, bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return request.param, verdicts(bench, request.param, "fp32", tmp_path_factory.mktemp("faults"))
+Found = tuple[str, tuple[str, ...], dict[str, Parity]]
+"""A deployment, the faults in it, and what was said of each."""
+SOME_OF_EACH = [(deployment, SOME) for deployment in REDUCED]
+ALL_OF_EACH = [thorough((deployment, FAULTS)) for deployment in REDUCED]
 
 
-def test_float32_catches_every_fault(in_float32: tuple[str, dict[str, Parity]]) -> None:
-    _, found = in_float32
+def _name(given: tuple[str, tuple[str, ...]]) -> str:
+    return f"{len(given[1])} in {given[0]}"
+
+
+@pytest.fixture(scope="module")
+def in_float32(request: pytest.FixtureRequest, bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Found:
+    deployment, faults = request.param
+    return deployment, faults, verdicts(bench, deployment, "fp32", tmp_path_factory.mktemp("faults"), faults)
+
+
+@pytest.mark.parametrize("in_float32", [*SOME_OF_EACH, ("onnx", FAULTS), *ALL_OF_EACH[1:]], indirect=True, ids=_name)
+def test_float32_catches_every_fault(in_float32: Found) -> None:
+    _, faults, found = in_float32
     assert found[""].status == "passed", found[""]
     assert {name for name, parity in found.items() if name and parity.status != "failed"} == set()
-    assert len(found) > 25
+    assert len(found) == 1 + len(faults)
 
 
-def test_a_reduced_precision_hides_no_fault(
-    in_float32: tuple[str, dict[str, Parity]], bench: Bench, tmp_path: Path
-) -> None:
-    deployment, exact = in_float32
+def test_there_are_faults_of_every_kind() -> None:
+    assert len(FAULTS) > 25
+    assert set(SOME) < set(FAULTS)
+
+
+@pytest.mark.parametrize("in_float32", [*SOME_OF_EACH, *ALL_OF_EACH], indirect=True, ids=_name)
+def test_a_reduced_precision_hides_no_fault(in_float32: Found, bench: Bench, tmp_path: Path) -> None:
+    deployment, faults, exact = in_float32
     for precision in REDUCED[deployment]:
         folder = tmp_path / precision
         folder.mkdir()
-        alone = verdicts(bench, deployment, precision, folder)
+        alone = verdicts(bench, deployment, precision, folder, faults)
         found = {
             name: with_check(parity, Float32Check(exact[name].status, reason=exact[name].reason))
             for name, parity in alone.items()

@@ -19,22 +19,15 @@ import numpy as np
 import pytest
 import torch
 
-from mobilevit_tools.errors import BadInputError
-from mobilevit_tools.runtimes._base import UnsupportedOperatorError
 from mobilevit_tools.runtimes.coreml import Program
 from tools.conformance import standin
-from tools.conformance.known import reason
+from tools.conformance.verdicts import TIMEOUT_S, TookTooLongError, chain, failures
 
 standin.install()
 
 _OLDER = re.compile(r"neuralnetwork|nn_backend")
-_TIMEOUT_S = 60
 _HALF_ULP = 2.0**-9
 """How far two results of half-precision arithmetic may lie apart beside the largest, sums being taken in any order."""
-
-
-class TookTooLongError(BaseException):
-    """A test ran for more than a minute."""
 
 
 class _Watch:
@@ -137,7 +130,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     seed = int(hashlib.sha256(item.nodeid.encode()).hexdigest()[:6], 16)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    signal.alarm(_TIMEOUT_S)
+    signal.alarm(TIMEOUT_S)
     try:
         yield
     finally:
@@ -162,31 +155,4 @@ def _judge(test: str, report: pytest.TestReport, error: BaseException | None) ->
         return ("passed" if _watch.predictions else "no prediction"), ""
     if report.skipped:
         return "skipped", str(getattr(report, "wasxfail", "") or error)[:200]
-    return next(_failures(test, _chain(error)))
-
-
-def _chain(error: BaseException | None) -> list[BaseException]:
-    chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return chain
-
-
-def _failures(test: str, chain: list[BaseException]) -> Iterator[tuple[str, str]]:
-    """What a failed test showed: the first of these that fits."""
-    for each in chain:
-        if isinstance(each, UnsupportedOperatorError):
-            yield "unsupported", ", ".join(each.operators)
-    if text := reason(test):
-        yield "not comparable", text
-    for each in chain:
-        if isinstance(each, TookTooLongError):
-            yield "too slow", f"more than {_TIMEOUT_S} s"
-        if isinstance(each, BadInputError):
-            yield "refused", each.message
-    if not _watch.predictions:
-        yield "no prediction", f"failed before: {chain[0] if chain else ''}"[:200]
-    if chain and isinstance(chain[0], AssertionError):
-        yield ("half rounding", "") if _watch.close_enough() else ("wrong", str(chain[0])[:300])
-    yield "crash", f"{type(chain[0]).__name__}: {chain[0]}"[:300] if chain else ""
+    return next(failures(test, chain(error), predictions=_watch.predictions, close_enough=_watch.close_enough))
