@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 _CONVERSIONS = (Tensor.float, Tensor.half, Tensor.bfloat16)
-_ASSERTION = torch.ops.aten._assert_tensor_metadata.default
+ASSERTION = torch.ops.aten._assert_tensor_metadata.default
 """What a trace leaves in front of a conversion: that its input has the type that it had when it was traced."""
 _NARROWER = (torch.float16, torch.bfloat16, torch.float32)
 
@@ -45,7 +45,7 @@ class InDouble(TorchFunctionMode):
         args: tuple[object, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
-        if func is _ASSERTION:
+        if func is ASSERTION:
             return None
         if func in _CONVERSIONS:
             func = Tensor.double

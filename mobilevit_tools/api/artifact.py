@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from mobilevit_tools.artifacts.staging import remove, staged_folder
 from mobilevit_tools.artifacts.versions import tool_versions
 from mobilevit_tools.bundle.golden import BUNDLE_FOLDER, write_bundle
 from mobilevit_tools.data.contract import DECISIONS
+from mobilevit_tools.errors import MvtError
 from mobilevit_tools.exporters._base import ExportSpec, Half, Lowering, load_exporter
 from mobilevit_tools.exporters.refusals import naming_refusals
 from mobilevit_tools.exporters.request import ExportRequest
@@ -103,10 +105,14 @@ def make_artifact(
         parity = _verify(path, conversion, request, quantization, check=check, clock=clock)
         again = _plan_again(conversion, half, parity, check, clock)
         if again is not None:
-            half, preflight = again
-            remove(path)
-            lowering = _lower(conversion, path, quantization, half, clock)
-            parity = _verify(path, conversion, request, quantization, check=check, clock=clock)
+            other = path.with_name(f"again-{path.name}")
+            with suppress(MvtError):  # what was found of the first is what to tell of then
+                second = _lower(conversion, other, quantization, again[0], clock)
+                parity = _verify(other, conversion, request, quantization, check=check, clock=clock)
+                lowering, preflight = second, again[1]
+                remove(path)
+                other.rename(path)
+            remove(other)
         quantized = share_in(path, spec, lowering)
         manifest = Manifest(
             artifact=describe_artifact(path),

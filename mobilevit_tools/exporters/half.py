@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
+from mobilevit_tools.double import ASSERTION
 from mobilevit_tools.precision.execution import TwoWidths, change_reals, source
 
 if TYPE_CHECKING:
@@ -81,8 +82,15 @@ class MixedPrecision(nn.Module):
 def trace_float32(
     module: nn.Module, example: Tensor, dynamic_shapes: tuple[dict[int, Any], ...] | None = None
 ) -> ExportedProgram:
-    """Return the program in float32 of which :func:`in_half` makes one in half precision."""
+    """Return the program in float32 of which :func:`in_half` makes one in half precision.
+
+    What a trace asserts of types is left out, for it would no longer hold.
+    """
     program = torch.export.export(module.eval(), (example,), dynamic_shapes=dynamic_shapes, strict=False)
+    for node in list(program.graph.nodes):
+        if node.target is ASSERTION:
+            program.graph.erase_node(node)
+    program.graph_module.recompile()
     mutates = any(_mutates(node.target) for node in program.graph.nodes)
     return program.run_decompositions({}) if mutates else program
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain, count
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -198,6 +199,8 @@ def _store(program: ExportedProgram, name: str, value: Tensor, like: Any) -> Nod
         node: Node = program.graph.placeholder(name)
     node.target = node.name  # which differs from the name that was asked for where it is taken
     node.meta["val"] = like.contiguous()
-    specs.insert(place, InputSpec(InputKind.CONSTANT_TENSOR, TensorArgument(node.name), node.name, None))
-    program.constants[node.name] = value
+    taken = {spec.target for spec in specs}
+    target = next(each for each in chain([node.name], map(f"{node.name}_{{}}".format, count())) if each not in taken)
+    specs.insert(place, InputSpec(InputKind.CONSTANT_TENSOR, TensorArgument(node.name), target, None))
+    program.constants[target] = value
     return node

@@ -88,3 +88,25 @@ def test_operators_in_place_are_traced_as_if_they_were_not() -> None:
         found = in_half(module, Half(program, ("conv2d",)))(EXAMPLE)
         torch.testing.assert_close(found, module(EXAMPLE), rtol=5e-3, atol=5e-3)
     assert "aten.relu_.default" not in [str(node.target) for node in program.graph.nodes]
+
+
+class Typed(nn.Module):
+    """Converts constants to the type of what it is given, as many do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Conv2d(3, 4, 1)
+        self.register_buffer("places", torch.arange(4.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(x) * self.places.to(x.dtype).reshape(1, 4, 1, 1)
+
+
+def test_types_that_a_trace_asserts_may_change() -> None:
+    module = Typed().eval()
+    traced = trace_float32(module, EXAMPLE)
+    (kept,) = (node.name for node in traced.graph.nodes if "conv2d" in str(node.target))
+    again = torch.export.export(MixedPrecision(traced, (kept,)), (EXAMPLE,), strict=False)
+    with torch.no_grad():
+        torch.testing.assert_close(again.module()(EXAMPLE), module(EXAMPLE), rtol=5e-3, atol=5e-3)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 import mobilevit_tools as mvt
-from mobilevit_tools.errors import GateError
+from mobilevit_tools.errors import BadInputError, GateError
+from mobilevit_tools.exporters._base import Half, Lowering, load_exporter
 from mobilevit_tools.precision.sums import summed_in_half, terms
 
 WIDTH, CONVS = 256, 8
@@ -51,6 +53,28 @@ def test_long_sums_stay_in_float32_where_the_program_would_fail(tmp_path: Path) 
     predicted = re.search(r"SNR ([\d.]+) dB", made.preflight.plain or "")
     assert predicted is not None
     assert float(predicted[1]) == pytest.approx(measured, abs=1.5)
+
+
+def test_an_error_of_the_second_attempt_hides_no_failed_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lower, kept = load_exporter("executorch").lower, []
+
+    def second_fails(*args: Any, half: Half | None = None, **options: Any) -> Lowering:
+        kept.append(half is not None and half.keep)
+        if half is not None and half.keep:
+            raise BadInputError("It cannot be converted.")
+        made: Lowering = lower(*args, half=half, **options)
+        return made
+
+    monkeypatch.setattr(load_exporter("executorch"), "lower", second_fails)
+    with pytest.raises(GateError) as failed:
+        mvt.export(
+            Head(), name="head", targets="executorch", precision="fp16", input_size=(8, 8), task="raw", images=[],
+            output=tmp_path, keep_failed=True,
+        )  # fmt: skip
+    (made,) = failed.value.result.artifacts
+    assert made.path.exists()
+    assert [each.name for each in made.path.parent.iterdir() if each.name.startswith("again")] == []
+    assert any(kept)
 
 
 def test_terms_are_the_products_of_a_result() -> None:

@@ -115,3 +115,22 @@ def test_numbers_that_are_computed_and_sizes_that_are_free_stay() -> None:
     assert [name for name in before if "like" in name] == [
         str(node.target) for node in program.graph.nodes if "like" in str(node.target)
     ]
+
+
+class Named(nn.Module):
+    """Has a buffer called as what is folded would be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("to_folded", torch.full((8,), 3.0))
+        self.register_buffer("places", torch.arange(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.places.to(x.dtype) + self.to_folded
+
+
+def test_the_name_of_another_constant_is_left_to_it() -> None:
+    module, x = Named().eval(), torch.randn(2, 3, 8, 8)
+    program = torch.export.export(module, (x,), strict=False)
+    assert fold_constants(program, moved=True) == 1
+    torch.testing.assert_close(program.module()(x), module(x))
