@@ -54,7 +54,7 @@ class DocumentKind:
 RUN = DocumentKind(
     "a result of mvt",
     "bad_run",
-    "Give a file that a command of mvt wrote with --json, such as: mvt profile model.onnx --json > run.json",
+    "Give a file that a command of mvt wrote with --json, such as: mvt profile ARTIFACT --json > run.json",
     missing="no_such_run",
 )
 """What a command printed with ``--json``."""

@@ -13,7 +13,7 @@ import pytest
 
 from mobilevit_tools.data.bundled import verification_photos
 from tests.conftest import SMALL
-from tools.generate_reference import command_line
+from tools.generate_reference import typers_page
 
 TOY = Path(__file__).parent / "toy"
 CALLS = """
@@ -113,7 +113,7 @@ def test_the_help_texts_have_it(ran: dict[str, tuple[int, str]]) -> None:
 
 def test_the_documentation_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", installed())
-    page = command_line()
+    page = typers_page()[1]["export"]
     assert "Toy: how it tastes." in page
     assert "toy: fp32." in page
 
