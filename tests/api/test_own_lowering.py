@@ -10,7 +10,8 @@ import pytest
 from mobilevit_tools.api.own_lowering import own_lowering
 from mobilevit_tools.exporters.request import ExportRequest
 from mobilevit_tools.models.factory import load_model
-from mobilevit_tools.runtimes.registry import open_session
+from mobilevit_tools.runtimes.registry import load_session
+from tests.tiers import thorough
 
 NET = """
 import torch
@@ -33,7 +34,7 @@ def request(folder: Path, target: str, function: str = "build") -> ExportRequest
     return ExportRequest(f"{folder}/net.py:{function}", target, random_weights=True, input_size="32", task="raw")
 
 
-@pytest.mark.parametrize("target", ["executorch", "onnx"])
+@pytest.mark.parametrize("target", [thorough("executorch"), "onnx"])
 def test_it_computes_the_model_with_none_of_our_forms(tmp_path: Path, target: str) -> None:
     asked = request(tmp_path, target)
     path = own_lowering(asked, tmp_path / "own", timeout_s=120)
@@ -44,7 +45,7 @@ def test_it_computes_the_model_with_none_of_our_forms(tmp_path: Path, target: st
 
     with torch.no_grad():
         expected = loaded.module.eval()(torch.from_numpy(image)).numpy()
-    with open_session(path, threads=1) as session:
+    with load_session(path, threads=1) as session:
         np.testing.assert_allclose(session.run(image)[0], expected, atol=1e-5)
         operators = session.operators()
     named = " ".join(operators)

@@ -56,6 +56,7 @@ DEAR = (
     "docs/how-to/smoke-test-exports",
     "docs/how-to/sweep",
     "docs/tutorials/export-checks-in-github-actions",
+    "docs/tutorials/first-export",
 )
 """Pages whose commands take ten seconds or more; `make test` parses them."""
 

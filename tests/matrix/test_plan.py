@@ -63,8 +63,11 @@ def test_devices() -> None:
 def test_backends_go_to_the_target_that_has_them() -> None:
     axes = Axes(("a",), None, backends=("xnnpack", "portable"))
     assert names(axes) == ["a/onnx/fp32", "a/coreml/fp32", "a/executorch-xnnpack/fp32", "a/executorch-portable/fp32"]
-    with pytest.raises(UsageError, match="None of onnx has a backend named 'xnnpack'"):
+    with pytest.raises(UsageError, match="onnx has no backend named 'xnnpack'") as refused:
         plan_cells(replace(axes, targets=("onnx",)), TEMPLATE)
+    assert refused.value.hint == "It is one of --target executorch."
+    with pytest.raises(UsageError, match="None of onnx, coreml has a backend named 'xnpack'"):
+        plan_cells(replace(axes, targets=("onnx", "coreml"), backends=("xnpack",)), TEMPLATE)
 
 
 @pytest.mark.parametrize(

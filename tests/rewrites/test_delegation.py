@@ -16,6 +16,7 @@ from mobilevit_tools.rewrites._base import apply
 from mobilevit_tools.runtimes.registry import load_session
 from tests.rewrites.families import FAMILIES, SIDE
 from tests.rewrites.seeded import image, seeded
+from tests.tiers import thorough
 
 FUSED = "MatMulAddFusion"
 """The one thing that onnxruntime may still do: a product and its bias become a Gemm, which ONNX has for matrices only,
@@ -30,7 +31,7 @@ def lowered(family, spec, path):
     return model, load_exporter(spec.target).lower(rewritten.module, spec, contract, path)
 
 
-@pytest.mark.parametrize("family", ["care", "couplformer_pyramid", "lavit"])  # `make test` has others in the matrix
+@pytest.mark.parametrize("family", ["care", thorough("couplformer_pyramid"), thorough("lavit")])  # others: the matrix
 def test_xnnpack_takes_over_everything(family, tmp_path):
     path = tmp_path / "model.pte"
     model, lowering = lowered(family, ExportSpec("executorch", backend="xnnpack"), path)
