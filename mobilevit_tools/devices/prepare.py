@@ -44,6 +44,8 @@ class Part:
 
 
 _HEADERS = {each.package: each.debian for each in toolchain.native_runners() if each.debian is not None}
+_PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64")
+"""Those that the wheels name; pip takes them literally."""
 _COUNTER = {"valgrind": ("valgrind", "usr")}
 _EMULATOR = {"qemu": ("qemu-user", "usr/bin/qemu-aarch64")}
 _CROSS = {toolchain.CROSS_COMPILER: "g++-aarch64-linux-gnu"}
@@ -108,7 +110,8 @@ def _fetch_libraries(package: str, inside: str) -> None:
     with TemporaryDirectory(dir=folder.parent) as scratch:
         work = Path(scratch)
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-        wanted: list[str | Path] = ["--platform", "manylinux_2_28_aarch64", "--dest", work, f"{package}=={version}"]
+        platforms = [word for each in _PLATFORMS for word in ("--platform", each)]
+        wanted: list[str | Path] = [*platforms, "--dest", work, f"{package}=={version}"]
         done = process.run([*pip, *wanted], timeout_s=1200)
         wheels = list(work.glob("*.whl"))
         if done.code != 0 or len(wheels) != 1:
@@ -118,7 +121,7 @@ def _fetch_libraries(package: str, inside: str) -> None:
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
             for name in wheel.namelist():
-                if Path(name).parts[:2] == (package, inside) and ".so" in Path(name).name:
+                if Path(name).parent == Path(package, inside) and ".so" in Path(name).name:
                     wheel.extract(name, work / "content")
         work.joinpath("content").rename(folder)
 

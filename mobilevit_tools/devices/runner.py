@@ -18,7 +18,7 @@ from typing import Protocol
 
 from mobilevit_tools.devices import process, toolchain
 from mobilevit_tools.errors import BadInputError, DeviceError
-from mobilevit_tools.targets._base import NativeRunner, load
+from mobilevit_tools.targets._base import NativeRunner
 from mobilevit_tools.targets.registry import TARGETS, find_target
 
 SOURCES = Path(__file__).parent / "native"
@@ -154,7 +154,7 @@ def _compile_command(recipe: NativeRunner, compiler: Path, libraries: Mapping[st
         "-std=c++17",
         "-O2",
         *(f"-D{define}" for define in recipe.defines),
-        *(f"-isystem{folder}" for folder in load(recipe.headers)()),
+        *(f"-isystem{folder}" for folder in toolchain.header_folders(recipe)),
         SOURCES / recipe.source,
         "-Wl,--no-as-needed",  # the backends and kernels register themselves when they are loaded
         *(libraries[name] for name in recipe.libraries),

@@ -151,9 +151,23 @@ def library_folder(recipe: NativeRunner, arch: str) -> Path:
     return folder
 
 
+def header_folders(recipe: NativeRunner) -> list[Path]:
+    """Return the folders of the headers that a runner's source includes.
+
+    Raises:
+        MissingDependencyError: They are not here.
+    """
+    found: list[Path] = [] if recipe.headers is None else load(recipe.headers)()
+    return found
+
+
 def native_runners() -> tuple[NativeRunner, ...]:
-    """Return how each target's native runner is built, of those that have one."""
-    return tuple(target.native_runner for target in TARGETS.values() if target.native_runner)
+    """Return how each target's native runner is built, of those that have one and are not of an absent extra."""
+    return tuple(
+        target.native_runner
+        for target in TARGETS.values()
+        if target.native_runner and (target.extra is None or find_spec(target.native_runner.package) is not None)
+    )
 
 
 def find_runtimes(arch: str) -> None:
@@ -164,4 +178,4 @@ def find_runtimes(arch: str) -> None:
     """
     for recipe in native_runners():
         library_folder(recipe, arch)
-        load(recipe.headers)()
+        header_folders(recipe)

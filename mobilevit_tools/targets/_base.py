@@ -89,10 +89,11 @@ class NativeRunner:
 
     Attributes:
         package: The Python package whose wheel carries the runtime's shared libraries.
-        folder: Where in that package they are.
+        folder: Where in that package they are; empty where they lie beside its modules.
         source: The runner's file in ``devices/native``.
         libraries: The shared libraries to link and to ship.
-        headers: Dotted path of a function that returns the folders of the runtime's headers.
+        headers: Dotted path of a function that returns the folders of the runtime's headers; None where the source
+            declares by itself what it uses.
         defines: Preprocessor symbols.
         debian: The Debian package that brings the headers, and the folder in it that is wanted; None where the Python
             package has them.
@@ -102,7 +103,7 @@ class NativeRunner:
     folder: str
     source: str
     libraries: tuple[str, ...]
-    headers: str
+    headers: str | None = None
     defines: tuple[str, ...] = ()
     debian: tuple[str, str] | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mobilevit_tools.targets._base import Package, Target
+from mobilevit_tools.targets._base import NativeRunner, Package, Target
 
 _EXTRA = "litert"
 
@@ -25,7 +25,12 @@ TARGET = Target(
     weights="mobilevit_tools.comparison.litert:read_weights",
     layers="mobilevit_tools.comparison.litert:read_layers",
     calibration_methods=("min-max",),
-    rewrites=("elu_plus_one",),
+    rewrites=("depthwise_lattices", "elu_plus_one"),
+    devices=("host", "count", "arm64", "adb", "ssh"),
+    native_runner=NativeRunner(
+        package="ai_edge_litert", folder="", source="litert_runner.cpp", libraries=("libLiteRt.so",)
+    ),
+    profile_reader="mobilevit_tools.devices.litert:read_profile",
     summary="export; runs in LiteRT's interpreter with XNNPACK",
     pairs=(("torch", "litert-torch"), ("ai-edge-litert", "litert-torch")),
 )

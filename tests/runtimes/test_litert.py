@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ pytest.importorskip("ai_edge_litert", reason="the `litert` extra is not installe
 import mobilevit_tools
 from mobilevit_tools.data.bundled import verification_photos
 from mobilevit_tools.data.contract import MAX_CONTRACT_BYTES
+from mobilevit_tools.devices import RunRequest, open_device
 from mobilevit_tools.errors import BadInputError
 from mobilevit_tools.runtimes.litert_files import CONTRACT_FILE, read_contract
 from mobilevit_tools.runtimes.registry import open_session
@@ -58,6 +60,27 @@ def test_predict_knows_the_labels() -> None:
 def test_profile_measures_it_on_this_host() -> None:
     profile = mobilevit_tools.profile(artifact("litert"), rigor="quick")
     assert (profile.device, profile.threads) == ("host", 1)
+
+
+def test_its_operators_are_timed_inside_xnnpack() -> None:
+    with open_session(artifact("litert")) as session:
+        calls = sum(piece.delegated for piece in session.pieces())
+    times = mobilevit_tools.profile(artifact("litert"), rigor="quick", per_op=True).per_op
+    assert times is not None
+    kinds = Counter(each.kind for each in times if each.delegate)
+    assert (kinds["Convolution"], kinds["GELU"], kinds["Fully Connected"]) == (1, 1, 2)
+    assert {each.call for each in times if each.delegate} == set(range(1, calls + 1))
+    assert len({each.name for each in times}) == len(times)
+
+
+def test_an_emulated_phone_computes_the_same() -> None:
+    noise = np.random.default_rng(0).standard_normal((2, 3, 16, 16)).astype(np.float32)
+    with open_session(artifact("litert")) as session:
+        here = np.concatenate([session.run(image[None])[0] for image in noise])
+    with open_device("arm64") as device:
+        result = device.measure(RunRequest(artifact("litert"), noise))
+    np.testing.assert_allclose(result.outputs, here, rtol=1e-4, atol=1e-6)
+    assert result.timing is None
 
 
 @pytest.mark.parametrize("kept", [0, 100, 1000])
