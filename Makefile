@@ -39,7 +39,7 @@ docs: $(READY)
 test: lint $(DEVICES)
 	$(PYTEST) --durations 20 -m "not slow and not thorough"
 
-# What has a smaller twin in `make test`; CI runs both.
+# Expensive tests that have a smaller twin in `make test`; CI runs both.
 test-thorough: $(DEVICES)
 	$(PYTEST) --durations 20 -m "thorough and not slow"
 

@@ -1,6 +1,6 @@
 """Two tiers of tests: `make test` runs the first, `make test-thorough` the second, and CI runs both.
 
-A thorough test is dear, and a smaller twin of the first tier fails for the same fault: another of its own parameters,
+A thorough test is expensive, and a smaller twin of the first tier fails for the same fault: another of its own parameters,
 or the test that ``pytest.mark.thorough(twin=...)`` names.
 """
 
