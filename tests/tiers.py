@@ -1,7 +1,7 @@
 """Two tiers of tests: `make test` runs the first, `make test-thorough` the second, and CI runs both.
 
-A thorough test is expensive, and a smaller twin of the first tier fails for the same fault: another of its own parameters,
-or the test that ``pytest.mark.thorough(twin=...)`` names.
+A thorough test is expensive, and a smaller twin of the first tier fails for the same fault: another of its own
+parameters, or the test that ``pytest.mark.thorough(twin=...)`` names.
 """
 
 from __future__ import annotations
