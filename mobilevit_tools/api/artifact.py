@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,13 +105,16 @@ def make_artifact(
         again = _plan_again(conversion, half, parity, check, clock)
         if again is not None:
             other = path.with_name(f"again-{path.name}")
-            with suppress(MvtError):  # what was found of the first is what to tell of then
+            try:
                 second = _lower(conversion, other, quantization, again[0], clock)
                 parity = _verify(other, conversion, request, quantization, check=check, clock=clock)
+            except MvtError as error:  # the first is still there
+                parity = replace(parity, reason=f"{parity.reason}; keeping more in float32 failed: {error.message}")
+                remove(other)
+            else:
                 lowering, preflight = second, again[1]
                 remove(path)
                 other.rename(path)
-            remove(other)
         quantized = share_in(path, spec, lowering)
         manifest = Manifest(
             artifact=describe_artifact(path),

@@ -73,6 +73,7 @@ def test_an_error_of_the_second_attempt_hides_no_failed_gate(tmp_path: Path, mon
         )  # fmt: skip
     (made,) = failed.value.result.artifacts
     assert made.path.exists()
+    assert str(made.parity.reason).endswith("; keeping more in float32 failed: It cannot be converted.")
     assert [each.name for each in made.path.parent.iterdir() if each.name.startswith("again")] == []
     assert any(kept)
 
