@@ -60,6 +60,6 @@ def meant_by(given: str, context: Any) -> str:
     """
     if context is None:
         return ""
-    known = {spelt for parameter in context.command.params for spelt in parameter.opts}
+    known = {spelt for each in context.command.params for spelt in (*each.opts, *each.secondary_opts)}
     meant = [each for each in OTHER_NAMES.get(given, ()) if each.partition(" ")[0] in known]
     return " or ".join(meant or get_close_matches(given, known, n=2, cutoff=ALIKE))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from mobilevit_tools.double import ASSERTION
-from mobilevit_tools.precision.execution import TwoWidths, change_reals, source
+from mobilevit_tools.precision.execution import TwoWidths, change_reals, converts_reals, source
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -97,7 +97,28 @@ def trace_float32(
 
 def in_half(module: nn.Module, half: Half | None) -> nn.Module:
     """Return ``module`` in half precision behind a float32 interface, with what ``half`` keeps in float32."""
-    return MixedPrecision(half.program, half.keep) if half is not None and half.keep else HalfPrecision(module)
+    if half is None:
+        return HalfPrecision(module)
+    return (
+        HalfPrecision(module)
+        if not half.keep and _runs(module, half.program)
+        else MixedPrecision(half.program, half.keep)
+    )
+
+
+def _runs(module: nn.Module, program: ExportedProgram) -> bool:
+    """Tell whether a module computes with weights in half precision.
+
+    One that asks for float32 by name, as in ``norm(x.float())``, may have weights of another type there.
+    """
+    if program.example_inputs is None or not any(map(converts_reals, program.graph.nodes)):
+        return True
+    try:
+        with torch.no_grad():
+            HalfPrecision(module)(*program.example_inputs[0])
+    except RuntimeError:
+        return False
+    return True
 
 
 def _mutates(target: object) -> bool:

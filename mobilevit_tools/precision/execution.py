@@ -31,11 +31,31 @@ _COPIES = frozenset(
         _aten.roll.default,
     }
 )
+_CONVERSIONS = frozenset(
+    {
+        _aten.to.dtype,
+        _aten.to.dtype_layout,
+        _aten.to.device,
+        _aten.to.other,
+        _aten._to_copy.default,
+        _aten.type_as.default,
+    }
+)
 
 
 def moves_values(node: Node) -> bool:
     """Tell whether a node only moves the values of its first argument, so that no rounding happens in it."""
     return node.op == "call_function" and (node.target in _COPIES or bool(getattr(node.target, "is_view", False)))
+
+
+def converts_reals(node: Node) -> bool:
+    """Tell whether a node converts real values to another type of real values, or to the one that they have."""
+    return (
+        node.op == "call_function"
+        and node.target in _CONVERSIONS
+        and isinstance(node.args[0], Node)
+        and all(each.meta["val"].is_floating_point() for each in (node, node.args[0]))
+    )
 
 
 def source(node: Node) -> Node:
@@ -126,6 +146,8 @@ class TwoWidths(ABC):
                 values[node] = self.weight(node)
             elif node.op == "output":
                 results = [read(each, wide=each in self.wide) for each in pytree.tree_leaves(node.args[0])]
+            elif moves_values(node) and converts_reals(node):
+                values[node] = values[node.args[0]]  # widths are ours to choose
             elif moves_values(node):
                 values[node] = target(
                     *map_arg(node.args, values.__getitem__), **map_arg(node.kwargs, values.__getitem__)

@@ -57,6 +57,7 @@ def test_a_usage_error_names_what_it_is_about(mvt: Callable[..., Ran], arguments
         (["predict", "a.onnx", "b.jpg", "--half"], "See "),  # it has no --precision
         (["export", "care_s0", "--taget", "onnx"], "Use --target. "),
         (["export", "care_s0", "--bogus"], "See "),  # its nearest is --jobs
+        (["export", "care_s0", "--no-emma"], "Use --no-ema or --ema. "),
     ],
 )
 def test_the_names_of_others_lead_to_ours(mvt: Callable[..., Ran], arguments: list[str], meant: str) -> None:

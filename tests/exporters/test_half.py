@@ -110,3 +110,38 @@ def test_types_that_a_trace_asserts_may_change() -> None:
     again = torch.export.export(MixedPrecision(traced, (kept,)), (EXAMPLE,), strict=False)
     with torch.no_grad():
         torch.testing.assert_close(again.module()(EXAMPLE), module(EXAMPLE), rtol=5e-3, atol=5e-3)
+
+
+class Upcast(nn.Module):
+    """Computes its norm in float32, as many transformers do; its softmax runs in half precision as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Conv2d(3, 8, 1)
+        self.norm = nn.LayerNorm(8)
+        self.second = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.first(x).flatten(2).transpose(1, 2)
+        tokens = self.norm(tokens.float()).to(tokens.dtype)
+        return self.second(tokens.float().softmax(-1).type_as(tokens))
+
+
+def test_a_module_that_asks_for_float32_where_its_weights_are_half_is_run_as_a_program() -> None:
+    module = Upcast().eval()
+    half = Half(trace_float32(module, EXAMPLE), ())
+    in_half_precision = in_half(module, half)
+    assert isinstance(in_half_precision, MixedPrecision)
+    traced = torch.export.export(in_half_precision, (EXAMPLE,), strict=False)
+    computing = [
+        node for node in traced.graph.nodes if "layer_norm" in str(node.target) or "softmax" in str(node.target)
+    ]
+    assert [node.meta["val"].dtype for node in computing] == [torch.float16, torch.float16]
+    with torch.no_grad():
+        torch.testing.assert_close(traced.module()(EXAMPLE), module(EXAMPLE), rtol=5e-3, atol=5e-3)
+
+
+def test_one_that_runs_keeps_the_types_that_it_asks_for() -> None:
+    module = Typed().eval()
+    assert isinstance(in_half(module, Half(trace_float32(module, EXAMPLE), ())), HalfPrecision)
