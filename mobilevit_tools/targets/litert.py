@@ -26,7 +26,7 @@ TARGET = Target(
     layers="mobilevit_tools.comparison.litert:read_layers",
     calibration_methods=("min-max",),
     rewrites=("depthwise_lattices", "elu_plus_one"),
-    devices=("host", "count", "arm64", "adb", "ssh"),
+    devices=("host", "count", "arm64", "adb"),
     native_runner=NativeRunner(
         package="ai_edge_litert", folder="", source="litert_runner.cpp", libraries=("libLiteRt.so",)
     ),

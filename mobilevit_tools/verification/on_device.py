@@ -63,7 +63,7 @@ def check_device(device: str, artifact: Path) -> None:
     runnable, target = targets_of(device), target_of(artifact)
     if target.name not in runnable or (device == "host" and target.native_runner is None):
         raise UsageError(
-            f"{device} does not run {target.name} artifacts: it runs {' and '.join(runnable)}.",
+            f"{device} does not run {target.name} artifacts: it runs {', '.join(runnable)}.",
             hint="`mvt devices` lists the others; without --device, the artifact is verified on this host.",
             code="wrong_target",
         )

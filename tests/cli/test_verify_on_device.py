@@ -116,7 +116,11 @@ def test_a_device_that_fails_is_no_verdict(mvt: Mvt, exported: Path, monkeypatch
 @pytest.mark.parametrize(
     ("name", "device", "words"),
     [
-        ("coreml-fp32/model.mlpackage", "arm64", "arm64 does not run coreml artifacts: it runs onnx and executorch."),
+        (
+            "coreml-fp32/model.mlpackage",
+            "arm64",
+            "arm64 does not run coreml artifacts: it runs onnx, executorch, litert.",
+        ),
         (PTE, "browser", "browser does not run executorch artifacts: it runs onnx."),
         (ONNX, "iphone", "iphone does not run onnx artifacts: it runs coreml."),
         (ONNX, "count", "The count device computes the same numbers as this host."),
