@@ -26,6 +26,7 @@ from mobilevit_tools.models.factory import load_model
 from mobilevit_tools.models.options import parse_options
 from mobilevit_tools.models.settled import write_settled
 from mobilevit_tools.verification.inputs import build_inputs
+from mobilevit_tools.verification.metrics import distance
 
 
 def main() -> None:
@@ -49,8 +50,8 @@ def main() -> None:
     for each in build_inputs(loaded.preprocessing, verification_photos()):
         x = torch.from_numpy(each.tensor).double()
         wanted = _values(exact, x)
-        of_weights, of_input = (_snr(wanted, got) for got in (_values(rounded, x), _values(exact, x.half().double())))
-        sys.stdout.write(f"{each.name:<24}{of_weights:>20.1f}{of_input:>20.1f}\n")
+        of_weights, of_input = (_shown(wanted, got) for got in (_values(rounded, x), _values(exact, x.half().double())))
+        sys.stdout.write(f"{each.name:<24}{of_weights:>20}{of_input:>20}\n")
 
 
 @torch.no_grad()
@@ -59,8 +60,9 @@ def _values(module: nn.Module, x: Tensor) -> Tensor:
     return torch.cat([each.flatten() for each in outputs])
 
 
-def _snr(wanted: Tensor, got: Tensor) -> float:
-    return float(10 * torch.log10(wanted.square().sum() / (wanted - got).square().sum()))
+def _shown(wanted: Tensor, got: Tensor) -> str:
+    found = distance(wanted.numpy(), got.numpy()).snr_db
+    return "-" if found is None else f"{found:.1f}"
 
 
 if __name__ == "__main__":

@@ -97,13 +97,9 @@ def trace_float32(
 
 def in_half(module: nn.Module, half: Half | None) -> nn.Module:
     """Return ``module`` in half precision behind a float32 interface, with what ``half`` keeps in float32."""
-    if half is None:
-        return HalfPrecision(module)
-    return (
-        HalfPrecision(module)
-        if not half.keep and _runs(module, half.program)
-        else MixedPrecision(half.program, half.keep)
-    )
+    if half is not None and (half.keep or not _runs(module, half.program)):
+        return MixedPrecision(half.program, half.keep)
+    return HalfPrecision(module)
 
 
 def _runs(module: nn.Module, program: ExportedProgram) -> bool:
